@@ -1,0 +1,38 @@
+/** Every error that drivetrain throws carries one of these codes; docs/errors.md lists them with their remedies. */
+export type ErrorCode =
+  | 'DT_ADDON_LOAD'
+  | 'DT_ABORTED'
+  | 'DT_ADDON_MISMATCH'
+  | 'DT_BATCH_TOO_LARGE'
+  | 'DT_CLOSED'
+  | 'DT_CORRUPT_FILE'
+  | 'DT_DEADLINE'
+  | 'DT_DETACHED_BUFFER'
+  | 'DT_DISPOSED'
+  | 'DT_DTYPE_MISMATCH'
+  | 'DT_FROZEN'
+  | 'DT_INVALID_ARGUMENT'
+  | 'DT_INVALID_REQUEST'
+  | 'DT_NOT_CONTIGUOUS'
+  | 'DT_NOT_DIFFERENTIABLE'
+  | 'DT_NOT_FOUND'
+  | 'DT_NOT_ON_HOST'
+  | 'DT_NOT_RECORDING'
+  | 'DT_NOT_SHARED'
+  | 'DT_POOL_LIMIT'
+  | 'DT_QUEUE_FULL'
+  | 'DT_SHAPE_MISMATCH'
+  | 'DT_SYMBOLIC_VALUE'
+  | 'DT_TENSOR_BUSY'
+  | 'DT_UNSUPPORTED_ISA';
+
+/** The one error class. `code` is stable; `message` says what was expected, what came and what to do. */
+export class DrivetrainError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'DrivetrainError';
+    this.code = code;
+  }
+}

@@ -1,0 +1,137 @@
+// The table of kernels that each instruction set provides: plain function pointers, chosen once at load.
+// Strides and steps count elements. Unless a kernel says otherwise, `out` may be the same pointer as any input
+// of the same element type, n may be 0, and pointers need no alignment beyond their element's.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace drivetrain {
+
+enum Unary { kNeg, kAbs, kSign, kExp, kLog, kSqrt, kTanh, kSigmoid, kRelu, kGelu, kUnaryCount };
+// kReluGrad and kGeluGrad take (x, dy) and give dy times the derivative at x.
+enum Binary { kAdd, kSub, kMul, kDiv, kMaximum, kMinimum, kReluGrad, kGeluGrad, kBinaryCount };
+enum Compare { kEqual, kGreater, kCompareCount };
+enum class Activation : int { kNone, kRelu };
+
+// C[m,n] = activation(alpha * A[m,k] B[k,n] + beta * C + bias[n]). Any strides for A and B (so all transposes);
+// C's columns are contiguous. beta 0 means that C is not read. k 0 gives activation(beta * C + bias).
+template <class T>
+struct GemmArgs {
+  size_t m, n, k;
+  const T* a;
+  ptrdiff_t a_row, a_col;
+  const T* b;
+  ptrdiff_t b_row, b_col;
+  T* c;
+  ptrdiff_t c_row;
+  T alpha, beta;
+  const T* bias;  // n values or null
+  Activation activation;
+};
+
+// C[i,j] = activation(a_scale[i] * b_scale[j] * sum_k A[i,k] B[k,j] + bias[j]), the sum exact in s32.
+struct GemmS8Args {
+  size_t m, n, k;
+  const int8_t* a;
+  ptrdiff_t a_row;         // A's columns are contiguous
+  const int8_t* b_packed;  // from pack_s8
+  const float* a_scale;    // m values
+  const float* b_scale;    // n values
+  const float* bias;       // n values or null
+  Activation activation;
+  float* c;  // null where only the sums are wanted
+  ptrdiff_t c_row;
+  int32_t* sums;  // null, or m*n values with row stride n: the raw s32 sums
+};
+
+// Hyperparameters in double; kernels round what they need to T once per call.
+struct SgdArgs {
+  double lr, momentum, dampening, weight_decay;
+  bool nesterov, maximize;
+  bool first_step;    // the momentum buffer is set to the gradient rather than blended
+  double grad_scale;  // multiplies the gradient as it is read
+};
+
+struct AdamWArgs {
+  double lr, beta1, beta2, eps, weight_decay;
+  double bias1, bias2;  // 1 - beta^t
+  bool maximize;
+  double grad_scale;
+};
+
+template <class T>
+struct FloatKernels {
+  void (*unary[kUnaryCount])(const T* x, T* out, size_t n);
+  // A step of 0 repeats the first element, 1 walks.
+  void (*binary[kBinaryCount])(const T* a, size_t a_step, const T* b, size_t b_step, T* out, size_t n);
+  void (*compare[kCompareCount])(const T* a, size_t a_step, const T* b, size_t b_step, uint8_t* out, size_t n);
+  void (*where)(const uint8_t* c, size_t c_step, const T* a, size_t a_step, const T* b, size_t b_step, T* out,
+                size_t n);
+  void (*fill)(T value, T* out, size_t n);
+
+  // Reductions add in an order that depends on n alone. max propagates NaN; n >= 1 for max and argmax.
+  T (*sum)(const T* x, size_t n);
+  T (*max)(const T* x, size_t n);
+  int64_t (*argmax)(const T* x, size_t n);  // the first of equals; the first NaN wins
+  double (*sum_squares)(const T* x, size_t n);
+  // out[c] = the sum (or maximum) over rows, first row to last, of x[r * row_stride + c]. out is written, not read.
+  void (*sum_rows)(const T* x, size_t rows, size_t row_stride, T* out, size_t cols);
+  void (*max_rows)(const T* x, size_t rows, size_t row_stride, T* out, size_t cols);
+
+  // One row of n >= 1 values each.
+  void (*softmax)(const T* x, T* out, size_t n);
+  void (*log_softmax)(const T* x, T* out, size_t n);
+  void (*softmax_grad)(const T* y, const T* dy, T* dx, size_t n);      // y: the softmax
+  void (*log_softmax_grad)(const T* y, const T* dy, T* dx, size_t n);  // y: the log-softmax
+  T (*cross_entropy)(const T* logits, size_t n, size_t target);        // log-sum-exp minus the target's logit
+  void (*cross_entropy_grad)(const T* logits, size_t n, size_t target, T scale, T* dx);
+  void (*layer_norm)(const T* x, const T* gamma, const T* beta, T eps, T* y, size_t n);
+  // Adds to dgamma and dbeta.
+  void (*layer_norm_grad)(const T* x, const T* gamma, const T* dy, T eps, T* dx, T* dgamma, T* dbeta, size_t n);
+
+  // Counter-based random numbers: element i of the stream comes from Philox4x32-10 with key `seed` and counter
+  // `offset + i / 4`, word i % 4 (f64 takes two words: counter `offset + i / 2`). The call makes elements
+  // first .. first + n of the stream; first is a multiple of 4.
+  void (*uniform)(uint64_t seed, uint64_t offset, size_t first, T* out, size_t n);  // [0, 1)
+  void (*normal)(uint64_t seed, uint64_t offset, size_t first, T* out, size_t n);
+  // Where uniform < p the output is 0, elsewhere x / (1 - p); p 0 copies, p 1 gives zeros.
+  void (*dropout)(uint64_t seed, uint64_t offset, size_t first, T p, const T* x, T* out, size_t n);
+
+  // Uses parallel_for and scratch by itself; the result does not depend on the number of threads.
+  void (*gemm)(const GemmArgs<T>& args);
+
+  void (*sgd)(const SgdArgs& args, T* param, const T* grad, T* momentum, size_t n);  // momentum null: none
+  void (*adamw)(const AdamWArgs& args, T* param, const T* grad, T* m, T* v, size_t n);
+};
+
+struct Kernels {
+  const char* name;  // "scalar", "avx2", "avx512", "neon"
+  FloatKernels<float> f32;
+  FloatKernels<double> f64;
+
+  // Round to nearest even; NaN stays NaN; f16 overflow gives infinity; denormals are exact.
+  void (*f32_to_bf16)(const float* x, uint16_t* out, size_t n);
+  void (*bf16_to_f32)(const uint16_t* x, float* out, size_t n);
+  void (*f32_to_f16)(const float* x, uint16_t* out, size_t n);
+  void (*f16_to_f32)(const uint16_t* x, float* out, size_t n);
+
+  // q = round(x / scale) to nearest even, within [-127, 127], with scale = max |x| / 127, which is returned
+  // (1 where all are 0 or n is 0). The same bits on every instruction set. NaN or infinity in x: the scale is NaN
+  // and q is all 0.
+  float (*quantize_row)(const float* x, int8_t* q, size_t n);
+  void (*dequantize)(const int8_t* q, float scale, float* out, size_t n);
+
+  // B[k,n] with element strides, into the layout that gemm_s8 of this table reads.
+  size_t (*packed_s8_bytes)(size_t k, size_t n);
+  void (*pack_s8)(const int8_t* b, ptrdiff_t b_row, ptrdiff_t b_col, size_t k, size_t n, int8_t* packed);
+  void (*gemm_s8)(const GemmS8Args& args);  // uses parallel_for and scratch by itself
+};
+
+// The table of each instruction set; null where this build does not have it. Calling into one needs the processor
+// to have it too: runtime/cpu.h decides.
+const Kernels* scalar_kernels();
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+const Kernels* neon_kernels();
+
+}  // namespace drivetrain
