@@ -13,6 +13,8 @@ export type ErrorCode =
   | 'DT_FROZEN'
   | 'DT_INVALID_ARGUMENT'
   | 'DT_INVALID_REQUEST'
+  | 'DT_IO'
+  | 'DT_MODEL_FAILED'
   | 'DT_NOT_CONTIGUOUS'
   | 'DT_NOT_DIFFERENTIABLE'
   | 'DT_NOT_FOUND'

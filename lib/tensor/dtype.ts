@@ -1,16 +1,7 @@
-import { DrivetrainError } from '../native/errors.js';
+import { DrivetrainError, type TypedArray } from '../native/index.js';
 
 /** f16 and bf16 are kept as their 16 bits in a `Uint16Array`; bool as 0 or 1 in a `Uint8Array`. */
 export type DType = 'f32' | 'f64' | 'i64' | 'i32' | 'i8' | 'u8' | 'bool' | 'f16' | 'bf16';
-
-export type TypedArray =
-  | Float32Array
-  | Float64Array
-  | BigInt64Array
-  | Int32Array
-  | Int8Array
-  | Uint8Array
-  | Uint16Array;
 
 type TypedArrayConstructor = {
   new (length: number): TypedArray;
@@ -46,8 +37,10 @@ const BY_TAG: Readonly<Record<string, DType>> = {
   Uint8Array: 'u8',
 };
 
-const tagOf = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(Uint8Array.prototype), Symbol.toStringTag)!
-  .get as (this: unknown) => string | undefined;
+const tagOf = Object.getOwnPropertyDescriptor(
+  Object.getPrototypeOf(Uint8Array.prototype),
+  Symbol.toStringTag,
+)!.get as (this: unknown) => string | undefined;
 
 /** The class name of a typed array, whatever realm it comes from; undefined for anything else. */
 export function typedArrayName(value: unknown): string | undefined {

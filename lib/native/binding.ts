@@ -1,0 +1,66 @@
+import load from './load.cjs';
+import type { TypedArray } from './typed-array.js';
+
+/** What `deviceInfo()` says: which processor path runs, and with how many threads. */
+export interface DeviceInfo {
+  /** The instruction set whose kernels run: the best that the processor has, or what `DRIVETRAIN_ISA` pinned. */
+  readonly isa: string;
+  /** All instruction sets that this build and this processor share, best first. */
+  readonly isas: readonly string[];
+  /** Threads that native work may use. */
+  readonly threads: number;
+  /** Processors that this process may really use: affinity and cgroup quota counted. */
+  readonly processors: number;
+  /** True in a build with address and undefined-behaviour sanitizers. */
+  readonly sanitized: boolean;
+}
+
+/** The outcome of a native call that takes locks. */
+export const Status = { ok: 0, busy: 1, cancelled: 2 } as const;
+
+/**
+ * The whole native surface. TypeScript has validated everything that crosses it: handles are checked, the rest is
+ * trusted. Sizes, offsets and handles cross as doubles.
+ */
+export interface Binding {
+  /** Hash of the opcode list that the addon was compiled with. */
+  readonly opcodeHash: string;
+  deviceInfo(): DeviceInfo;
+  setThreads(threads: number): void;
+
+  /** Makes this environment's state; `onComplete` is called once for each awaited run. */
+  start(onComplete: (runId: number, status: number) => void): void;
+  /** The page through which commands pass: native code reads it in `execute`, `run` and `runSync`. */
+  setCommandPage(page: Float64Array): void;
+
+  /** Tells V8 of memory that it does not count itself. */
+  adjustExternalMemory(bytes: number): void;
+  /** Gives the pages of a free range back to the system; they read as zeros afterwards. */
+  discardPages(slab: Uint8Array, byteOffset: number, bytes: number): void;
+  /** Marks a range as not to be touched by native code, or as usable again. Only in sanitized builds. */
+  poison(slab: Uint8Array, byteOffset: number, bytes: number, poisoned: boolean): void;
+  /** Where in memory the view begins. */
+  address(view: Uint8Array): number;
+
+  /** Registers a range of shared memory; returns its handle. Ranges inside a registered one share its lock. */
+  createStorage(slab: Uint8Array, byteOffset: number, bytes: number): number;
+  releaseStorage(storage: number): void;
+  /** Takes a storage's lock for the calling thread if no run holds it; false where one does. */
+  lock(storage: number, write: boolean): boolean;
+  unlock(storage: number, write: boolean): void;
+
+  /** Runs the one instruction in the command page now. `borrowed` are callers' arrays that it names. */
+  execute(borrowed: readonly TypedArray[]): number;
+
+  createProgram(words: Float64Array): number;
+  releaseProgram(program: number): void;
+  /** Submits a run with the bindings in the command page; `onComplete(runId, status)` follows. */
+  run(program: number, runId: number): void;
+  runSync(program: number, borrowed: readonly TypedArray[]): number;
+  cancel(runId: number): void;
+
+  /** The size of a packed INT8 weight of k rows and n columns, for the kernels in use. */
+  packedInt8Bytes(k: number, n: number): number;
+}
+
+export const binding: Binding = load();

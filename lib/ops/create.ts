@@ -1,0 +1,56 @@
+import { DrivetrainError } from '../native/index.js';
+import { checkShape, type DType, type Shape, type Tensor, tensor } from '../tensor/index.js';
+import { apply } from './apply.js';
+import { checkDtype } from './checks.js';
+import type { Op } from './op.js';
+
+interface Fill {
+  shape: Shape;
+  dtype: DType;
+  value: number;
+}
+
+const fillOp: Op<Fill> = {
+  name: 'fill',
+  infer: (_, { shape, dtype }) => [{ shape: [...shape], dtype }],
+  numbers: ({ value }) => [value],
+};
+
+export interface CreateOptions {
+  /** 'f32' unless given. */
+  dtype?: DType;
+}
+
+/** A tensor with every element `value`. */
+export function full(shape: Shape, value: number, { dtype = 'f32' }: CreateOptions = {}): Tensor {
+  checkShape(shape);
+  checkDtype('full', dtype);
+  return apply(fillOp, [], { shape, dtype, value })[0]!;
+}
+
+export function zeros(shape: Shape, options?: CreateOptions): Tensor {
+  return full(shape, 0, options);
+}
+
+export function ones(shape: Shape, options?: CreateOptions): Tensor {
+  return full(shape, 1, options);
+}
+
+/** Every element `value`, in the shape and dtype of `like`. */
+export function fullLike(like: Tensor, value: number): Tensor {
+  return full(like.shape, value, { dtype: like.dtype });
+}
+
+/** 0, 1, … n − 1. */
+export function arange(n: number, { dtype = 'f32' }: CreateOptions = {}): Tensor {
+  if (!Number.isSafeInteger(n) || n < 0) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected a whole number from 0 on for arange but received ${n}.`,
+    );
+  }
+  return tensor(
+    Array.from({ length: n }, (_, i) => i),
+    { dtype },
+  );
+}

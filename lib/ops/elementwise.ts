@@ -1,0 +1,104 @@
+import { broadcastShapes, type DType, Tensor } from '../tensor/index.js';
+import { apply } from './apply.js';
+import { checkFloat, checkOneOf, checkSameDtype } from './checks.js';
+import { full } from './create.js';
+import type { Op } from './op.js';
+import type { Opcode } from './opcodes.js';
+import { broadcastTo } from './views.js';
+
+/** An operand: a tensor, or a number that is taken in the other operand's dtype. */
+export type Operand = Tensor | number;
+
+const sameAsFirst: Op['infer'] = ([x]) => [{ shape: x!.shape, dtype: x!.dtype }];
+const boolLikeFirst: Op['infer'] = ([x]) => [{ shape: x!.shape, dtype: 'bool' }];
+
+function unaryOp(name: Opcode): (x: Tensor) => Tensor {
+  const op: Op = { name, infer: sameAsFirst, inPlace: true };
+  return (x) => {
+    checkFloat(name, x);
+    return apply(op, [x], undefined)[0]!;
+  };
+}
+
+function binaryOp(name: Opcode): (a: Operand, b: Operand) => Tensor {
+  const op: Op = { name, infer: sameAsFirst, inPlace: true };
+  return (a, b) => {
+    const [x, y] = asTensors(a, b);
+    checkFloat(name, x, y);
+    return apply(op, pair(name, x, y), undefined)[0]!;
+  };
+}
+
+function comparisonOp(name: Opcode): (a: Operand, b: Operand) => Tensor {
+  const op: Op = { name, infer: boolLikeFirst };
+  return (a, b) => apply(op, pair(name, ...asTensors(a, b)), undefined)[0]!;
+}
+
+/** Both operands in their common shape. */
+function pair(name: Opcode, a: Tensor, b: Tensor): [Tensor, Tensor] {
+  checkSameDtype(name, a, b);
+  const shape = broadcastShapes(a.shape, b.shape, name);
+  return [broadcastTo(a, shape), broadcastTo(b, shape)];
+}
+
+function asTensors(a: Operand, b: Operand): [Tensor, Tensor] {
+  const dtype = a instanceof Tensor ? a.dtype : b instanceof Tensor ? b.dtype : 'f32';
+  return [asTensor(a, dtype), asTensor(b, dtype)];
+}
+
+function asTensor(operand: Operand, dtype: DType): Tensor {
+  return typeof operand === 'number' ? full([], operand, { dtype }) : operand;
+}
+
+/** −x. Any shape, f32 or f64; so are all functions of this file unless they say otherwise. */
+export const neg = unaryOp('neg');
+export const abs = unaryOp('abs');
+/** −1, 0 or 1. */
+export const sign = unaryOp('sign');
+export const exp = unaryOp('exp');
+/** The natural logarithm. */
+export const log = unaryOp('log');
+export const sqrt = unaryOp('sqrt');
+export const tanh = unaryOp('tanh');
+/** 1 / (1 + e^−x). */
+export const sigmoid = unaryOp('sigmoid');
+/** max(x, 0); NaN stays NaN. */
+export const relu = unaryOp('relu');
+/** x · Φ(x) by the error function: the exact form of Hendrycks and Gimpel, arXiv:1606.08415. */
+export const gelu = unaryOp('gelu');
+
+/** a + b, broadcast by NumPy's rule, as are all functions of two operands. */
+export const add = binaryOp('add');
+export const sub = binaryOp('sub');
+export const mul = binaryOp('mul');
+export const div = binaryOp('div');
+/** The larger of a and b; NaN where either is. */
+export const maximum = binaryOp('maximum');
+/** The smaller of a and b; NaN where either is. */
+export const minimum = binaryOp('minimum');
+
+/** dy where y > 0, else 0. */
+export const reluGrad = binaryOp('reluGrad');
+/** dy times the derivative of gelu at x. */
+export const geluGrad = binaryOp('geluGrad');
+
+/** Whether a = b, as bool. Any dtype but f16 and bf16. */
+export const equal = comparisonOp('equal');
+/** Whether a > b, as bool. Any dtype but f16 and bf16. */
+export const greater = comparisonOp('greater');
+
+const whereOp: Op = {
+  name: 'where',
+  infer: ([, a]) => [{ shape: a!.shape, dtype: a!.dtype }],
+};
+
+/** a where the condition (bool) holds, else b. */
+export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
+  checkOneOf('where', 'condition', condition, ['bool']);
+  const [x, y] = asTensors(a, b);
+  checkFloat('where', x, y);
+  checkSameDtype('where', x, y);
+  const shape = broadcastShapes(condition.shape, broadcastShapes(x.shape, y.shape, 'where'), 'where');
+  const operands = [condition, x, y].map((operand) => broadcastTo(operand, shape));
+  return apply(whereOp, operands, undefined)[0]!;
+}

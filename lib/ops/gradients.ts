@@ -1,0 +1,162 @@
+import type { Tensor } from '../tensor/index.js';
+import { apply } from './apply.js';
+import { cast, contiguous, embedSlice } from './copy.js';
+import { full, fullLike } from './create.js';
+import { div, equal, geluGrad, greater, mul, neg, reluGrad, sign, sub, where } from './elementwise.js';
+import { embeddingGrad } from './embedding.js';
+import { type MatmulAttrs, matmul } from './matmul.js';
+import type { View } from './op.js';
+import type { Opcode } from './opcodes.js';
+import { type DropoutAttrs, dropoutOp } from './random.js';
+import { type Reduction, sum, sumTo } from './reduce.js';
+import { crossEntropyGrad, type LayerNormAttrs, layerNormGrad, logSoftmaxGrad, softmaxGrad } from './rows.js';
+import { broadcastTo, permute, reshape, transpose } from './views.js';
+
+/** What a gradient rule has to work with. */
+export interface GradientContext {
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+  readonly attrs: unknown;
+  /** The gradient of the loss with respect to the first output. */
+  readonly dy: Tensor;
+  /** Whether the gradient of input `i` is wanted. */
+  needs(i: number): boolean;
+}
+
+/** The gradient of the loss with respect to each input; undefined where there is none or it is not wanted. */
+export type GradientRule = (context: GradientContext) => readonly (Tensor | undefined)[];
+
+/** A rule for an op of one input x and output y. */
+const unary =
+  (rule: (dy: Tensor, x: Tensor, y: Tensor) => Tensor): GradientRule =>
+  ({ dy, inputs, outputs }) => [rule(dy, inputs[0]!, outputs[0]!)];
+
+/** A rule for an op of inputs a and b: one function for the gradient of each, called where it is wanted. */
+const binary =
+  (
+    first: (dy: Tensor, a: Tensor, b: Tensor, y: Tensor) => Tensor,
+    second: (dy: Tensor, a: Tensor, b: Tensor, y: Tensor) => Tensor,
+  ): GradientRule =>
+  ({ dy, inputs: [a, b], outputs: [y], needs }) => [
+    needs(0) ? first(dy, a!, b!, y!) : undefined,
+    needs(1) ? second(dy, a!, b!, y!) : undefined,
+  ];
+
+/** dy where `wins(x, other)`, half of it where the two are equal. */
+function share(dy: Tensor, x: Tensor, other: Tensor, wins: (x: Tensor, other: Tensor) => Tensor): Tensor {
+  return where(wins(x, other), dy, where(equal(x, other), mul(dy, 0.5), 0));
+}
+
+const less = (x: Tensor, other: Tensor): Tensor => greater(other, x);
+
+/** A reduction's result [outer, inner], repeated along the reduced dimensions of x. */
+function spread(y: Tensor, x: Tensor, { outer, reduced, inner }: Reduction): Tensor {
+  return reshape(broadcastTo(reshape(y, [outer, 1, inner]), [outer, reduced, inner]), x.shape);
+}
+
+const RULES: Partial<Record<Opcode, GradientRule>> = {
+  neg: unary((dy) => neg(dy)),
+  abs: unary((dy, x) => mul(dy, sign(x))),
+  sign: unary((dy) => fullLike(dy, 0)),
+  exp: unary((dy, _, y) => mul(dy, y)),
+  log: unary((dy, x) => div(dy, x)),
+  sqrt: unary((dy, _, y) => div(mul(dy, 0.5), y)),
+  tanh: unary((dy, _, y) => mul(dy, sub(1, mul(y, y)))),
+  sigmoid: unary((dy, _, y) => mul(dy, mul(y, sub(1, y)))),
+  relu: unary((dy, _, y) => reluGrad(y, dy)),
+  gelu: unary((dy, x) => geluGrad(x, dy)),
+
+  add: binary(
+    (dy) => dy,
+    (dy) => dy,
+  ),
+  sub: binary(
+    (dy) => dy,
+    (dy) => neg(dy),
+  ),
+  mul: binary(
+    (dy, _, b) => mul(dy, b),
+    (dy, a) => mul(dy, a),
+  ),
+  div: binary(
+    (dy, _, b) => div(dy, b),
+    (dy, _, b, y) => neg(div(mul(dy, y), b)),
+  ),
+  // Equal operands share the gradient, as in PyTorch.
+  maximum: binary(
+    (dy, a, b) => share(dy, a, b, greater),
+    (dy, a, b) => share(dy, b, a, greater),
+  ),
+  minimum: binary(
+    (dy, a, b) => share(dy, a, b, less),
+    (dy, a, b) => share(dy, b, a, less),
+  ),
+  where: ({ dy, inputs: [condition], needs }) => [
+    undefined,
+    needs(1) ? where(condition!, dy, 0) : undefined,
+    needs(2) ? where(condition!, 0, dy) : undefined,
+  ],
+
+  copy: unary((dy) => dy),
+  cast: unary((dy, x) => cast(dy, x.dtype)),
+
+  sum: ({ dy, inputs, attrs }) => [spread(dy, inputs[0]!, attrs as Reduction)],
+  // Equal maxima share the gradient.
+  max: ({ dy, inputs: [x], outputs: [y], attrs }) => {
+    const { outer, reduced, inner } = attrs as Reduction;
+    const mask = cast(equal(x!, spread(y!, x!, attrs as Reduction)), x!.dtype);
+    const count = sum(reshape(mask, [outer, reduced, inner]), { axis: 1 });
+    return [mul(mask, spread(div(dy, count), x!, attrs as Reduction))];
+  },
+
+  matmul: ({ dy, inputs: [a, b], outputs: [y], attrs, needs }) => {
+    const { activation } = attrs as MatmulAttrs;
+    const dz = activation === 'relu' ? reluGrad(y!, dy) : dy;
+    return [
+      needs(0) ? matmul(dz, transpose(b!)) : undefined,
+      needs(1) ? matmul(transpose(a!), dz) : undefined,
+      needs(2) ? sumTo(dz, [dz.shape.at(-1)!]) : undefined,
+    ];
+  },
+
+  softmax: unary((dy, _, y) => softmaxGrad(y, dy)),
+  logSoftmax: unary((dy, _, y) => logSoftmaxGrad(y, dy)),
+  crossEntropy: ({ dy, inputs: [logits, labels] }) => [crossEntropyGrad(logits!, labels!, dy), undefined],
+  layerNorm: ({ dy, inputs: [x, gamma], attrs }) =>
+    layerNormGrad(x!, gamma!, dy, (attrs as LayerNormAttrs).eps),
+  embedding: ({ dy, inputs: [weight, indices] }) => [
+    embeddingGrad(indices!, dy, weight!.shape[0]!),
+    undefined,
+  ],
+  // The same positions of the stream give the same mask.
+  dropout: ({ dy, inputs: [, rate, state], attrs }) => [
+    apply(dropoutOp, [contiguous(dy), rate!, state!], attrs as DropoutAttrs)[0]!,
+  ],
+};
+
+/** The gradient rule of an op; undefined where it has none. */
+export function gradientRule(name: Opcode): GradientRule | undefined {
+  return RULES[name];
+}
+
+/** The gradient with respect to the input of a view. */
+export function viewGradient(view: View, dy: Tensor, input: Tensor): Tensor {
+  switch (view.name) {
+    case 'reshape':
+      return reshape(dy, input.shape);
+    case 'broadcastTo':
+      return sumTo(dy, input.shape);
+    case 'permute':
+      return permute(
+        dy,
+        view.order.map((_, axis) => view.order.indexOf(axis)),
+      );
+    case 'slice':
+      return embedSlice(dy, input, view.axis, view.begin);
+  }
+}
+
+/** The seed of a backward pass: 1, in the loss's dtype. */
+export function unitGradient(loss: Tensor): Tensor {
+  return full(loss.shape, 1, { dtype: loss.dtype });
+}

@@ -1,0 +1,38 @@
+export { activeRecorder, apply, withRecorder } from './apply.js';
+export { Bindings } from './bindings.js';
+export { assign, cast, clone, contiguous } from './copy.js';
+export { arange, type CreateOptions, full, fullLike, ones, zeros } from './create.js';
+export {
+  abs,
+  add,
+  div,
+  equal,
+  exp,
+  gelu,
+  greater,
+  log,
+  maximum,
+  minimum,
+  mul,
+  neg,
+  type Operand,
+  relu,
+  sigmoid,
+  sign,
+  sqrt,
+  sub,
+  tanh,
+  where,
+} from './elementwise.js';
+export { embedding } from './embedding.js';
+export { type GradientContext, gradientRule, unitGradient, viewGradient } from './gradients.js';
+export { instructionWords, type Place, writeInstruction } from './instruction.js';
+export { dequantizeRows, matmulInt8, packInt8, quantizeRows } from './int8.js';
+export { linear, type MatmulAttrs, matmul } from './matmul.js';
+export type { Op, Recorder, TensorSpec, View } from './op.js';
+export { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
+export { type AdamWTensors, adamwStep, type SgdTensors, sgdStep } from './optimizers.js';
+export { dropout, Generator, globalGenerator, type RandomOptions, rand, randn, seed } from './random.js';
+export { argmax, globalNorm, max, mean, type ReduceOptions, sum } from './reduce.js';
+export { crossEntropyRows, layerNorm, logSoftmax, softmax } from './rows.js';
+export { broadcastTo, permute, reshape, slice, transpose } from './views.js';

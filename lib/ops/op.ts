@@ -1,0 +1,35 @@
+import type { DType, Tensor } from '../tensor/index.js';
+import type { Opcode } from './opcodes.js';
+
+/** What an op will put out. */
+export interface TensorSpec {
+  readonly shape: readonly number[];
+  readonly dtype: DType;
+}
+
+/** One row of the op table: what eager calls and recording need to know; its gradient stands in gradients.ts. */
+export interface Op<A = undefined> {
+  readonly name: Opcode;
+  /** Shapes and dtypes of the outputs. Inputs were checked by the function that users call. */
+  readonly infer: (inputs: readonly Tensor[], attrs: A) => readonly TensorSpec[];
+  /** The numbers that native code gets; none by default. */
+  readonly numbers?: (attrs: A, inputs: readonly Tensor[]) => readonly number[];
+  /** Inputs that the op writes in place, by index. */
+  readonly writes?: (input: number) => boolean;
+  /** The output may take the first input's memory. */
+  readonly inPlace?: boolean;
+}
+
+/** What a function that only makes another view of the same storage has done: no instruction, but a gradient. */
+export type View =
+  | { readonly name: 'reshape' | 'broadcastTo' }
+  | { readonly name: 'permute'; readonly order: readonly number[] }
+  | { readonly name: 'slice'; readonly axis: number; readonly begin: number };
+
+/** Takes the place of eager execution while a function is being recorded. */
+export interface Recorder {
+  apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[];
+  view(view: View, input: Tensor, output: Tensor): void;
+  /** Calls `fn` when the recorded function has returned; absent where ops run at once. */
+  atEnd?(fn: () => void): void;
+}

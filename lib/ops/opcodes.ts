@@ -1,0 +1,67 @@
+/**
+ * The instructions that native code executes, in the order of their numbers. `scripts/generate-opcodes.mjs` makes the
+ * C++ header from this list; the addon carries its hash, which is checked at load.
+ */
+export const OPCODES = [
+  'neg',
+  'abs',
+  'sign',
+  'exp',
+  'log',
+  'sqrt',
+  'tanh',
+  'sigmoid',
+  'relu',
+  'gelu',
+  'add',
+  'sub',
+  'mul',
+  'div',
+  'maximum',
+  'minimum',
+  'reluGrad',
+  'geluGrad',
+  'equal',
+  'greater',
+  'where',
+  'fill',
+  'copy',
+  'embedSlice',
+  'cast',
+  'sum',
+  'max',
+  'argmax',
+  'norm',
+  'matmul',
+  'softmax',
+  'softmaxGrad',
+  'logSoftmax',
+  'logSoftmaxGrad',
+  'crossEntropy',
+  'crossEntropyGrad',
+  'layerNorm',
+  'layerNormGrad',
+  'embedding',
+  'embeddingGrad',
+  'uniform',
+  'normal',
+  'dropout',
+  'advance',
+  'sgd',
+  'adamw',
+  'quantizeRows',
+  'dequantizeRows',
+  'packInt8',
+  'matmulInt8',
+] as const;
+
+export type Opcode = (typeof OPCODES)[number];
+
+/** FNV-1a over the names, as the generated header has it. */
+export function opcodeHash(): string {
+  let hash = 0x811c9dc5;
+  for (const character of OPCODES.join(',')) {
+    hash = Math.imul(hash ^ character.charCodeAt(0), 0x01000193) >>> 0;
+  }
+  return hash.toString(16).padStart(8, '0');
+}

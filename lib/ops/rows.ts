@@ -1,0 +1,94 @@
+import { DrivetrainError } from '../native/index.js';
+import { formatShape, type Tensor } from '../tensor/index.js';
+import { apply } from './apply.js';
+import { checkFloat, checkMinRank, checkOneOf, checkSameDtype, checkShapeIs } from './checks.js';
+import { contiguous } from './copy.js';
+import type { Op } from './op.js';
+import type { Opcode } from './opcodes.js';
+
+const sameAsFirst: Op['infer'] = ([x]) => [{ shape: x!.shape, dtype: x!.dtype }];
+
+function rowOp(name: Opcode): (x: Tensor) => Tensor {
+  const op: Op = { name, infer: sameAsFirst, inPlace: true };
+  return (x) => {
+    checkFloat(name, x);
+    checkMinRank(name, x, 1);
+    return apply(op, [contiguous(x)], undefined)[0]!;
+  };
+}
+
+function rowGradOp(name: Opcode): (y: Tensor, dy: Tensor) => Tensor {
+  const op: Op = { name, infer: sameAsFirst };
+  return (y, dy) => apply(op, [contiguous(y), contiguous(dy)], undefined)[0]!;
+}
+
+/** e^x over its sum, along the last dimension. f32 or f64, as are all functions of this file. */
+export const softmax = rowOp('softmax');
+/** The logarithm of softmax, without its loss of precision. */
+export const logSoftmax = rowOp('logSoftmax');
+
+export const softmaxGrad = rowGradOp('softmaxGrad');
+export const logSoftmaxGrad = rowGradOp('logSoftmaxGrad');
+
+const crossEntropyOp: Op = {
+  name: 'crossEntropy',
+  infer: ([logits]) => [{ shape: [logits!.shape[0]!], dtype: logits!.dtype }],
+};
+
+const crossEntropyGradOp: Op = { name: 'crossEntropyGrad', infer: sameAsFirst };
+
+/**
+ * For each row of logits [n, classes] the negative log-likelihood of its label under the softmax: [n]. Labels [n] are
+ * i32 or i64; one outside [0, classes) gives NaN.
+ */
+export function crossEntropyRows(logits: Tensor, labels: Tensor): Tensor {
+  checkFloat('crossEntropy', logits);
+  checkOneOf('crossEntropy', 'labels', labels, ['i32', 'i64']);
+  if (logits.rank !== 2) {
+    throw new DrivetrainError(
+      'DT_SHAPE_MISMATCH',
+      `Expected logits [n, classes] for crossEntropy but received ${formatShape(logits.shape)}.`,
+    );
+  }
+  checkShapeIs('crossEntropy', 'labels', labels, [logits.shape[0]!]);
+  return apply(crossEntropyOp, [contiguous(logits), contiguous(labels)], undefined)[0]!;
+}
+
+export function crossEntropyGrad(logits: Tensor, labels: Tensor, dy: Tensor): Tensor {
+  return apply(crossEntropyGradOp, [logits, labels, contiguous(dy)], undefined)[0]!;
+}
+
+export interface LayerNormAttrs {
+  readonly eps: number;
+}
+
+const layerNormOp: Op<LayerNormAttrs> = {
+  name: 'layerNorm',
+  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
+  numbers: ({ eps }) => [eps],
+};
+
+const layerNormGradOp: Op<LayerNormAttrs> = {
+  name: 'layerNormGrad',
+  infer: ([x, gamma]) => [x!, gamma!, gamma!].map(({ shape, dtype }) => ({ shape, dtype })),
+  numbers: ({ eps }) => [eps],
+};
+
+/**
+ * (x − mean) / √(variance + eps) · gamma + beta along the last dimension, for x [..., n], gamma [n], beta [n].
+ * Ba, Kiros and Hinton, arXiv:1607.06450.
+ */
+export function layerNorm(x: Tensor, gamma: Tensor, beta: Tensor, eps = 1e-5): Tensor {
+  checkFloat('layerNorm', x, gamma, beta);
+  checkSameDtype('layerNorm', x, gamma);
+  checkSameDtype('layerNorm', x, beta);
+  checkMinRank('layerNorm', x, 1);
+  const width = [x.shape.at(-1)!];
+  checkShapeIs('layerNorm', 'gamma', gamma, width);
+  checkShapeIs('layerNorm', 'beta', beta, width);
+  return apply(layerNormOp, [contiguous(x), contiguous(gamma), contiguous(beta)], { eps })[0]!;
+}
+
+export function layerNormGrad(x: Tensor, gamma: Tensor, dy: Tensor, eps: number): Tensor[] {
+  return apply(layerNormGradOp, [x, gamma, contiguous(dy)], { eps });
+}

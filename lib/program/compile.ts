@@ -1,0 +1,89 @@
+import { DrivetrainError } from '../native/index.js';
+import { activeRecorder, contiguous } from '../ops/index.js';
+import { Tensor } from '../tensor/index.js';
+import { Program, type RunOptions } from './program.js';
+import { record } from './record.js';
+
+/** Programs kept for one function: one for each set of input shapes, the least recently used is let go. */
+const MAX_PROGRAMS = 32;
+
+/** A function that runs as a native program. Calling it awaits the run; outputs are fresh tensors that the caller disposes. */
+export interface Compiled<A extends readonly Tensor[], R> {
+  (...inputs: A): Promise<R>;
+  /** The same with options. */
+  run(inputs: A, options?: RunOptions): Promise<R>;
+  /** Runs on the calling thread, which it holds: for small work. */
+  runSync(...inputs: A): R;
+  /** The program for inputs of these shapes and dtypes, recorded now if it was not yet. */
+  program(...inputs: A): Program<R>;
+}
+
+/**
+ * Turns `fn` into a native program. `fn` is run once for each set of input shapes and dtypes, on tensors without values:
+ * what it does with them is recorded, differentiated where it calls `grad`, and from then on executed natively, off the
+ * event loop, as one call. Tensors from outside that it uses are captured by reference. Its writes to them (an
+ * optimizer's step, `assign`) happen all together at the end of a run, or not at all.
+ */
+export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R): Compiled<A, R> {
+  const programs = new Map<string, Program<R>>();
+
+  const programFor = (inputs: readonly Tensor[]): Program<R> => {
+    const key = inputs.map(describe).join(';');
+    const known = programs.get(key);
+    if (known !== undefined) programs.delete(key);
+    const program = known ?? new Program(record(fn as unknown as (...inputs: Tensor[]) => R, inputs));
+    programs.set(key, program);
+    if (programs.size > MAX_PROGRAMS) programs.delete(programs.keys().next().value!);
+    return program;
+  };
+
+  const run = async (inputs: A, options?: RunOptions): Promise<R> => {
+    checkOutsideRecording();
+    const program = programFor(inputs);
+    return withContiguous(inputs, (ready) => program.run(ready, options));
+  };
+  const runSync = (...inputs: A): R => {
+    checkOutsideRecording();
+    const program = programFor(inputs);
+    return withContiguous(inputs, (ready) => program.runSync(ready));
+  };
+  return Object.assign((...inputs: A) => run(inputs), {
+    run,
+    runSync,
+    program: (...inputs: A) => programFor(inputs),
+  });
+}
+
+function describe(input: unknown): string {
+  if (!(input instanceof Tensor)) {
+    const received = ArrayBuffer.isView(input)
+      ? 'a typed array (wrap(array) makes a tensor of it)'
+      : typeof input;
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected tensors as inputs of a compiled function but received ${received}.`,
+    );
+  }
+  return `${input.dtype}[${input.shape.join()}]`;
+}
+
+function checkOutsideRecording(): void {
+  if (activeRecorder() !== undefined) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      'Expected a compiled function to be called outside of recording but another compile or valueAndGrad is active; call the plain function there.',
+    );
+  }
+}
+
+/** Calls `use` with row-major inputs; copies that were needed are freed when it has begun, since a run holds its memory. */
+function withContiguous<T>(inputs: readonly Tensor[], use: (ready: readonly Tensor[]) => T): T {
+  const ready = inputs.map(contiguous);
+  try {
+    return use(ready);
+  } finally {
+    ready.forEach((tensor, i) => {
+      if (tensor !== inputs[i]) tensor.dispose();
+    });
+  }
+}

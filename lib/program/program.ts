@@ -1,0 +1,230 @@
+import { binding, commandPage, DrivetrainError, Status } from '../native/index.js';
+import { Bindings, instructionWords, type Place, writeInstruction } from '../ops/index.js';
+import {
+  BorrowedStorage,
+  busy,
+  currentPool,
+  DTYPES,
+  empty,
+  type MemoryPool,
+  type SharedStorage,
+  type Storage,
+  type Tensor,
+} from '../tensor/index.js';
+import { splitSections, writtenBy } from './commit.js';
+import { optimise } from './optimise.js';
+import { type MemoryPlan, type MemoryReport, planMemory } from './plan.js';
+import { mapTensors, type Recording, type Step } from './record.js';
+import { submitRun } from './runs.js';
+
+export interface RunOptions {
+  /** Ends the run between two instructions, unless it has begun to write its results to lasting state. */
+  signal?: AbortSignal;
+}
+
+/** A slot beyond the arena, the inputs and the outputs: a tensor that the recorded function found outside. */
+interface Captured {
+  readonly storage: Storage;
+  readonly written: boolean;
+}
+
+const released = new FinalizationRegistry<number>((handle) => binding.releaseProgram(handle));
+
+/**
+ * A recorded function for one exact set of input shapes: native code executes it in one call. Inputs are read,
+ * captured tensors are used by reference, outputs are fresh tensors.
+ */
+export class Program<R> {
+  /** Instructions that one run executes. */
+  readonly instructions: number;
+  /** The memory that the program's temporaries take. */
+  readonly memory: MemoryReport;
+  readonly #handle: number;
+  readonly #outputs: readonly Tensor[];
+  readonly #captured: readonly Captured[];
+  readonly #result: R;
+
+  constructor(recording: Recording<R>) {
+    const { compute, commit } = splitSections(optimise(recording));
+    const steps = [...compute, ...commit];
+    const ends = [...recording.inputs, ...recording.outputs].map(({ storage }) => storage);
+    const plan = planMemory(steps, new Set(ends));
+    this.#outputs = recording.outputs;
+    this.#result = recording.result;
+    this.#captured = capturedBy(steps);
+    this.instructions = steps.length;
+    this.memory = plan.report;
+    const slots = new Map(
+      [...ends, ...this.#captured.map(({ storage }) => storage)].map((storage, i) => [storage, i + 1]),
+    );
+    this.#handle = binding.createProgram(encode(steps, compute.length, plan, slots));
+    released.register(this, this.#handle);
+  }
+
+  /**
+   * Runs off the event loop. Typed arrays of the caller's among the inputs are copied first. Rejects with `DT_ABORTED`
+   * when cancelled, and then nothing was written. Throws `DT_NOT_SHARED` where it would write a caller's array.
+   */
+  async run(inputs: readonly Tensor[], options: RunOptions = {}): Promise<R> {
+    const pool = currentPool();
+    const memory = new RunMemory();
+    try {
+      const outputs = this.#fresh(memory);
+      const bindings = this.#bind(memory, pool, inputs, outputs, (storage) =>
+        memory.keep(snapshot(storage, pool)),
+      );
+      bindings.write(commandPage(bindings.words));
+      const held = bindings.storages as SharedStorage[];
+      for (const storage of held) storage.enterRun();
+      try {
+        await submitRun(this.#handle, options.signal);
+      } finally {
+        for (const storage of held) storage.leaveRun();
+      }
+      return this.#results(memory, outputs);
+    } finally {
+      memory.dispose();
+    }
+  }
+
+  /** Runs on the calling thread, which it holds: for small work. Throws `DT_TENSOR_BUSY` where an awaited run is in the way. */
+  runSync(inputs: readonly Tensor[]): R {
+    const memory = new RunMemory();
+    try {
+      const outputs = this.#fresh(memory);
+      const bindings = this.#bind(memory, currentPool(), inputs, outputs, (storage) => storage);
+      bindings.write(commandPage(bindings.words));
+      if (binding.runSync(this.#handle, bindings.borrowed) === Status.busy) throw busy();
+      return this.#results(memory, outputs);
+    } finally {
+      memory.dispose();
+    }
+  }
+
+  #fresh(memory: RunMemory): Tensor[] {
+    return this.#outputs.map(({ shape, dtype }) => {
+      const output = empty(shape, dtype);
+      memory.keep(output.storage);
+      return output;
+    });
+  }
+
+  /** Binds every slot; `resolve` says what stands in for a caller's array. */
+  #bind(
+    memory: RunMemory,
+    pool: MemoryPool,
+    inputs: readonly Tensor[],
+    outputs: readonly Tensor[],
+    resolve: (storage: BorrowedStorage) => Storage,
+  ): Bindings {
+    const bindings = new Bindings();
+    bindings.add(memory.keep(pool.allocate(this.memory.planned)), true);
+    const add = (storage: Storage, written: boolean, byteOffset: number) => {
+      const bound = storage instanceof BorrowedStorage ? resolve(storage) : storage;
+      if (written && bound !== storage) throw notShared();
+      bindings.add(bound, written, byteOffset);
+    };
+    for (const input of inputs) {
+      input.checkUsable();
+      add(input.storage, false, input.offset * DTYPES[input.dtype].bytes);
+    }
+    for (const { storage } of outputs) add(storage, true, 0);
+    for (const { storage, written } of this.#captured) {
+      checkCaptured(storage);
+      add(storage, written, 0);
+    }
+    return bindings;
+  }
+
+  /** The function's result with the run's tensors in the place of the recorded ones. */
+  #results(memory: RunMemory, outputs: readonly Tensor[]): R {
+    for (const { storage } of outputs) memory.release(storage);
+    return mapTensors(this.#result, (value) => outputs[this.#outputs.indexOf(value)]!) as R;
+  }
+}
+
+/** What a run allocates, and frees at its end unless it is handed out. */
+class RunMemory {
+  readonly #storages = new Set<Storage>();
+
+  keep<S extends Storage>(storage: S): S {
+    this.#storages.add(storage);
+    return storage;
+  }
+
+  release(storage: Storage): void {
+    this.#storages.delete(storage);
+  }
+
+  dispose(): void {
+    for (const storage of this.#storages) storage.dispose();
+  }
+}
+
+/** A copy of a caller's array as it is now. */
+function snapshot(source: BorrowedStorage, pool: MemoryPool): SharedStorage {
+  source.checkAttached();
+  const copy = pool.allocate(source.byteLength);
+  const bytes = (storage: Storage) => storage.view('u8', 0, source.byteLength) as Uint8Array;
+  bytes(copy).set(bytes(source));
+  return copy;
+}
+
+function checkCaptured(storage: Storage): void {
+  if (storage.disposed) {
+    throw new DrivetrainError(
+      'DT_DISPOSED',
+      'Expected the tensors that the compiled function uses to be in use but one was disposed, by dispose() or by the end of a scope.',
+    );
+  }
+  if (storage instanceof BorrowedStorage) storage.checkAttached();
+}
+
+function notShared(): DrivetrainError {
+  return new DrivetrainError(
+    'DT_NOT_SHARED',
+    "Expected an awaited run to write pool memory but it would write a caller's typed array, which could be transferred meanwhile; make the parameter with tensor(array), or use runSync.",
+  );
+}
+
+function capturedBy(steps: readonly Step[]): Captured[] {
+  const captured = new Map<Storage, boolean>();
+  for (const step of steps) {
+    const written = writtenBy(step);
+    for (const input of step.inputs) {
+      if (input.storage.kind === 'symbolic') continue;
+      captured.set(input.storage, (captured.get(input.storage) ?? false) || written.includes(input));
+    }
+  }
+  return [...captured].map(([storage, written]) => ({ storage, written }));
+}
+
+/** The program in the layout of native/program/program.h; slot 0 is the arena. */
+function encode(
+  steps: readonly Step[],
+  commitStart: number,
+  { offsets }: MemoryPlan,
+  slots: ReadonlyMap<Storage, number>,
+): Float64Array {
+  const placeOf = (storage: Storage): Place => {
+    const slot = slots.get(storage);
+    return slot === undefined ? { slot: 0, byteOffset: offsets.get(storage)! } : { slot, byteOffset: 0 };
+  };
+  const parts = steps.map(({ op, attrs, inputs, outputs }) => ({
+    name: op.name,
+    operands: [...inputs, ...outputs],
+    numbers: op.numbers?.(attrs, inputs) ?? [],
+  }));
+  const header = [steps.length, commitStart];
+  const words = parts.reduce(
+    (sum, { operands, numbers }) => sum + instructionWords(operands, numbers),
+    header.length,
+  );
+  const page = new Float64Array(words);
+  page.set(header);
+  let at = header.length;
+  for (const { name, operands, numbers } of parts) {
+    at = writeInstruction(page, at, name, operands, numbers, placeOf);
+  }
+  return page;
+}

@@ -1,0 +1,118 @@
+import { DrivetrainError } from '../native/index.js';
+import { clone, type Op, type Recorder, type View, withRecorder } from '../ops/index.js';
+import { DTYPES, formatShape, type Storage, SymbolicStorage, sizeOf, Tensor } from '../tensor/index.js';
+import type { Taped, TapeEntry } from './tape.js';
+
+/** One recorded op: the tensors it reads and writes, in the order of its operands. */
+export interface Step {
+  readonly op: Op<unknown>;
+  readonly attrs: unknown;
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+}
+
+/** What running a function on symbolic tensors left behind. */
+export interface Recording<R> {
+  readonly inputs: readonly Tensor[];
+  readonly steps: readonly Step[];
+  /** The function's result, its tensors symbolic and each with storage of its own. */
+  readonly result: R;
+  readonly outputs: readonly Tensor[];
+}
+
+export interface InputSpec {
+  readonly shape: readonly number[];
+  readonly dtype: Tensor['dtype'];
+}
+
+class ProgramRecorder implements Recorder, Taped {
+  readonly tape: TapeEntry[] = [];
+  readonly #atEnd: (() => void)[] = [];
+
+  apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
+    inputs.forEach((input, i) => {
+      if (op.writes?.(i)) checkLasting(op, input);
+    });
+    const outputs = op.infer(inputs, attrs).map(({ shape, dtype }) => symbolic({ shape, dtype }));
+    this.tape.push({ kind: 'op', op: op as Op<unknown>, attrs, inputs, outputs });
+    return outputs;
+  }
+
+  view(view: View, input: Tensor, output: Tensor): void {
+    this.tape.push({ kind: 'view', view, inputs: [input], outputs: [output] });
+  }
+
+  atEnd(fn: () => void): void {
+    this.#atEnd.push(fn);
+  }
+
+  finish(): void {
+    for (const fn of this.#atEnd) fn();
+  }
+
+  backward<T>(fn: () => T): T {
+    return fn();
+  }
+}
+
+/** Lasting state is what a program may write: tensors that exist outside of it. */
+function checkLasting(op: { name: string }, target: Tensor): void {
+  if (target.storage.kind === 'symbolic') {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected ${op.name} inside compile(fn) to write a tensor made outside of fn but received an argument or a result of it (shape ${formatShape(target.shape)}); compute a new tensor instead.`,
+    );
+  }
+}
+
+function symbolic({ shape, dtype }: InputSpec): Tensor {
+  return new Tensor(new SymbolicStorage(sizeOf(shape) * DTYPES[dtype].bytes), dtype, shape);
+}
+
+/** Runs `fn` once on symbolic tensors and keeps the ops; changes no state. */
+export function record<R>(fn: (...inputs: Tensor[]) => R, specs: readonly InputSpec[]): Recording<R> {
+  const recorder = new ProgramRecorder();
+  const inputs = specs.map(symbolic);
+  const outputs: Tensor[] = [];
+  const result = withRecorder(recorder, () => {
+    const returned = fn(...inputs);
+    if (typeof (returned as { then?: unknown } | null | undefined)?.then === 'function') {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        'Expected a synchronous function for compile but received one that returns a promise.',
+      );
+    }
+    const taken = new Set<Storage>(inputs.map(({ storage }) => storage));
+    const fresh = mapTensors(returned, (value) => {
+      const output = ownStorage(value, taken);
+      taken.add(output.storage);
+      outputs.push(output);
+      return output;
+    });
+    recorder.finish();
+    return fresh;
+  });
+  const steps = recorder.tape.filter((entry) => entry.kind === 'op');
+  return { inputs, steps, result: result as R, outputs };
+}
+
+/** An output must be a whole, row-major symbolic storage that no other output has: anything else is copied. */
+function ownStorage(value: Tensor, taken: ReadonlySet<Storage>): Tensor {
+  const { storage, dtype } = value;
+  const whole = value.contiguous && value.size * DTYPES[dtype].bytes === storage.byteLength;
+  return storage.kind === 'symbolic' && whole && !taken.has(storage) ? value : clone(value);
+}
+
+/** The same structure (a tensor, or arrays and plain objects of them) with each tensor replaced. */
+export function mapTensors(value: unknown, replace: (value: Tensor) => Tensor): unknown {
+  if (value instanceof Tensor) return replace(value);
+  if (Array.isArray(value)) return value.map((item) => mapTensors(item, replace));
+  if (typeof value === 'object' && value !== null) {
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, mapTensors(item, replace)]));
+  }
+  if (value === undefined) return value;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected a compiled function to return tensors, or arrays and objects of them, but received ${typeof value}.`,
+  );
+}

@@ -1,0 +1,36 @@
+import { binding, DrivetrainError, Status } from '../native/index.js';
+
+interface PendingRun {
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Awaited runs that native code has not reported yet, by their id. */
+const pending = new Map<number, PendingRun>();
+let lastId = 0;
+
+binding.start((id, status) => {
+  const run = pending.get(id)!;
+  pending.delete(id);
+  if (status === Status.ok) run.resolve();
+  else run.reject(aborted());
+});
+
+function aborted(): DrivetrainError {
+  return new DrivetrainError(
+    'DT_ABORTED',
+    'The run was cancelled before it wrote anything: parameters and other state are as they were.',
+  );
+}
+
+/** Submits a run with the bindings in the command page. Rejects with `DT_ABORTED` where the signal ends it in time. */
+export function submitRun(program: number, signal: AbortSignal | undefined): Promise<void> {
+  if (signal?.aborted) return Promise.reject(aborted());
+  const id = ++lastId;
+  const cancel = () => binding.cancel(id);
+  signal?.addEventListener('abort', cancel, { once: true });
+  return new Promise<void>((resolve, reject) => {
+    pending.set(id, { resolve, reject });
+    binding.run(program, id);
+  }).finally(() => signal?.removeEventListener('abort', cancel));
+}

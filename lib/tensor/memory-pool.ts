@@ -1,0 +1,323 @@
+import { totalmem } from 'node:os';
+import { binding, DrivetrainError } from '../native/index.js';
+import { ALIGNMENT, acquireSlab, releaseSlab, type Slab } from './slab.js';
+import { releaseWhenForgotten, SharedStorage, type Storage } from './storage.js';
+
+export interface MemoryPoolOptions {
+  /** Bytes that may be allocated at once; the default is half of the machine's memory. */
+  limit?: number;
+  /** Keeps a stack trace for every allocation (some microseconds each), for `leaks()`. */
+  trackOrigins?: boolean;
+}
+
+export interface MemoryPoolStatistics {
+  /** Bytes in blocks that are in use. */
+  readonly current: number;
+  readonly peak: number;
+  /** Bytes ever allocated. */
+  readonly total: number;
+  /** Blocks in use. */
+  readonly blocks: number;
+  /** Bytes of the slabs that the pool holds. */
+  readonly reserved: number;
+  readonly largestFree: number;
+  /** Allocations refused at the limit. */
+  readonly failures: number;
+  /** The share of the free bytes that lies outside the largest free block, from 0 to 1. */
+  readonly fragmentation: number;
+}
+
+export interface Leak {
+  readonly bytes: number;
+  /** Where the block was allocated; absent unless the pool tracks origins. */
+  readonly origin?: string;
+}
+
+/** A range of a slab, linked to its neighbours; free ones stand in a bin as well. */
+interface Block {
+  readonly slab: Slab;
+  offset: number;
+  size: number;
+  free: boolean;
+  previous: Block | undefined;
+  next: Block | undefined;
+  origin: string | undefined;
+}
+
+const debug = process.env['DRIVETRAIN_DEBUG'] === '1';
+const POISON = 0xff;
+const { sanitized } = binding.deviceInfo();
+/** Sanitized builds keep a gap behind each block that native code must not touch. */
+const RED_ZONE = sanitized ? ALIGNMENT : 0;
+
+/** Two bins for each power of two. */
+function binOf(size: number): number {
+  const power = Math.floor(Math.log2(size));
+  return 2 * power + (size >= 1.5 * 2 ** power ? 1 : 0);
+}
+
+/** What a scope has made: each entry is disposed at its end unless it is returned. */
+type Scope = { pool: MemoryPool; storages: Set<SharedStorage> };
+
+const scopes: Scope[] = [];
+
+/**
+ * Hands out 64-byte-aligned blocks of large slabs, up to a limit. Freed blocks merge with their neighbours; a slab
+ * without blocks goes back to the process. Not tied to any tensor's life: `dispose` or a scope ends a block, and a
+ * FinalizationRegistry is the backstop for what was forgotten (it cannot run inside a synchronous loop).
+ */
+export class MemoryPool {
+  readonly #slabs = new Set<Slab>();
+  readonly #bins: Set<Block>[] = [];
+  readonly #used = new Set<Block>();
+  readonly #trackOrigins: boolean;
+  #limit: number;
+  #current = 0;
+  #peak = 0;
+  #total = 0;
+  #reserved = 0;
+  #failures = 0;
+  #disposed = false;
+
+  constructor(options: MemoryPoolOptions = {}) {
+    this.#limit = checkLimit(options.limit ?? Math.floor(totalmem() / 2));
+    this.#trackOrigins = options.trackOrigins ?? false;
+  }
+
+  get limit(): number {
+    return this.#limit;
+  }
+
+  set limit(bytes: number) {
+    this.#limit = checkLimit(bytes);
+  }
+
+  /** A block of at least `bytes`, its content undefined. Throws `DT_POOL_LIMIT` at the limit, `DT_DISPOSED` after `dispose`. */
+  allocate(bytes: number): SharedStorage {
+    if (this.#disposed) {
+      throw new DrivetrainError('DT_DISPOSED', 'Expected a pool in use but this one was disposed.');
+    }
+    const size = Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT) + RED_ZONE;
+    if (this.#current + size > this.#limit) this.#refuse(bytes);
+    const block = this.#findFree(size) ?? this.#grow(size);
+    this.#take(block, size);
+    const { slab, offset } = block;
+    if (sanitized) binding.poison(slab.bytes, offset, size - RED_ZONE, false);
+    const storage = new SharedStorage(slab.bytes, offset, bytes, () => this.#free(block));
+    const scope = scopes.at(-1);
+    if (scope !== undefined) scope.storages.add(storage);
+    else releaseWhenForgotten(storage);
+    return storage;
+  }
+
+  /**
+   * Calls `fn` and frees every tensor that it made, from this pool, save those it returns (a tensor, or arrays and
+   * objects of them). `fn` must be synchronous.
+   */
+  scope<T>(fn: () => T): T {
+    const scope: Scope = { pool: this, storages: new Set() };
+    scopes.push(scope);
+    let result: T;
+    try {
+      result = fn();
+    } catch (error) {
+      for (const storage of scope.storages) storage.dispose();
+      throw error;
+    } finally {
+      scopes.pop();
+    }
+    const kept = new Set<unknown>();
+    collectStorages(result, kept);
+    const outer = scopes.at(-1);
+    for (const storage of scope.storages) {
+      if (!kept.has(storage)) storage.dispose();
+      else if (outer !== undefined) outer.storages.add(storage);
+      else releaseWhenForgotten(storage);
+    }
+    if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function') {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        'Expected a synchronous function for scope but received one that returns a promise; dispose what an asynchronous function makes by hand.',
+      );
+    }
+    return result;
+  }
+
+  get statistics(): MemoryPoolStatistics {
+    let largestFree = 0;
+    for (const bin of this.#bins)
+      for (const block of bin ?? []) largestFree = Math.max(largestFree, block.size);
+    const free = this.#reserved - this.#current;
+    return {
+      current: this.#current,
+      peak: this.#peak,
+      total: this.#total,
+      blocks: this.#used.size,
+      reserved: this.#reserved,
+      largestFree,
+      failures: this.#failures,
+      fragmentation: free === 0 ? 0 : 1 - largestFree / free,
+    };
+  }
+
+  /** The blocks still in use, largest first. */
+  leaks(): Leak[] {
+    return [...this.#used]
+      .map(({ size, origin }) => (origin === undefined ? { bytes: size } : { bytes: size, origin }))
+      .sort((a, b) => b.bytes - a.bytes);
+  }
+
+  /** Refuses further allocations; slabs go as their last blocks do. */
+  dispose(): void {
+    this.#disposed = true;
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  #refuse(bytes: number): never {
+    this.#failures++;
+    throw new DrivetrainError(
+      'DT_POOL_LIMIT',
+      `Expected at most ${this.#limit} bytes in the pool but ${this.#current} are in use and ${bytes} more were asked for. Dispose tensors that are no longer needed, or make them inside pool.scope(() => …): the garbage collector cannot free them inside a synchronous loop. A larger limit is pool.limit = bytes.`,
+    );
+  }
+
+  /** The smallest free block of the first bin that has one large enough. */
+  #findFree(size: number): Block | undefined {
+    for (let bin = binOf(size); bin < this.#bins.length; bin++) {
+      let best: Block | undefined;
+      for (const block of this.#bins[bin] ?? []) {
+        if (block.size === size) return block;
+        if (block.size > size && (best === undefined || block.size < best.size)) best = block;
+      }
+      if (best !== undefined) return best;
+    }
+    return undefined;
+  }
+
+  #grow(size: number): Block {
+    const slab = acquireSlab(size);
+    if (sanitized) binding.poison(slab.bytes, slab.base, slab.size, true);
+    this.#slabs.add(slab);
+    this.#reserved += slab.size;
+    const block: Block = {
+      slab,
+      offset: slab.base,
+      size: slab.size,
+      free: false,
+      previous: undefined,
+      next: undefined,
+      origin: undefined,
+    };
+    this.#bin(block);
+    return block;
+  }
+
+  #bin(block: Block): void {
+    block.free = true;
+    const index = binOf(block.size);
+    this.#bins[index] ??= new Set();
+    this.#bins[index].add(block);
+  }
+
+  #unbin(block: Block): void {
+    block.free = false;
+    this.#bins[binOf(block.size)]!.delete(block);
+  }
+
+  #take(block: Block, size: number): void {
+    this.#unbin(block);
+    if (block.size > size) {
+      const rest: Block = {
+        slab: block.slab,
+        offset: block.offset + size,
+        size: block.size - size,
+        free: false,
+        previous: block,
+        next: block.next,
+        origin: undefined,
+      };
+      if (rest.next !== undefined) rest.next.previous = rest;
+      block.next = rest;
+      block.size = size;
+      this.#bin(rest);
+    }
+    if (this.#trackOrigins) block.origin = new Error('allocated here').stack;
+    this.#used.add(block);
+    this.#current += size;
+    this.#total += size;
+    this.#peak = Math.max(this.#peak, this.#current);
+  }
+
+  #free(block: Block): void {
+    const { slab, offset, size } = block;
+    if (debug) slab.bytes.fill(POISON, offset, offset + size);
+    if (sanitized) binding.poison(slab.bytes, offset, size, true);
+    this.#used.delete(block);
+    this.#current -= size;
+    block.origin = undefined;
+    let merged = block;
+    if (block.previous?.free) {
+      merged = block.previous;
+      this.#unbin(merged);
+      this.#absorbNext(merged);
+    }
+    if (merged.next?.free) {
+      this.#unbin(merged.next);
+      this.#absorbNext(merged);
+    }
+    if (merged.size === slab.size) this.#releaseSlab(slab, merged);
+    else this.#bin(merged);
+  }
+
+  #absorbNext(block: Block): void {
+    const next = block.next!;
+    block.size += next.size;
+    block.next = next.next;
+    if (block.next !== undefined) block.next.previous = block;
+  }
+
+  /** Keeps one empty slab, so that a loop at a slab's edge does not map and unmap it each time. */
+  #releaseSlab(slab: Slab, whole: Block): void {
+    if (this.#slabs.size === 1 && !this.#disposed) {
+      this.#bin(whole);
+      return;
+    }
+    if (sanitized) binding.poison(slab.bytes, slab.base, slab.size, false);
+    this.#slabs.delete(slab);
+    this.#reserved -= slab.size;
+    releaseSlab(slab);
+  }
+}
+
+function checkLimit(bytes: number): number {
+  if (!(bytes > 0)) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected a pool limit above 0 bytes but received ${bytes}.`,
+    );
+  }
+  return bytes;
+}
+
+/** The storages of a value's tensors: of the value itself, or of what arrays and plain objects hold. */
+function collectStorages(value: unknown, into: Set<unknown>): void {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || into.has(value)) return;
+  const { storage } = value as { storage?: Storage };
+  if (storage !== undefined) {
+    into.add(storage);
+    return;
+  }
+  into.add(value);
+  for (const item of Array.isArray(value) ? value : Object.values(value)) collectStorages(item, into);
+}
+
+/** The pool of every tensor that is made outside a scope. */
+export const defaultPool = new MemoryPool();
+
+/** Where a new tensor's memory comes from: the innermost scope's pool, or the default one. */
+export function currentPool(): MemoryPool {
+  return scopes.at(-1)?.pool ?? defaultPool;
+}

@@ -1,0 +1,149 @@
+import { binding, DrivetrainError, type TypedArray } from '../native/index.js';
+import { DTYPES, type DType } from './dtype.js';
+
+/** Gives a block of pool memory back; what a storage keeps of its pool. */
+export type Release = () => void;
+
+/**
+ * The bytes behind one or more tensors.
+ *
+ * - `shared`: a block of a pool's slab (or a caller's array on a SharedArrayBuffer): native code may hold on to it.
+ * - `borrowed`: a caller's typed array on an ArrayBuffer: looked up at each call, copied for awaited runs.
+ * - `symbolic`: a value in a program that is being recorded; it has no bytes yet.
+ */
+export abstract class Storage {
+  abstract readonly kind: 'shared' | 'borrowed' | 'symbolic';
+  readonly byteLength: number;
+  /** Set by `freeze`: writes are refused, so that packed copies never go stale. */
+  frozen = false;
+
+  constructor(byteLength: number) {
+    this.byteLength = byteLength;
+  }
+
+  get disposed(): boolean {
+    return false;
+  }
+
+  dispose(): void {}
+
+  /** A view of `length` elements from element `offset` on. */
+  abstract view(dtype: DType, offset: number, length: number): TypedArray;
+}
+
+export class SharedStorage extends Storage {
+  readonly kind = 'shared';
+  /** The native handle. */
+  readonly handle: number;
+  readonly #bytes: Uint8Array;
+  readonly #byteOffset: number;
+  /** Frees the memory, once, without referring to this object: also for a FinalizationRegistry. */
+  readonly finalize: Release;
+  #disposed = false;
+  #runs = 0;
+
+  /** `bytes` is the whole slab; `release` gives the block back, and is absent where the memory is a caller's. */
+  constructor(bytes: Uint8Array, byteOffset: number, byteLength: number, release?: Release) {
+    super(byteLength);
+    this.#bytes = bytes;
+    this.#byteOffset = byteOffset;
+    this.handle = binding.createStorage(bytes, byteOffset, byteLength);
+    this.finalize = onceReleased(this.handle, release);
+  }
+
+  override get disposed(): boolean {
+    return this.#disposed;
+  }
+
+  /** A run that uses this storage was submitted: the block is kept until `leaveRun`, even past `dispose`. */
+  enterRun(): void {
+    this.#runs++;
+  }
+
+  leaveRun(): void {
+    this.#runs--;
+    if (this.#disposed && this.#runs === 0) this.finalize();
+  }
+
+  override dispose(): void {
+    if (this.#disposed) return;
+    this.#disposed = true;
+    if (this.#runs === 0) this.finalize();
+  }
+
+  view(dtype: DType, offset: number, length: number): TypedArray {
+    const { array, bytes } = DTYPES[dtype];
+    return new array(this.#bytes.buffer, this.#bytes.byteOffset + this.#byteOffset + offset * bytes, length);
+  }
+
+  /** Runs `access` while no awaited run may write to (or, for a write, use) these bytes. */
+  locked<T>(write: boolean, access: () => T): T {
+    if (!binding.lock(this.handle, write)) throw busy();
+    try {
+      return access();
+    } finally {
+      binding.unlock(this.handle, write);
+    }
+  }
+}
+
+const forgotten = new FinalizationRegistry<Release>((finalize) => finalize());
+
+/** Frees the storage when nothing refers to it any more: the backstop, which no synchronous loop gives a chance. */
+export function releaseWhenForgotten(storage: SharedStorage): void {
+  forgotten.register(storage, storage.finalize);
+}
+
+function onceReleased(handle: number, release: Release | undefined): Release {
+  let released = false;
+  return () => {
+    if (released) return;
+    released = true;
+    binding.releaseStorage(handle);
+    release?.();
+  };
+}
+
+export class BorrowedStorage extends Storage {
+  readonly kind = 'borrowed';
+  readonly array: TypedArray;
+
+  constructor(array: TypedArray) {
+    super(array.byteLength);
+    this.array = array;
+  }
+
+  view(dtype: DType, offset: number, length: number): TypedArray {
+    this.checkAttached();
+    const { array, bytes } = DTYPES[dtype];
+    return new array(this.array.buffer, this.array.byteOffset + offset * bytes, length);
+  }
+
+  /** A transferred buffer leaves its views with no length. */
+  checkAttached(): void {
+    if (this.array.byteLength !== this.byteLength) {
+      throw new DrivetrainError(
+        'DT_DETACHED_BUFFER',
+        `Expected the typed array of ${this.byteLength} bytes that this tensor wraps but its buffer was transferred or resized; wrap a copy, or make a pool tensor with tensor(array).`,
+      );
+    }
+  }
+}
+
+export class SymbolicStorage extends Storage {
+  readonly kind = 'symbolic';
+
+  view(): TypedArray {
+    throw new DrivetrainError(
+      'DT_SYMBOLIC_VALUE',
+      'Expected a tensor with a value but received one that is being recorded: inside compile(fn) values are not known yet. Return the tensor and read it after the run.',
+    );
+  }
+}
+
+export function busy(): DrivetrainError {
+  return new DrivetrainError(
+    'DT_TENSOR_BUSY',
+    'Expected a tensor that no awaited run is using, but one is writing to it (or reading what this call would write); await the run first.',
+  );
+}

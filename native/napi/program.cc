@@ -1,0 +1,92 @@
+#include "../program/program.h"
+
+#include "environment.h"
+#include "exports.h"
+#include "run.h"
+#include "values.h"
+#include "../runtime/cpu.h"
+
+namespace drivetrain {
+namespace {
+
+napi_value from_status(napi_env env, Status status) { return from_double(env, static_cast<int>(status)); }
+
+// Calls body(slots) with the bindings' locks held, or says that one is busy.
+template <class Body>
+napi_value locked(napi_env env, const Bindings& bindings, Body body) {
+  if (!bindings.try_lock()) return from_status(env, Status::kBusy);
+  body(bindings.slots());
+  bindings.unlock();
+  return from_status(env, Status::kOk);
+}
+
+}  // namespace
+
+napi_value start(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  Environment::of(env).start(arguments[0]);
+  return nullptr;
+}
+
+napi_value set_command_page(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  Environment::of(env).command_page = static_cast<const double*>(data_of(env, arguments[0]));
+  return nullptr;
+}
+
+napi_value execute_instruction(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  Environment& environment = Environment::of(env);
+  const double* words = environment.command_page;
+  const Bindings bindings(env, environment, words, arguments[0]);
+  thread_local Instruction instruction;
+  decode_instruction(words, instruction);
+  return locked(env, bindings, [](char* const* slots) { execute(instruction, slots); });
+}
+
+napi_value create_program(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  auto program = std::make_shared<const Program>(decode_program(static_cast<const double*>(data_of(env, arguments[0]))));
+  return from_double(env, static_cast<double>(Environment::of(env).programs.add(std::move(program))));
+}
+
+napi_value release_program(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  auto& programs = Environment::of(env).programs;
+  const size_t handle = to_size(env, arguments[0]);
+  if (programs.get(handle)) programs.remove(handle);
+  return nullptr;
+}
+
+napi_value run_program(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  Environment& environment = Environment::of(env);
+  const auto* program = environment.programs.get(to_size(env, arguments[0]));
+  const double* words = environment.command_page;
+  Bindings bindings(env, environment, words, nullptr);
+  environment.add_run(new Run(environment, to_double(env, arguments[1]), *program, std::move(bindings)));
+  return nullptr;
+}
+
+napi_value run_program_sync(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  Environment& environment = Environment::of(env);
+  const auto* program = environment.programs.get(to_size(env, arguments[0]));
+  const double* words = environment.command_page;
+  const Bindings bindings(env, environment, words, arguments[1]);
+  return locked(env, bindings, [&](char* const* slots) { execute(**program, slots, nullptr); });
+}
+
+napi_value cancel_run(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  Environment::of(env).cancel_run(to_double(env, arguments[0]));
+  return nullptr;
+}
+
+napi_value packed_int8_bytes(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  const size_t bytes = selected_kernels()->packed_s8_bytes(to_size(env, arguments[0]), to_size(env, arguments[1]));
+  return from_double(env, static_cast<double>(bytes));
+}
+
+}  // namespace drivetrain

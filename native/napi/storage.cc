@@ -1,0 +1,40 @@
+#include "../program/storage.h"
+
+#include "environment.h"
+#include "exports.h"
+#include "values.h"
+
+namespace drivetrain {
+
+napi_value create_storage(napi_env env, napi_callback_info info) {
+  const Arguments<3> arguments(env, info);
+  char* slab = static_cast<char*>(data_of(env, arguments[0]));
+  const Storage storage = register_storage(slab + to_size(env, arguments[1]), to_size(env, arguments[2]));
+  return from_double(env, static_cast<double>(Environment::of(env).storages.add(storage)));
+}
+
+napi_value release_storage(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  auto& storages = Environment::of(env).storages;
+  const size_t handle = to_size(env, arguments[0]);
+  if (const Storage* storage = storages.get(handle)) {
+    unregister_storage(*storage);
+    storages.remove(handle);
+  }
+  return nullptr;
+}
+
+napi_value lock_storage(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  const Storage* storage = Environment::of(env).storages.get(to_size(env, arguments[0]));
+  return from_bool(env, storage && try_lock(storage->lock, to_bool(env, arguments[1])));
+}
+
+napi_value unlock_storage(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  const Storage* storage = Environment::of(env).storages.get(to_size(env, arguments[0]));
+  if (storage) unlock(storage->lock, to_bool(env, arguments[1]));
+  return nullptr;
+}
+
+}  // namespace drivetrain

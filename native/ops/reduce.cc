@@ -1,0 +1,100 @@
+// Reductions of a contiguous tensor seen as [outer, reduced, inner]; attrs: [outer, reduced, inner]. Ranges are cut by
+// shape alone and partial results are combined in order, so that the bits do not depend on the number of threads.
+#include <cmath>
+
+#include "kernels_of.h"
+#include "parallel_chunks.h"
+#include "table.h"
+
+namespace drivetrain {
+namespace {
+
+constexpr size_t kPartial = 16384;  // elements behind one partial result
+constexpr int kPartialsSlot = 4;    // of scratch; kernels use the lower ones
+
+struct Dimensions {
+  size_t outer, reduced, inner;
+  explicit Dimensions(const OpCall& call)
+      : outer(static_cast<size_t>(call.attrs[0])),
+        reduced(static_cast<size_t>(call.attrs[1])),
+        inner(static_cast<size_t>(call.attrs[2])) {}
+};
+
+// Reduces one long row by partial results, themselves reduced by the same kernel.
+template <class T, class Kernel>
+T reduce_row(const T* x, size_t n, Kernel kernel) {
+  if (n <= kPartial) return kernel(x, n);
+  const size_t count = (n + kPartial - 1) / kPartial;
+  T* partials = static_cast<T*>(scratch(kPartialsSlot, count * sizeof(T)));
+  parallel_chunks(n, kPartial, [&](size_t first, size_t end) { partials[first / kPartial] = kernel(x + first, end - first); });
+  return kernel(partials, count);
+}
+
+template <class T, class RowKernel, class ColumnKernel>
+void reduce(const OpCall& call, RowKernel row, ColumnKernel columns) {
+  const Dimensions d(call);
+  const T* x = call[0].as<T>();
+  T* out = call[1].as<T>();
+  if (d.inner == 1 && d.outer == 1) {
+    out[0] = reduce_row(x, d.reduced, row);
+  } else if (d.inner == 1) {
+    parallel_chunks(d.outer, rows_per_chunk(d.reduced), [&](size_t first, size_t end) {
+      for (size_t i = first; i < end; i++) out[i] = row(x + i * d.reduced, d.reduced);
+    });
+  } else {
+    constexpr size_t kColumns = 256;
+    const size_t blocks = (d.inner + kColumns - 1) / kColumns;
+    parallel_chunks(d.outer * blocks, rows_per_chunk(d.reduced * kColumns), [&](size_t first, size_t end) {
+      for (size_t i = first; i < end; i++) {
+        const size_t o = i / blocks, column = i % blocks * kColumns;
+        const size_t width = d.inner - column < kColumns ? d.inner - column : kColumns;
+        columns(x + o * d.reduced * d.inner + column, d.reduced, d.inner, out + o * d.inner + column, width);
+      }
+    });
+  }
+}
+
+template <class T>
+void sum_of(const OpCall& call) {
+  reduce<T>(call, kernels_of<T>().sum, kernels_of<T>().sum_rows);
+}
+
+template <class T>
+void max_of(const OpCall& call) {
+  reduce<T>(call, kernels_of<T>().max, kernels_of<T>().max_rows);
+}
+
+template <class T>
+void argmax_of(const OpCall& call) {
+  const Dimensions d(call);
+  const T* x = call[0].as<T>();
+  int64_t* out = call[1].as<int64_t>();
+  parallel_chunks(d.outer, rows_per_chunk(d.reduced), [&](size_t first, size_t end) {
+    for (size_t i = first; i < end; i++) out[i] = kernels_of<T>().argmax(x + i * d.reduced, d.reduced);
+  });
+}
+
+// The L2 norm over all elements of all inputs, accumulated in double.
+template <class T>
+void norm_of(const OpCall& call) {
+  double total = 0;
+  for (size_t i = 0; i + 1 < call.count; i++) {
+    const T* x = call[i].as<T>();
+    const size_t n = call[i].size(), count = (n + kPartial - 1) / kPartial;
+    double* partials = static_cast<double*>(scratch(kPartialsSlot, (count + 1) * sizeof(double)));
+    parallel_chunks(n, kPartial, [&](size_t first, size_t end) {
+      partials[first / kPartial] = kernels_of<T>().sum_squares(x + first, end - first);
+    });
+    for (size_t j = 0; j < count; j++) total += partials[j];
+  }
+  *call[call.count - 1].as<T>() = static_cast<T>(std::sqrt(total));
+}
+
+}  // namespace
+
+void op_sum(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, sum_of, call); }
+void op_max(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, max_of, call); }
+void op_argmax(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, argmax_of, call); }
+void op_norm(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, norm_of, call); }
+
+}  // namespace drivetrain

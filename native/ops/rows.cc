@@ -1,0 +1,121 @@
+// Ops that treat the last dimension of contiguous tensors as rows: softmax, cross-entropy, layer normalisation.
+#include <cstring>
+
+#include "kernels_of.h"
+#include "parallel_chunks.h"
+#include "table.h"
+
+namespace drivetrain {
+namespace {
+
+constexpr int kPartialsSlot = 4;
+
+template <class Body>
+void for_each_row(const TensorRef& t, Body body) {
+  const size_t cols = t.cols();
+  if (cols == 0) return;
+  parallel_chunks(t.rows(), rows_per_chunk(cols), [&](size_t first, size_t end) {
+    for (size_t r = first; r < end; r++) body(r, r * cols, cols);
+  });
+}
+
+template <class T>
+void softmax_of(const OpCall& call, void (*kernel)(const T*, T*, size_t)) {
+  for_each_row(call[0], [&](size_t, size_t at, size_t n) { kernel(call[0].as<T>() + at, call[1].as<T>() + at, n); });
+}
+
+template <class T>
+void softmax_grad_of(const OpCall& call, void (*kernel)(const T*, const T*, T*, size_t)) {
+  for_each_row(call[0], [&](size_t, size_t at, size_t n) {
+    kernel(call[0].as<T>() + at, call[1].as<T>() + at, call[2].as<T>() + at, n);
+  });
+}
+
+int64_t label(const TensorRef& labels, size_t i) {
+  return labels.dtype == DType::kI64 ? labels.as<int64_t>()[i] : labels.as<int32_t>()[i];
+}
+
+// operands: logits [n, c], labels [n], losses [n]. A label outside [0, c) gives NaN.
+template <class T>
+void cross_entropy_of(const OpCall& call) {
+  for_each_row(call[0], [&](size_t row, size_t at, size_t n) {
+    const int64_t target = label(call[1], row);
+    const bool valid = target >= 0 && target < static_cast<int64_t>(n);
+    call[2].as<T>()[row] = valid ? kernels_of<T>().cross_entropy(call[0].as<T>() + at, n, static_cast<size_t>(target))
+                                 : static_cast<T>(__builtin_nan(""));
+  });
+}
+
+// operands: logits [n, c], labels [n], gradients of the losses [n], gradients of the logits [n, c].
+template <class T>
+void cross_entropy_grad_of(const OpCall& call) {
+  for_each_row(call[0], [&](size_t row, size_t at, size_t n) {
+    const int64_t target = label(call[1], row);
+    T* out = call[3].as<T>() + at;
+    if (target >= 0 && target < static_cast<int64_t>(n)) {
+      kernels_of<T>().cross_entropy_grad(call[0].as<T>() + at, n, static_cast<size_t>(target), call[2].as<T>()[row], out);
+    } else {
+      kernels_of<T>().fill(static_cast<T>(__builtin_nan("")), out, n);
+    }
+  });
+}
+
+// operands: x [..., n], gamma [n], beta [n], y; attrs: [eps]
+template <class T>
+void layer_norm_of(const OpCall& call) {
+  const T eps = static_cast<T>(call.attrs[0]);
+  for_each_row(call[0], [&](size_t, size_t at, size_t n) {
+    kernels_of<T>().layer_norm(call[0].as<T>() + at, call[1].as<T>(), call[2].as<T>(), eps, call[3].as<T>() + at, n);
+  });
+}
+
+// operands: x, gamma [n], dy, dx, dgamma [n], dbeta [n]; attrs: [eps]. Each chunk of rows adds up its own dgamma and
+// dbeta; they are combined in order.
+template <class T>
+void layer_norm_grad_of(const OpCall& call) {
+  const T eps = static_cast<T>(call.attrs[0]);
+  const size_t n = call[0].cols(), rows = call[0].rows(), chunk = rows_per_chunk(n);
+  if (n == 0) return;
+  const size_t chunks = (rows + chunk - 1) / chunk;
+  T* partials = static_cast<T*>(scratch(kPartialsSlot, (chunks + 1) * 2 * n * sizeof(T)));
+  std::memset(partials, 0, chunks * 2 * n * sizeof(T));
+  parallel_chunks(rows, chunk, [&](size_t first, size_t end) {
+    T* dgamma = partials + first / chunk * 2 * n;
+    for (size_t r = first; r < end; r++) {
+      kernels_of<T>().layer_norm_grad(call[0].as<T>() + r * n, call[1].as<T>(), call[2].as<T>() + r * n, eps,
+                                      call[3].as<T>() + r * n, dgamma, dgamma + n, n);
+    }
+  });
+  kernels_of<T>().sum_rows(partials, chunks, 2 * n, call[4].as<T>(), n);
+  kernels_of<T>().sum_rows(partials + n, chunks, 2 * n, call[5].as<T>(), n);
+}
+
+template <class T>
+void softmax_dispatch(const OpCall& call) {
+  softmax_of<T>(call, kernels_of<T>().softmax);
+}
+template <class T>
+void log_softmax_dispatch(const OpCall& call) {
+  softmax_of<T>(call, kernels_of<T>().log_softmax);
+}
+template <class T>
+void softmax_grad_dispatch(const OpCall& call) {
+  softmax_grad_of<T>(call, kernels_of<T>().softmax_grad);
+}
+template <class T>
+void log_softmax_grad_dispatch(const OpCall& call) {
+  softmax_grad_of<T>(call, kernels_of<T>().log_softmax_grad);
+}
+
+}  // namespace
+
+void op_softmax(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, softmax_dispatch, call); }
+void op_logSoftmax(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, log_softmax_dispatch, call); }
+void op_softmaxGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, softmax_grad_dispatch, call); }
+void op_logSoftmaxGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, log_softmax_grad_dispatch, call); }
+void op_crossEntropy(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, cross_entropy_of, call); }
+void op_crossEntropyGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, cross_entropy_grad_of, call); }
+void op_layerNorm(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, layer_norm_of, call); }
+void op_layerNormGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, layer_norm_grad_of, call); }
+
+}  // namespace drivetrain

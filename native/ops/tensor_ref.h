@@ -1,0 +1,58 @@
+// What an op's implementation sees of its operands.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace drivetrain {
+
+constexpr int kMaxRank = 8;
+
+// The numbers of lib/tensor/dtype.ts.
+enum class DType : uint8_t { kF32, kF64, kI64, kI32, kI8, kU8, kBool, kF16, kBF16 };
+
+inline size_t bytes_of(DType dtype) {
+  constexpr size_t kBytes[] = {4, 8, 8, 4, 1, 1, 1, 2, 2};
+  return kBytes[static_cast<int>(dtype)];
+}
+
+// A view of a tensor; strides count elements and are 0 along broadcast dimensions.
+struct TensorRef {
+  void* data;
+  DType dtype;
+  int rank;
+  int64_t shape[kMaxRank];
+  int64_t strides[kMaxRank];
+
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
+  size_t size() const {
+    size_t n = 1;
+    for (int i = 0; i < rank; i++) n *= static_cast<size_t>(shape[i]);
+    return n;
+  }
+  // The last dimension; 1 for a scalar.
+  size_t cols() const { return rank ? static_cast<size_t>(shape[rank - 1]) : 1; }
+  // The product of all dimensions but the last.
+  size_t rows() const {
+    size_t n = 1;
+    for (int i = 0; i + 1 < rank; i++) n *= static_cast<size_t>(shape[i]);
+    return n;
+  }
+};
+
+// An op: operands in the order of lib/ops (inputs, then outputs) and its numbers. Shapes and dtypes were checked in
+// TypeScript.
+struct OpCall {
+  const TensorRef* operands;
+  size_t count;
+  const double* attrs;
+  size_t attr_count;
+
+  const TensorRef& operator[](size_t i) const { return operands[i]; }
+};
+
+using OpFn = void (*)(const OpCall&);
+
+}  // namespace drivetrain

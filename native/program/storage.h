@@ -1,0 +1,25 @@
+// Storages as native code knows them: ranges of shared memory with a lock each. Process-wide, so that two environments
+// that see the same bytes share the lock.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace drivetrain {
+
+struct LockState;
+
+struct Storage {
+  char* data;
+  size_t bytes;
+  LockState* lock;
+};
+
+// A range inside one that is registered already shares its lock.
+Storage register_storage(char* data, size_t bytes);
+void unregister_storage(const Storage& storage);
+
+// Takes the lock at once, for the calling thread, or not at all.
+bool try_lock(LockState* lock, bool write);
+void unlock(LockState* lock, bool write);
+
+}  // namespace drivetrain

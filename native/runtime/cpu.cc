@@ -1,0 +1,115 @@
+#include "cpu.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <cpuid.h>
+#define DRIVETRAIN_X86 1
+#endif
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
+namespace drivetrain {
+namespace {
+
+#ifdef DRIVETRAIN_X86
+
+struct Features {
+  bool avx2 = false;
+  bool avx512 = false;
+};
+
+// XCR0: the register states that the operating system saves when it switches threads.
+unsigned long long saved_states() {
+  unsigned low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<unsigned long long>(high) << 32) | low;
+}
+
+Features detect() {
+  Features features;
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return features;
+  const bool xsave = c & (1u << 27), avx = c & (1u << 28), fma = c & (1u << 12), f16c = c & (1u << 29);
+  if (!(xsave && avx && fma && f16c)) return features;
+  constexpr unsigned long long kYmm = 0x6, kZmm = 0xe6;
+  const unsigned long long states = saved_states();
+  if ((states & kYmm) != kYmm || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return features;
+  features.avx2 = b & (1u << 5);
+  const bool f = b & (1u << 16), dq = b & (1u << 17), bw = b & (1u << 30), vl = b & (1u << 31);
+  features.avx512 = features.avx2 && f && dq && bw && vl && (states & kZmm) == kZmm;
+  return features;
+}
+
+#endif
+
+// The processors that a cgroup's CPU quota grants, or a large number where there is none.
+double quota_processors() {
+  double quota = 1e9, period = 1;
+  if (FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
+    char text[64] = "";
+    if (std::fscanf(file, "%63s %lf", text, &period) == 2 && std::strcmp(text, "max") != 0) {
+      quota = std::atof(text) / period;
+    }
+    std::fclose(file);
+    return quota;
+  }
+  FILE* quota_file = std::fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r");
+  FILE* period_file = std::fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r");
+  double microseconds = -1;
+  if (quota_file && period_file && std::fscanf(quota_file, "%lf", &microseconds) == 1 &&
+      std::fscanf(period_file, "%lf", &period) == 1 && microseconds > 0) {
+    quota = microseconds / period;
+  }
+  if (quota_file) std::fclose(quota_file);
+  if (period_file) std::fclose(period_file);
+  return quota;
+}
+
+const Kernels* select() {
+  const Kernels* tables[4];
+  const int count = available_kernels(tables);
+  const char* pinned = std::getenv("DRIVETRAIN_ISA");
+  if (pinned == nullptr || *pinned == '\0') return tables[0];
+  for (int i = 0; i < count; i++) {
+    if (std::strcmp(tables[i]->name, pinned) == 0) return tables[i];
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+int available_kernels(const Kernels* out[4]) {
+  int count = 0;
+#ifdef DRIVETRAIN_X86
+  const Features features = detect();
+  if (features.avx512 && avx512_kernels()) out[count++] = avx512_kernels();
+  if (features.avx2 && avx2_kernels()) out[count++] = avx2_kernels();
+#else
+  if (neon_kernels()) out[count++] = neon_kernels();
+#endif
+  out[count++] = scalar_kernels();
+  return count;
+}
+
+const Kernels* selected_kernels() {
+  static const Kernels* const kernels = select();
+  return kernels;
+}
+
+int usable_processors() {
+  int count = static_cast<int>(std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
+#endif
+  const double quota = quota_processors();
+  if (quota < count) count = static_cast<int>(quota + 0.5);
+  return count < 1 ? 1 : count;
+}
+
+}  // namespace drivetrain
