@@ -1,0 +1,2 @@
+export { quantize } from './quantize.js';
+export { QuantizedLinear } from './quantized-linear.js';

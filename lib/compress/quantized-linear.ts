@@ -1,0 +1,73 @@
+import { DrivetrainError } from '../native/index.js';
+import { Module } from '../nn/index.js';
+import { assign, clone, matmulInt8, packInt8, quantizeRows, reshape } from '../ops/index.js';
+import { currentPool, formatShape, type Tensor } from '../tensor/index.js';
+
+/**
+ * A linear layer in INT8: weights by a scale per output channel, activations quantized by a scale per row as they come,
+ * integer products with exact 32-bit sums; only the sums are scaled to f32.
+ */
+export class QuantizedLinear extends Module {
+  /** i8 [out, in] */
+  readonly weight: Tensor;
+  /** f32 [out]: weight · scale is the original weight, rounded. */
+  readonly scale: Tensor;
+  /** f32 [out] */
+  readonly bias?: Tensor;
+  /** The weight in the layout of this processor's kernels; made anew after loading. */
+  readonly #packed: Tensor;
+
+  constructor(weight: Tensor, scale: Tensor, bias?: Tensor) {
+    super();
+    if (
+      weight.rank !== 2 ||
+      weight.dtype !== 'i8' ||
+      scale.dtype !== 'f32' ||
+      scale.size !== weight.shape[0]
+    ) {
+      throw new DrivetrainError(
+        'DT_SHAPE_MISMATCH',
+        `Expected weight i8 [out, in] and scale f32 [out] for QuantizedLinear but received ${weight.dtype} ${formatShape(weight.shape)} and ${scale.dtype} ${formatShape(scale.shape)}.`,
+      );
+    }
+    this.weight = weight;
+    this.scale = scale;
+    if (bias !== undefined) this.bias = bias;
+    this.#packed = packInt8(weight);
+    this.weight.storage.frozen = true;
+  }
+
+  /** Quantizes weight f32 [out, in]; the bias is copied. */
+  static from(weight: Tensor, bias?: Tensor): QuantizedLinear {
+    const [q, scale] = quantizeRows(weight);
+    return new QuantizedLinear(q, scale, bias && clone(bias));
+  }
+
+  /** f32 [..., in] to f32 [..., out] */
+  forward(x: Tensor): Tensor {
+    const [out, width] = this.weight.shape as [number, number];
+    if (x.dtype !== 'f32' || x.shape.at(-1) !== width) {
+      throw new DrivetrainError(
+        'DT_SHAPE_MISMATCH',
+        `Expected f32 [..., ${width}] for QuantizedLinear but received ${x.dtype} ${formatShape(x.shape)}.`,
+      );
+    }
+    const [q, scales] = quantizeRows(reshape(x, [x.size / width, width]));
+    const y = matmulInt8(q, scales, this.#packed, this.scale, this.bias);
+    return reshape(y, [...x.shape.slice(0, -1), out]);
+  }
+
+  /** Nothing here is trained. */
+  override namedParameters(): Map<string, Tensor> {
+    return new Map();
+  }
+
+  /** The weight is frozen, since a packed copy of it exists; loading writes both. */
+  protected override loadField(field: string, target: Tensor, source: Tensor): void {
+    target.storage.frozen = false;
+    super.loadField(field, target, source);
+    if (field !== 'weight') return;
+    target.storage.frozen = true;
+    currentPool().scope(() => assign(this.#packed, packInt8(target)));
+  }
+}

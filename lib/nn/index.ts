@@ -1,0 +1,14 @@
+export {
+  Dropout,
+  Embedding,
+  GELU,
+  LayerNorm,
+  type LayerNormOptions,
+  type LayerOptions,
+  Linear,
+  type LinearOptions,
+  ReLU,
+  Sequential,
+} from './layers.js';
+export { crossEntropy, mseLoss } from './losses.js';
+export { Module } from './module.js';

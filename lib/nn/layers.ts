@@ -1,0 +1,155 @@
+import { DrivetrainError } from '../native/index.js';
+import {
+  dropout,
+  embedding,
+  type Generator,
+  gelu,
+  layerNorm,
+  linear,
+  ones,
+  relu,
+  zeros,
+} from '../ops/index.js';
+import { type Tensor, wrap } from '../tensor/index.js';
+import { standardNormal, uniformByFanIn } from './initialise.js';
+import { Module } from './module.js';
+
+export interface LayerOptions {
+  /** Where initial values come from; the default generator unless given. */
+  generator?: Generator;
+}
+
+export interface LinearOptions extends LayerOptions {
+  /** Whether to add a bias; true unless given. */
+  bias?: boolean;
+}
+
+/** x · weightᵀ + bias: [..., in] to [..., out]. Weights and bias start uniform on ±1/√in, as in PyTorch. */
+export class Linear extends Module {
+  /** [out, in] */
+  readonly weight: Tensor;
+  /** [out] */
+  readonly bias?: Tensor;
+
+  constructor(inFeatures: number, outFeatures: number, { bias = true, generator }: LinearOptions = {}) {
+    super();
+    checkWidth('inFeatures', inFeatures);
+    checkWidth('outFeatures', outFeatures);
+    this.weight = uniformByFanIn([outFeatures, inFeatures], inFeatures, generator);
+    if (bias) this.bias = uniformByFanIn([outFeatures], inFeatures, generator);
+  }
+
+  forward(x: Tensor): Tensor {
+    return linear(x, this.weight, this.bias);
+  }
+}
+
+/** Rows of a table by index: i32 or i64 [...] to [..., features]. Rows start standard normal. */
+export class Embedding extends Module {
+  /** [rows, features] */
+  readonly weight: Tensor;
+
+  constructor(rows: number, features: number, { generator }: LayerOptions = {}) {
+    super();
+    checkWidth('rows', rows);
+    checkWidth('features', features);
+    this.weight = standardNormal([rows, features], generator);
+  }
+
+  forward(indices: Tensor): Tensor {
+    return embedding(this.weight, indices);
+  }
+}
+
+export interface LayerNormOptions {
+  /** Added to the variance; 1e-5 unless given. */
+  eps?: number;
+}
+
+/** Normalises the last dimension to mean 0 and variance 1, then scales and shifts it. */
+export class LayerNorm extends Module {
+  /** [features], ones at first. */
+  readonly weight: Tensor;
+  /** [features], zeros at first. */
+  readonly bias: Tensor;
+  readonly eps: number;
+
+  constructor(features: number, { eps = 1e-5 }: LayerNormOptions = {}) {
+    super();
+    checkWidth('features', features);
+    this.weight = ones([features]);
+    this.bias = zeros([features]);
+    this.eps = eps;
+  }
+
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this.weight, this.bias, this.eps);
+  }
+}
+
+/** In training, sets elements to zero with probability `rate` and scales the others by 1 / (1 − rate); else does nothing. */
+export class Dropout extends Module {
+  readonly rate: number;
+  readonly #generator: Generator | undefined;
+  /** The rate in force, read each time a program runs: that of the mode. */
+  readonly #active = new Float64Array(1);
+  readonly #activeTensor = wrap(this.#active, []);
+
+  constructor(rate = 0.5, { generator }: LayerOptions = {}) {
+    super();
+    if (!(rate >= 0 && rate <= 1)) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected rate of Dropout from 0 to 1 but received ${rate}.`,
+      );
+    }
+    this.rate = rate;
+    this.#generator = generator;
+    this.setTraining(true);
+  }
+
+  forward(x: Tensor): Tensor {
+    return dropout(x, this.#activeTensor, this.#generator);
+  }
+
+  protected override setTraining(training: boolean): void {
+    this.#active[0] = training ? this.rate : 0;
+  }
+}
+
+/** max(x, 0) */
+export class ReLU extends Module {
+  forward(x: Tensor): Tensor {
+    return relu(x);
+  }
+}
+
+/** x · Φ(x), by the error function. */
+export class GELU extends Module {
+  forward(x: Tensor): Tensor {
+    return gelu(x);
+  }
+}
+
+/** Modules one after the other. */
+export class Sequential extends Module {
+  readonly layers: readonly Module[];
+
+  constructor(...layers: Module[]) {
+    super();
+    this.layers = layers;
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.layers.reduce((value, layer) => layer.forward(value), x);
+  }
+}
+
+function checkWidth(name: string, value: number): void {
+  if (!Number.isSafeInteger(value) || value < 1) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected ${name} to be a whole number from 1 on but received ${value}.`,
+    );
+  }
+}

@@ -1,0 +1,63 @@
+// One target's kernels, gathered into its table.
+#include "math-inl.h"
+#include "elementwise-inl.h"
+#include "reduce-inl.h"
+#include "softmax-inl.h"
+#include "norm-inl.h"
+#include "random-inl.h"
+#include "gemm-tile-inl.h"
+#include "gemm-inl.h"
+#include "gemm-s8-inl.h"
+#include "optim-inl.h"
+#include "convert-inl.h"
+#include "quantize-inl.h"
+
+template <class V, class T = typename V::T>
+constexpr FloatKernels<T> float_kernels() {
+  return {
+      .unary = {unary<V, Neg>, unary<V, Abs>, unary<V, Sign>, unary<V, Exp>, unary<V, Log>, unary<V, Sqrt>,
+                unary<V, Tanh>, unary<V, Sigmoid>, unary<V, Relu>, unary<V, Gelu>},
+      .binary = {binary<V, Add>, binary<V, Sub>, binary<V, Mul>, binary<V, Div>, binary<V, Maximum>,
+                 binary<V, Minimum>, binary<V, ReluGrad>, binary<V, GeluGrad>},
+      .compare = {compare<T, true>, compare<T, false>},
+      .where = where<T>,
+      .fill = fill<T>,
+      .sum = sum<T>,
+      .max = row_max<V>,
+      .argmax = argmax<V>,
+      .sum_squares = sum_squares<T>,
+      .sum_rows = sum_rows<V>,
+      .max_rows = max_rows<V>,
+      .softmax = softmax<V>,
+      .log_softmax = log_softmax<V>,
+      .softmax_grad = softmax_grad<V>,
+      .log_softmax_grad = log_softmax_grad<V>,
+      .cross_entropy = cross_entropy<V>,
+      .cross_entropy_grad = cross_entropy_grad<V>,
+      .layer_norm = layer_norm<V>,
+      .layer_norm_grad = layer_norm_grad<V>,
+      .uniform = uniform<T>,
+      .normal = normal<V>,
+      .dropout = dropout<V>,
+      .gemm = gemm<V>,
+      .sgd = sgd<V>,
+      .adamw = adamw<V>,
+  };
+}
+
+constexpr Kernels make_table(const char* name) {
+  return {
+      .name = name,
+      .f32 = float_kernels<F>(),
+      .f64 = float_kernels<D>(),
+      .f32_to_bf16 = f32_to_bf16,
+      .bf16_to_f32 = bf16_to_f32,
+      .f32_to_f16 = f32_to_f16,
+      .f16_to_f32 = f16_to_f32,
+      .quantize_row = quantize_row,
+      .dequantize = dequantize,
+      .packed_s8_bytes = packed_s8_bytes,
+      .pack_s8 = pack_s8,
+      .gemm_s8 = gemm_s8,
+  };
+}

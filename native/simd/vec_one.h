@@ -1,0 +1,111 @@
+// One<T>: the vector layer with a single lane, in plain C++. One<float> is the whole of the scalar target, and
+// D = One<double> runs the f64 kernels of every target (correct, not tuned, the same bits everywhere).
+//
+// The layer, for a float vector V (lane type V::T, V::kLanes lanes):
+//   load, load_n, set1, store, store_n     load_n reads n < kLanes values and fills the rest; both ends stay in bounds
+//   + - * /, mul_add(a, b, c) = a*b + c    fused where the instruction set has it, else two roundings
+//   sqrt, abs, negate, copysign
+//   min(a, b) = a < b ? a : b              so a NaN in either gives b, and equal zeros give b; max likewise with >
+//   less, at_most, equal, is_nan           a mask; select(m, a, b) takes a where m, any(m)
+//   reduce_add(v)                          a fixed order of addition
+// F, the target's f32 vector, adds an s32 vector I: bits(F), from_bits(I), to_float(I), + - & ^, shifts, nonzero, mul_wide(a, b) (the
+// unsigned 64-bit products in halves), conversion to and from f16, transpose4, and for int8 the pair operations that gemm-s8-inl.h describes. The target header fixes the matmul tile:
+// kTileRows x kTileVecs vectors of accumulators, kGemvVecs vectors where there is one row; kDotRows is the height of
+// a tile of dot products.
+//
+// Included inside a target's anonymous namespace, like all of native/simd and every *-inl.h: the compiler may use
+// the target's instructions in any function here, so the linker must never merge it with another target's copy.
+
+#define DT_INLINE inline __attribute__((always_inline))
+
+template <class Elem>
+struct One {
+  using T = Elem;
+  static constexpr size_t kLanes = 1;
+  static constexpr int kTileRows = 4, kTileVecs = 4, kGemvVecs = 8, kDotRows = 2;
+  T v;
+
+  static DT_INLINE One set1(T x) { return {x}; }
+  static DT_INLINE One load(const T* p) { return {*p}; }
+  static DT_INLINE One load_n(const T* p, size_t n, T fill = 0) { return {n ? *p : fill}; }
+};
+
+using D = One<double>;
+
+template <class T>
+DT_INLINE void store(T* p, One<T> x) {
+  *p = x.v;
+}
+template <class T>
+DT_INLINE void store_n(T* p, One<T> x, size_t n) {
+  if (n) *p = x.v;
+}
+template <class T>
+DT_INLINE One<T> operator+(One<T> a, One<T> b) {
+  return {a.v + b.v};
+}
+template <class T>
+DT_INLINE One<T> operator-(One<T> a, One<T> b) {
+  return {a.v - b.v};
+}
+template <class T>
+DT_INLINE One<T> operator*(One<T> a, One<T> b) {
+  return {a.v * b.v};
+}
+template <class T>
+DT_INLINE One<T> operator/(One<T> a, One<T> b) {
+  return {a.v / b.v};
+}
+template <class T>
+DT_INLINE One<T> mul_add(One<T> a, One<T> b, One<T> c) {
+  return {a.v * b.v + c.v};
+}
+DT_INLINE One<float> sqrt(One<float> x) { return {__builtin_sqrtf(x.v)}; }
+DT_INLINE One<double> sqrt(One<double> x) { return {__builtin_sqrt(x.v)}; }
+DT_INLINE One<float> abs(One<float> x) { return {__builtin_fabsf(x.v)}; }
+DT_INLINE One<double> abs(One<double> x) { return {__builtin_fabs(x.v)}; }
+DT_INLINE One<float> copysign(One<float> x, One<float> sign) { return {__builtin_copysignf(x.v, sign.v)}; }
+template <class T>
+DT_INLINE One<T> negate(One<T> x) {
+  return {-x.v};
+}
+template <class T>
+DT_INLINE One<T> min(One<T> a, One<T> b) {
+  return {a.v < b.v ? a.v : b.v};
+}
+template <class T>
+DT_INLINE One<T> max(One<T> a, One<T> b) {
+  return {a.v > b.v ? a.v : b.v};
+}
+template <class T>
+DT_INLINE bool less(One<T> a, One<T> b) {
+  return a.v < b.v;
+}
+template <class T>
+DT_INLINE bool at_most(One<T> a, One<T> b) {
+  return a.v <= b.v;
+}
+template <class T>
+DT_INLINE bool equal(One<T> a, One<T> b) {
+  return a.v == b.v;
+}
+template <class T>
+DT_INLINE bool is_nan(One<T> a) {
+  return a.v != a.v;
+}
+DT_INLINE bool any(bool m) { return m; }
+template <class T>
+DT_INLINE One<T> select(bool m, One<T> a, One<T> b) {
+  return m ? a : b;
+}
+template <class T>
+DT_INLINE T reduce_add(One<T> x) {
+  return x.v;
+}
+
+// dst[j * dst_row + i] = src[i * src_row + j] for a 4 x 4 block.
+template <class T>
+DT_INLINE void transpose4(const T* src, ptrdiff_t src_row, T* dst, ptrdiff_t dst_row) {
+  for (int i = 0; i < 4; ++i)
+    for (int j = 0; j < 4; ++j) dst[j * dst_row + i] = src[i * src_row + j];
+}

@@ -1,0 +1,96 @@
+// kernels_test --bench: rates for tuning, the best of several runs, on one thread and on all.
+#include <chrono>
+#include <cstdio>
+#include "../runtime/thread_pool.h"
+#include "harness.h"
+
+namespace drivetrain::test {
+namespace {
+
+// Work per second, in units of 1e9, of the fastest of the runs that fit into 0.15 s.
+template <class F>
+double rate(double work, F run) {
+  using Clock = std::chrono::steady_clock;
+  run();
+  double best = 1e30, total = 0;
+  for (int repeat = 1; total < 0.15;) {
+    const auto start = Clock::now();
+    for (int i = 0; i < repeat; ++i) run();
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    total += seconds;
+    best = seconds / repeat < best ? seconds / repeat : best;
+    if (seconds < 2e-4) repeat *= 2;
+  }
+  return work / best * 1e-9;
+}
+
+void bench_gemm(const Kernels& k, size_t m, size_t n, size_t depth, bool b_transposed) {
+  std::vector<float> a(m * depth, 1.0f), b(depth * n, 0.5f), c(m * n);
+  const ptrdiff_t b_row = b_transposed ? 1 : ptrdiff_t(n), b_col = b_transposed ? ptrdiff_t(depth) : 1;
+  const double rate_gflops = rate(2.0 * m * n * depth, [&] {
+    k.f32.gemm({m, n, depth, a.data(), ptrdiff_t(depth), 1, b.data(), b_row, b_col, c.data(), ptrdiff_t(n), 1, 0, nullptr,
+                Activation::kNone});
+  });
+  std::printf("  gemm %zux%zux%zu%s: %.1f GFLOP/s\n", m, n, depth, b_transposed ? " BT" : "", rate_gflops);
+}
+
+}  // namespace
+
+void bench(const Kernels& k) {
+  const int all = threads();
+  for (int count = 1; count <= all; count += all > 1 ? all - 1 : 1) {
+    set_threads(count);
+    std::printf("%s, %d threads\n", k.name, count);
+    for (size_t n : {16, 32, 64, 128, 256, 512, 1024}) bench_gemm(k, n, n, n, false);
+    for (size_t n : {32, 64, 256, 1024}) bench_gemm(k, n, n, n, true);
+    for (bool transposed : {false, true}) {
+      bench_gemm(k, 1, 1024, 1024, transposed);
+      for (size_t m : {2, 4, 6, 8, 16, 32}) bench_gemm(k, m, 1024, 1024, transposed);
+      for (size_t m : {8, 16, 32, 64}) bench_gemm(k, m, 256, 256, transposed);
+      bench_gemm(k, 32, 256, 784, transposed);
+      bench_gemm(k, 32, 10, 128, transposed);
+    }
+    for (size_t n : {64, 256, 1024}) {
+      std::vector<int8_t> a(n * n, 3), packed(k.packed_s8_bytes(n, n), 2);
+      std::vector<float> scale(n, 0.1f), c(n * n);
+      const double rate_gops = rate(2.0 * n * n * n, [&] {
+        k.gemm_s8({n, n, n, a.data(), ptrdiff_t(n), packed.data(), scale.data(), scale.data(), nullptr, Activation::kNone,
+                   c.data(), ptrdiff_t(n), nullptr});
+      });
+      std::printf("  gemm_s8 %zu: %.1f Gop/s\n", n, rate_gops);
+    }
+    if (count > 1) continue;
+    for (size_t n : {4096, 1 << 24}) {
+      std::vector<float> p(n, 1.0f), g(n, 0.1f), m(n, 0.1f), v(n, 0.1f);
+      const AdamWArgs s{1e-3, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001, false, 1};
+      const double bytes = rate(28.0 * n, [&] { k.f32.adamw(s, p.data(), g.data(), m.data(), v.data(), n); });
+      std::printf("  adamw of %zu: %.1f GB/s\n", n, bytes);
+    }
+    constexpr size_t n = 4096;
+    std::vector<float> x(n, 0.3f), y(n);
+    std::vector<uint16_t> h(n);
+    std::vector<int8_t> q(n);
+    const auto report = [&](const char* name, auto run) { std::printf("  %s: %.2f G values/s\n", name, rate(n, run)); };
+    report("exp", [&] { k.f32.unary[kExp](x.data(), y.data(), n); });
+    report("log", [&] { k.f32.unary[kLog](x.data(), y.data(), n); });
+    report("tanh", [&] { k.f32.unary[kTanh](x.data(), y.data(), n); });
+    report("gelu", [&] { k.f32.unary[kGelu](x.data(), y.data(), n); });
+    report("add", [&] { k.f32.binary[kAdd](x.data(), 1, x.data(), 1, y.data(), n); });
+    report("compare", [&] { k.f32.compare[kEqual](x.data(), 1, y.data(), 0, (uint8_t*)q.data(), n); });
+    report("sum", [&] { y[0] = k.f32.sum(x.data(), n); });
+    report("sum_squares", [&] { y[0] = float(k.f32.sum_squares(x.data(), n)); });
+    report("max", [&] { y[0] = k.f32.max(x.data(), n); });
+    report("argmax", [&] { y[0] = float(k.f32.argmax(x.data(), n)); });
+    report("softmax", [&] { k.f32.softmax(x.data(), y.data(), n); });
+    report("layer_norm", [&] { k.f32.layer_norm(x.data(), x.data(), x.data(), 1e-5f, y.data(), n); });
+    report("uniform", [&] { k.f32.uniform(1, 0, 0, y.data(), n); });
+    report("normal", [&] { k.f32.normal(1, 0, 0, y.data(), n); });
+    report("dropout", [&] { k.f32.dropout(1, 0, 0, 0.5f, x.data(), y.data(), n); });
+    report("quantize_row", [&] { y[0] = k.quantize_row(x.data(), q.data(), n); });
+    report("f32_to_f16", [&] { k.f32_to_f16(x.data(), h.data(), n); });
+    report("f32_to_bf16", [&] { k.f32_to_bf16(x.data(), h.data(), n); });
+  }
+  set_threads(all);
+}
+
+}  // namespace drivetrain::test

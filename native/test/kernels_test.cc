@@ -1,0 +1,44 @@
+// Tests of every kernel of every instruction set that this processor has.
+//   kernels_test [--isa NAME] [--only TEST] [--bench] [--ulp]
+#include "../runtime/cpu.h"
+#include "harness.h"
+
+using namespace drivetrain;
+
+int main(int argc, char** argv) {
+  const char *isa = nullptr, *only = nullptr;
+  void (*report)(const Kernels&) = nullptr;
+  for (int i = 1; i < argc; ++i) {
+    if (!std::strcmp(argv[i], "--isa") && i + 1 < argc)
+      isa = argv[++i];
+    else if (!std::strcmp(argv[i], "--only") && i + 1 < argc)
+      only = argv[++i];
+    else if (!std::strcmp(argv[i], "--bench"))
+      report = test::bench;
+    else if (!std::strcmp(argv[i], "--ulp"))
+      report = test::measure_ulps;
+    else
+      return std::fprintf(stderr, "unknown argument %s\n", argv[i]), 2;
+  }
+  const Kernels* tables[4];
+  const int count = available_kernels(tables);
+  int passed = 0, failed = 0;
+  for (int t = 0; t < count; ++t) {
+    if (isa && std::strcmp(isa, tables[t]->name)) continue;
+    if (report) {
+      report(*tables[t]);
+      continue;
+    }
+    for (const test::Test& test : test::tests()) {
+      if (only && std::strcmp(only, test.name)) continue;
+      test::failures() = 0;
+      test.run(*tables[t]);
+      const bool ok = test::failures() == 0;
+      ++(ok ? passed : failed);
+      if (!ok) std::printf("FAIL %s %s: %d checks\n", tables[t]->name, test.name, test::failures());
+    }
+  }
+  if (report) return 0;
+  std::printf("%d passed, %d failed\n", passed, failed);
+  return failed > 0 || passed == 0;
+}

@@ -1,0 +1,36 @@
+// The two test runners, native and vitest, and the sum of what they found.
+import { spawnSync } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { root, show } from './shared.mjs';
+
+const RESULTS = join(root, 'build/vitest.json');
+
+/** Runs the program of the kernel tests, through `emulator` where one is given. */
+export function kernelTests(program, { emulator = [], env = {} } = {}) {
+  const [command, ...args] = [...emulator, program];
+  const options = { env: { ...process.env, ...env }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] };
+  const { status, stdout } = spawnSync(command, args, options);
+  process.stdout.write(stdout);
+  const [, passed, failed] = /(\d+) passed, (\d+) failed/.exec(stdout) ?? [];
+  if (passed === undefined || (status !== 0 && failed === '0')) return { passed: 0, failed: 1, skipped: 0 };
+  return { passed: Number(passed), failed: Number(failed), skipped: 0 };
+}
+
+/** Runs vitest with `args`, on another Node where one is given. */
+export function vitest(args, { node = process.execPath, env = {} } = {}) {
+  rmSync(RESULTS, { force: true });
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${RESULTS}`];
+  const succeeded = show(node, ['node_modules/vitest/vitest.mjs', 'run', ...reporters, ...args], { env });
+  const found = JSON.parse(readFileSync(RESULTS, 'utf8'));
+  const failed = found.numFailedTests || (succeeded ? 0 : 1);
+  return { passed: found.numPassedTests, failed, skipped: found.numPendingTests + found.numTodoTests };
+}
+
+/** Prints the sum as the last line and sets the exit code. */
+export function report(suites) {
+  const sum = (key) => suites.reduce((total, suite) => total + suite[key], 0);
+  const skipped = sum('skipped');
+  console.log(`\n${sum('passed')} passed, ${sum('failed')} failed${skipped ? `, ${skipped} skipped` : ''}`);
+  process.exitCode = sum('failed') ? 1 : 0;
+}

@@ -1,0 +1,41 @@
+// Kernel tests and library tests under AddressSanitizer and UndefinedBehaviorSanitizer (GCC's).
+import { isAbsolute, join } from 'node:path';
+import { buildAddon, buildKernelTests } from './native.mjs';
+import { main, root, run, StepError } from './shared.mjs';
+import { kernelTests, report, vitest } from './suites.mjs';
+
+const DEFINES = {
+  DRIVETRAIN_SANITIZE: 'ON',
+  // Optimised, but with assertions.
+  CMAKE_BUILD_TYPE: 'RelWithDebInfo',
+  CMAKE_CXX_FLAGS_RELWITHDEBINFO: '-O2 -g',
+};
+
+// Node itself is not instrumented, so the sanitizer's runtime has to be there first, and the C++ runtime beside it:
+// the sanitizer looks up the functions for exceptions at start.
+function preloaded() {
+  const compiler = process.env.CXX ?? 'c++';
+  const libraries = ['libasan.so', 'libstdc++.so.6'].map((name) =>
+    run(compiler, [`-print-file-name=${name}`]).trim(),
+  );
+  if (!libraries.every(isAbsolute))
+    throw new StepError(`${compiler} has no libasan.so: set CXX to a GCC that has it.`);
+  return libraries.join(' ');
+}
+
+await main(() => {
+  const options = { UBSAN_OPTIONS: 'print_stacktrace=1' };
+  const program = buildKernelTests('kernel tests, sanitized', 'build-asan-tests', DEFINES);
+  const native = kernelTests(program, { env: { ...options, ASAN_OPTIONS: 'detect_leaks=1' } });
+  const addon = buildAddon('addon, sanitized', 'build-asan', DEFINES);
+  const library = vitest(['--project', '!package', '--testTimeout', '120000'], {
+    env: {
+      ...options,
+      // V8 keeps what it allocates until the end; leaks are looked for in the kernel tests alone.
+      ASAN_OPTIONS: 'detect_leaks=0',
+      LD_PRELOAD: preloaded(),
+      DRIVETRAIN_BINARY: join(root, addon),
+    },
+  });
+  report([native, library]);
+});

@@ -1,0 +1,41 @@
+// NEON without an ARM machine: kernel tests and the addon are cross-compiled and run under qemu's user emulation.
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { buildAddon, buildKernelTests } from './native.mjs';
+import { nodeBinary } from './nodes.mjs';
+import { main, root, run, StepError, step } from './shared.mjs';
+import { kernelTests, report } from './suites.mjs';
+
+const EMULATOR = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'];
+
+const SMOKE = `
+import { deviceInfo } from 'drivetrain';
+const { isa } = deviceInfo();
+if (process.arch !== 'arm64' || isa !== 'neon') throw new Error(process.arch + ' runs ' + isa);
+`;
+
+function checkTools() {
+  const tools = { 'aarch64-linux-gnu-g++': 'g++-aarch64-linux-gnu', 'qemu-aarch64': 'qemu-user' };
+  const missing = Object.keys(tools).filter((tool) => spawnSync(tool, ['--version']).status !== 0);
+  if (missing.length === 0) return;
+  const packages = missing.map((tool) => tools[tool]).join(' ');
+  throw new StepError(
+    `This test needs ${missing.join(' and ')}. On Debian and Ubuntu:\n  apt-get install -y ${packages}`,
+  );
+}
+
+await main(() => {
+  checkTools();
+  const defines = { CMAKE_TOOLCHAIN_FILE: join(root, 'toolchain/gcc-aarch64-linux-gnu.cmake') };
+  const program = buildKernelTests('kernel tests for arm64', 'build-neon-tests', defines);
+  const native = kernelTests(program, { emulator: EMULATOR });
+  const addon = buildAddon('addon for arm64', 'build-neon', defines);
+  const node = nodeBinary('linux-arm64', 20);
+  const env = { DRIVETRAIN_BINARY: join(root, addon) };
+  const [emulator, ...options] = EMULATOR;
+  step('library in an arm64 Node', () =>
+    run(emulator, [...options, node, '--input-type=module', '-e', SMOKE], { env }),
+  );
+  const smoke = { passed: 1, failed: 0, skipped: 0 };
+  report([native, smoke]);
+});

@@ -1,0 +1,97 @@
+import { spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { inspectBinary } from '../../scripts/check-binary.mjs';
+import { root, runNpm } from '../../scripts/shared.mjs';
+
+const ALLOWED =
+  /^(dist\/.+\.(c?js|d\.c?ts)|prebuilds\/[^/]+\/drivetrain\.node|README\.md|LICENSE|CHANGELOG\.md|package\.json)$/;
+const UNPACKED_LIMIT = 5e6;
+
+interface Packed {
+  filename: string;
+  unpackedSize: number;
+  files: { path: string; size: number }[];
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'drivetrain-package-'));
+const project = join(folder, 'project');
+const tsc = join(root, 'node_modules/typescript/bin/tsc');
+let packed: Packed;
+let example: string;
+
+/** Runs Node in the project with nothing on PATH: no compiler, no CMake, no shell. */
+function node(...args: string[]): string {
+  const result = spawnSync(process.execPath, args, { cwd: project, env: { PATH: '' }, encoding: 'utf8' });
+  expect(result.status, result.stdout + result.stderr).toBe(0);
+  return result.stdout;
+}
+
+function write(file: string, text: string): string {
+  writeFileSync(join(project, file), text);
+  return file;
+}
+
+beforeAll(() => {
+  const found = /```\w+ first example\n([\s\S]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8'));
+  if (!found) throw new Error('README.md has no code fence marked "first example"');
+  example = found[1]!;
+  const output = runNpm(['pack', '--json', '--foreground-scripts=false', '--pack-destination', folder], {});
+  packed = JSON.parse(output)[0];
+  mkdirSync(project);
+  write('package.json', JSON.stringify({ name: 'user', private: true }));
+  const archive = join(folder, packed.filename);
+  runNpm(['install', '--ignore-scripts', '--offline', '--no-audit', '--no-fund', archive], { cwd: project });
+});
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+test('the package carries the library, its binary and its papers, and nothing else', () => {
+  const paths = packed.files.map(({ path }) => path);
+  expect(paths.filter((path) => !ALLOWED.test(path))).toEqual([]);
+  expect(paths).toContain('dist/index.js');
+  expect(paths).toContain('prebuilds/linux-x64/drivetrain.node');
+  expect(paths).toContain('README.md');
+  expect(packed.unpackedSize).toBeLessThan(UNPACKED_LIMIT);
+});
+
+test('the binary needs nothing but libc, of 2014 or later', () => {
+  const { needed, glibc } = inspectBinary(
+    join(project, 'node_modules/drivetrain/prebuilds/linux-x64/drivetrain.node'),
+  );
+  expect(
+    needed.filter((name: string) => !/^(libc|libm|libpthread|libdl|ld-linux-x86-64)\.so/.test(name)),
+  ).toEqual([]);
+  const [major, minor] = glibc as [number, number];
+  expect(major).toBe(2);
+  expect(minor).toBeLessThanOrEqual(17);
+});
+
+test("the README's first example runs as an ES module", () => {
+  node(write('example.mjs', example));
+});
+
+test("the README's first example runs as CommonJS", () => {
+  const body = example.replace(/^import (.+) from ('[^']+');$/gm, 'const $1 = require($2);');
+  node(write('example.cjs', `(async () => {\n${body}\n})();\n`));
+});
+
+test("the README's first example compiles in strict TypeScript and runs", () => {
+  for (const name of ['@types/node', 'undici-types']) {
+    cpSync(join(root, 'node_modules', name), join(project, 'node_modules', name), { recursive: true });
+  }
+  write('example.mts', example);
+  node(tsc, '--strict', '--module', 'nodenext', '--target', 'es2022', '--types', 'node', 'example.mts');
+  node('example.mjs');
+});
+
+test('importing it takes little time', () => {
+  const script =
+    "const start = performance.now(); await import('drivetrain'); console.log(performance.now() - start);";
+  const times = Array.from({ length: 5 }, () => Number(node('--input-type=module', '-e', script)));
+  const median = times.sort((a, b) => a - b)[2]!;
+  console.log(`import('drivetrain'): ${median.toFixed(1)} ms (median of five), aim: under 30 ms`);
+  expect(median).toBeGreaterThan(0);
+});
