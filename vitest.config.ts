@@ -8,8 +8,8 @@ const NUMERIC = ['native', 'tensor', 'ops', 'program', 'io', 'nn', 'optim', 'com
 async function furtherInstructionSets(): Promise<string[]> {
   const library = new URL('dist/index.js', import.meta.url);
   if (!existsSync(library)) return [];
-  const { deviceInfo } = (await import(library.href)) as typeof import('drivetrain');
-  const { isa, isas } = deviceInfo();
+  const { device } = (await import(library.href)) as typeof import('drivetrain');
+  const { isa, isas } = device.info();
   return isas.filter((name) => name !== isa);
 }
 

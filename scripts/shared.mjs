@@ -31,7 +31,9 @@ export function run(command, args, { env = {}, cwd = root, advice } = {}) {
   const reason = result.error?.message ?? `it ended with ${result.signal ?? `exit code ${result.status}`}`;
   const log = shorten(`${result.stdout ?? ''}${result.stderr ?? ''}`.trim());
   throw new StepError(
-    [log, `${[command, ...args].join(' ').slice(0, COMMAND_LIMIT)}: ${reason}`, advice].filter(Boolean).join('\n\n'),
+    [log, `${[command, ...args].join(' ').slice(0, COMMAND_LIMIT)}: ${reason}`, advice]
+      .filter(Boolean)
+      .join('\n\n'),
   );
 }
 

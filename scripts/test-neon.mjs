@@ -10,7 +10,7 @@ const EMULATOR = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'];
 
 const SMOKE = `
 import { deviceInfo } from 'drivetrain';
-const { isa } = deviceInfo();
+const { isa } = device.info();
 if (process.arch !== 'arm64' || isa !== 'neon') throw new Error(process.arch + ' runs ' + isa);
 `;
 

@@ -75,8 +75,8 @@ export async function train(model: Sequential, digits: Digits, test: Digits): Pr
       const running = step(...next);
       if (i + 1 < perEpoch) next = batch(order, i + 1);
       const result = await running;
-      loss += result.loss.item() as number;
-      correct += result.correct.item() as number;
+      loss += result.loss.item();
+      correct += result.correct.item();
       result.loss.dispose();
       result.correct.dispose();
       schedule.step();

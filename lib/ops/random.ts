@@ -1,5 +1,13 @@
 import { DrivetrainError } from '../native/index.js';
-import { checkShape, type DType, type Shape, sizeOf, type Tensor, tensor } from '../tensor/index.js';
+import {
+  checkShape,
+  type DType,
+  outsideScopes,
+  type Shape,
+  sizeOf,
+  type Tensor,
+  tensor,
+} from '../tensor/index.js';
 import { activeRecorder, apply } from './apply.js';
 import { checkFloat, checkOneOf } from './checks.js';
 import { clone, contiguous } from './copy.js';
@@ -82,13 +90,13 @@ export class Generator {
 let defaultGenerator: Generator | undefined;
 
 export function globalGenerator(): Generator {
-  defaultGenerator ??= new Generator(0);
+  defaultGenerator ??= outsideScopes(() => new Generator(0));
   return defaultGenerator;
 }
 
 /** Starts the default generator's stream anew. */
 export function seed(value: number): void {
-  defaultGenerator = new Generator(value);
+  defaultGenerator = outsideScopes(() => new Generator(value));
 }
 
 const BLOCK_BYTES = 16;

@@ -19,7 +19,9 @@ export interface Hyperparameter {
  * Parameters that share hyperparameters. The fields may be changed at any time, between steps and between the runs of
  * a compiled step alike: they are read when a step runs.
  */
-export type ParameterGroup<H> = { -readonly [K in keyof H]-?: number } & { readonly params: readonly Tensor[] };
+export type ParameterGroup<H> = { -readonly [K in keyof H]-?: number } & {
+  readonly params: readonly Tensor[];
+};
 
 interface GroupState {
   readonly params: readonly Tensor[];
@@ -65,7 +67,7 @@ export abstract class Optimizer<H extends object> {
 
   /** Steps taken so far, by the first group. */
   get steps(): number {
-    return Number(this.#states[0]!.count.item());
+    return this.#states[0]!.count.item();
   }
 
   /**

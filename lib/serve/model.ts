@@ -60,9 +60,9 @@ export class Model {
   /** `DT_INVALID_ARGUMENT` names what in the definition is wrong. */
   constructor(definition: ModelDefinition, registry: Registry) {
     const { name, version = '1', inputs, outputs, predict, batching } = definition;
-    if (!MODEL_NAME.test(name))
+    if (typeof name !== 'string' || !MODEL_NAME.test(name))
       throw invalid(`Expected a model name like ${MODEL_NAME} but received '${name}'.`);
-    if (!MODEL_VERSION.test(version)) {
+    if (typeof version !== 'string' || !MODEL_VERSION.test(version)) {
       throw invalid(
         `Expected a whole number of at most nine digits as version of ${name} but received '${version}'.`,
       );

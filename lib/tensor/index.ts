@@ -6,6 +6,7 @@ export {
   MemoryPool,
   type MemoryPoolOptions,
   type MemoryPoolStatistics,
+  outsideScopes,
 } from './memory-pool.js';
 export {
   broadcastShapes,

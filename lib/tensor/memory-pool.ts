@@ -317,6 +317,16 @@ function collectStorages(value: unknown, into: Set<unknown>): void {
 /** The pool of every tensor that is made outside a scope. */
 export const defaultPool = new MemoryPool();
 
+/** Calls `fn` outside of all scopes: for state of the library's own, which no scope of a user's may end. */
+export function outsideScopes<T>(fn: () => T): T {
+  const open = scopes.splice(0);
+  try {
+    return fn();
+  } finally {
+    scopes.push(...open);
+  }
+}
+
 /** Where a new tensor's memory comes from: the innermost scope's pool, or the default one. */
 export function currentPool(): MemoryPool {
   return scopes.at(-1)?.pool ?? defaultPool;

@@ -81,8 +81,8 @@ export class Tensor {
     return this.toArray();
   }
 
-  /** The value of a tensor of one element: a number, a bigint for i64, a boolean for bool. */
-  item(): number | bigint | boolean {
+  /** The value of a tensor of one element, bool as 0 or 1. Throws for an i64 that no number holds exactly; see `toArray`. */
+  item(): number {
     if (this.size !== 1) {
       throw new DrivetrainError(
         'DT_SHAPE_MISMATCH',
@@ -90,7 +90,14 @@ export class Tensor {
       );
     }
     const value = this.#readable((all) => all[this.offset]!);
-    return this.#decode(value);
+    const number = Number(this.#decode(value));
+    if (typeof value === 'bigint' && !Number.isSafeInteger(number)) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected an i64 from -(2^53 - 1) to 2^53 - 1 for item() but the value is ${value}; use toArray()[0].`,
+      );
+    }
+    return number;
   }
 
   /**

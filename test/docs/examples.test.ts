@@ -1,0 +1,81 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+
+const root = join(import.meta.dirname, '../..');
+const folder = join(root, 'build/docs-examples');
+
+interface Example {
+  readonly page: string;
+  readonly code: string;
+  /** The shell block after it, if one follows. */
+  readonly shell: string;
+}
+
+const pages = [
+  'README.md',
+  ...readdirSync(join(root, 'docs'))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => `docs/${name}`),
+];
+const examples: Example[] = pages.flatMap((page) => {
+  const text = readFileSync(join(root, page), 'utf8');
+  return [...text.matchAll(/```js[^\n]*\n([\s\S]*?)```\n(?:\n```sh\n([\s\S]*?)```)?/g)].map(
+    ([, code, shell]) => ({
+      page,
+      code: code!,
+      shell: shell ?? '',
+    }),
+  );
+});
+
+/** Inside of the package, so that it can import itself by name. */
+function write(name: string, code: string): string {
+  mkdirSync(folder, { recursive: true });
+  const file = join(folder, `${name}.mjs`);
+  writeFileSync(file, code);
+  return file;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  server.close();
+  await once(server, 'close');
+  return port;
+}
+
+describe('what the pages show runs as it stands', () => {
+  for (const [i, { page, code }] of examples.filter(({ shell }) => shell === '').entries()) {
+    test(`${page}, example ${i + 1}`, () => {
+      const file = write(`example-${i}`, code);
+      expect(execFileSync(process.execPath, [file], { encoding: 'utf8' })).not.toBe('');
+    });
+  }
+
+  test('the server answers the requests shown with it', async () => {
+    const [example] = examples.filter(({ shell }) => shell.includes('curl'));
+    const port = `${await freePort()}`;
+    const file = write('server', example!.code.replace('8000', port));
+    const child = spawn(process.execPath, [file], { stdio: 'inherit' });
+    try {
+      const commands = example!.shell.trim().replaceAll('8000', port).split('\n');
+      const [inference, metrics] = commands.map((command) =>
+        execFileSync('sh', ['-c', `${command} --fail --retry 20 --retry-connrefused --retry-delay 1`], {
+          encoding: 'utf8',
+        }),
+      );
+      const { outputs } = JSON.parse(inference!) as { outputs: { data: number[] }[] };
+      expect(outputs[0]!.data.reduce((sum, p) => sum + p, 0)).toBeCloseTo(1, 5);
+      expect(metrics).toContain('nv_inference_count{model="iris",version="1"} 1');
+    } finally {
+      child.kill('SIGTERM');
+    }
+    const [status] = await once(child, 'exit');
+    expect(status).toBe(0);
+  });
+});
