@@ -9,7 +9,7 @@ import { kernelTests, report } from './suites.mjs';
 const EMULATOR = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'];
 
 const SMOKE = `
-import { deviceInfo } from 'drivetrain';
+import { device } from 'drivetrain';
 const { isa } = device.info();
 if (process.arch !== 'arm64' || isa !== 'neon') throw new Error(process.arch + ' runs ' + isa);
 `;

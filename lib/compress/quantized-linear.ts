@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { Module } from '../nn/index.js';
 import { assign, clone, matmulInt8, packInt8, quantizeRows, reshape } from '../ops/index.js';
-import { currentPool, formatShape, type Tensor } from '../tensor/index.js';
+import { currentPool, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
 
 /**
  * A linear layer in INT8: weights by a scale per output channel, activations quantized by a scale per row as they come,
@@ -52,9 +52,10 @@ export class QuantizedLinear extends Module {
         `Expected f32 [..., ${width}] for QuantizedLinear but received ${x.dtype} ${formatShape(x.shape)}.`,
       );
     }
-    const [q, scales] = quantizeRows(reshape(x, [x.size / width, width]));
+    const lead = x.shape.slice(0, -1);
+    const [q, scales] = quantizeRows(reshape(x, [sizeOf(lead), width]));
     const y = matmulInt8(q, scales, this.#packed, this.scale, this.bias);
-    return reshape(y, [...x.shape.slice(0, -1), out]);
+    return reshape(y, [...lead, out]);
   }
 
   /** Nothing here is trained. */

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { checkShape, type DType, type Shape, type Tensor, tensor } from '../tensor/index.js';
+import { checkHeldBy, checkShape, type DType, type Shape, type Tensor, tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import { checkDtype } from './checks.js';
 import type { Op } from './op.js';
@@ -13,7 +13,7 @@ interface Fill {
 const fillOp: Op<Fill> = {
   name: 'fill',
   infer: (_, { shape, dtype }) => [{ shape: [...shape], dtype }],
-  numbers: ({ value }) => [value],
+  numbers: ({ value, dtype }) => [dtype === 'bool' ? Number(value !== 0) : value],
 };
 
 export interface CreateOptions {
@@ -21,10 +21,11 @@ export interface CreateOptions {
   dtype?: DType;
 }
 
-/** A tensor with every element `value`. */
+/** A tensor with every element `value`, which an integer dtype must be able to hold; in bool anything but 0 is true. */
 export function full(shape: Shape, value: number, { dtype = 'f32' }: CreateOptions = {}): Tensor {
   checkShape(shape);
   checkDtype('full', dtype);
+  checkHeldBy(dtype, value);
   return apply(fillOp, [], { shape, dtype, value })[0]!;
 }
 

@@ -29,9 +29,15 @@ function binaryOp(name: Opcode): (a: Operand, b: Operand) => Tensor {
   };
 }
 
+const COMPARABLE: readonly DType[] = ['f32', 'f64', 'i64', 'i32', 'i8', 'u8', 'bool'];
+
 function comparisonOp(name: Opcode): (a: Operand, b: Operand) => Tensor {
   const op: Op = { name, infer: boolLikeFirst };
-  return (a, b) => apply(op, pair(name, ...asTensors(a, b)), undefined)[0]!;
+  return (a, b) => {
+    const [x, y] = asTensors(a, b);
+    checkOneOf(name, 'operands', x, COMPARABLE);
+    return apply(op, pair(name, x, y), undefined)[0]!;
+  };
 }
 
 /** Both operands in their common shape. */

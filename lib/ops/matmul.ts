@@ -1,7 +1,8 @@
 import { DrivetrainError } from '../native/index.js';
-import { broadcastShapes, formatShape, type Tensor } from '../tensor/index.js';
+import { broadcastShapes, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import { checkFloat, checkMinRank, checkSameDtype, checkShapeIs } from './checks.js';
+import { contiguous } from './copy.js';
 import type { Op } from './op.js';
 import { broadcastTo, reshape, transpose } from './views.js';
 
@@ -53,12 +54,13 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
       `Expected x [..., in] and weight [out, in] for linear but received ${formatShape(x.shape)} and ${formatShape(weight.shape)}.`,
     );
   }
-  const operands = [reshape(x, [x.size / Math.max(width, 1), width]), transpose(weight)];
+  const lead = x.shape.slice(0, -1);
+  const operands = [reshape(x, [sizeOf(lead), width]), transpose(weight)];
   if (bias !== undefined) {
     checkSameDtype('linear', weight, bias);
     checkShapeIs('linear', 'bias', bias, [out]);
-    operands.push(bias);
+    operands.push(contiguous(bias));
   }
   const y = apply(matmulOp, operands, { activation: 'none' })[0]!;
-  return reshape(y, [...x.shape.slice(0, -1), out]);
+  return reshape(y, [...lead, out]);
 }

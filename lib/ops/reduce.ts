@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { formatShape, normaliseAxis, type Shape, sameShape, sizeOf, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
-import { checkFloat, checkTensor } from './checks.js';
+import { checkFloat, checkSameDtype, checkTensor } from './checks.js';
 import { contiguous } from './copy.js';
 import { mul } from './elementwise.js';
 import type { Op } from './op.js';
@@ -124,11 +124,13 @@ const normOp: Op = {
 /** The L2 norm over all elements of all tensors, accumulated in double. Not differentiable. */
 export function globalNorm(tensors: readonly Tensor[]): Tensor {
   checkFloat('globalNorm', ...tensors);
-  if (new Set(tensors.map(({ dtype }) => dtype)).size !== 1) {
+  const [first, ...others] = tensors;
+  if (first === undefined) {
     throw new DrivetrainError(
-      'DT_DTYPE_MISMATCH',
-      'Expected at least one tensor, all of one dtype, for globalNorm.',
+      'DT_INVALID_ARGUMENT',
+      'Expected at least one tensor for globalNorm but received none.',
     );
   }
+  for (const other of others) checkSameDtype('globalNorm', first, other);
   return apply(normOp, tensors.map(contiguous), undefined)[0]!;
 }

@@ -31,13 +31,13 @@ function fuseActivations(steps: readonly Step[], outputs: Recording<unknown>['ou
     const [input] = step.inputs;
     const at =
       step.op.name === 'relu' && uses.get(input!.storage) === 1 ? producers.get(input!.storage) : undefined;
-    if (at !== undefined && input!.contiguous) {
-      const product = fused[at]!;
+    const product = at === undefined ? undefined : fused[at]!;
+    if (product !== undefined && input!.contiguous && input!.size === product.outputs[0]!.size) {
       const attrs: MatmulAttrs = { activation: 'relu' };
       // The activation's result may be seen through another shape of the same elements.
       const [output] = step.outputs;
       const shaped = output!.viewAs(product.outputs[0]!.shape);
-      fused[at] = { ...product, attrs, outputs: [shaped] };
+      fused[at!] = { ...product, attrs, outputs: [shaped] };
       continue;
     }
     if (step.op.name === 'matmul' || step.op.name === 'matmulInt8') {

@@ -28,6 +28,24 @@ export const DTYPES: Readonly<Record<DType, DTypeInfo>> = {
   bf16: { id: 8, bytes: 2, array: Uint16Array, float: true },
 };
 
+/** The least and the greatest number of an integer dtype that is also a number of JavaScript. */
+const INTEGER_RANGES: Partial<Readonly<Record<DType, readonly [number, number]>>> = {
+  i64: [-(2 ** 63), 2 ** 63 - 1024],
+  i32: [-(2 ** 31), 2 ** 31 - 1],
+  i8: [-128, 127],
+  u8: [0, 255],
+};
+
+/** Refuses a number that an integer dtype cannot hold. Floats round, and anything but zero is true. */
+export function checkHeldBy(dtype: DType, value: number): void {
+  const range = INTEGER_RANGES[dtype];
+  if (range === undefined || (Number.isInteger(value) && value >= range[0] && value <= range[1])) return;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected a whole number from ${range[0]} to ${range[1]} for ${dtype} but received ${value}.`,
+  );
+}
+
 const BY_TAG: Readonly<Record<string, DType>> = {
   Float32Array: 'f32',
   Float64Array: 'f64',

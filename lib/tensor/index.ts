@@ -1,4 +1,4 @@
-export { DTYPES, type DType, dtypeOf, typedArrayName } from './dtype.js';
+export { checkHeldBy, DTYPES, type DType, dtypeOf, typedArrayName } from './dtype.js';
 export {
   currentPool,
   defaultPool,

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError, type TypedArray } from '../native/index.js';
-import { DTYPES, type DType, dtypeOf } from './dtype.js';
+import { checkHeldBy, DTYPES, type DType, dtypeOf } from './dtype.js';
 import { toFloat16, toFloat32 } from './half.js';
 import { currentPool, type MemoryPool } from './memory-pool.js';
 import { checkShape, formatShape, isRowMajor, rowMajorStrides, type Shape, sizeOf } from './shape.js';
@@ -287,6 +287,7 @@ function flatten(data: NestedNumbers, into: number[], depth: number): number[] {
 }
 
 function encode(values: number[], dtype: DType): ArrayLike<number> | ArrayLike<bigint> {
+  for (const value of values) checkHeldBy(dtype, value);
   if (dtype === 'i64') return values.map((value) => BigInt(value));
   if (dtype === 'f16' || dtype === 'bf16') return values.map((value) => toFloat16(value, dtype));
   if (dtype === 'bool') return values.map((value) => (value ? 1 : 0));

@@ -29,5 +29,9 @@ DT_INLINE void convert(const From* x, To* out, size_t n) {
     memcpy(out + i, converted, (n - i) * sizeof(To));
   }
 }
-void f32_to_f16(const float* x, uint16_t* out, size_t n) { convert<float, uint16_t, convert_f32_to_f16>(x, out, n); }
-void f16_to_f32(const uint16_t* x, float* out, size_t n) { convert<uint16_t, float, convert_f16_to_f32>(x, out, n); }
+void f32_to_f16(const float* x, uint16_t* out, size_t n) {
+  convert<float, uint16_t, convert_f32_to_f16>(x, out, n);
+}
+void f16_to_f32(const uint16_t* x, float* out, size_t n) {
+  convert<uint16_t, float, convert_f16_to_f32>(x, out, n);
+}

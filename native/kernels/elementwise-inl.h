@@ -1,8 +1,8 @@
-// Elementwise kernels: each value of out depends on its own inputs alone, and the tail runs the same vector code on
-// a padded vector, so cutting a range into chunks changes no bit.
+// Elementwise kernels: each value of out depends on its own inputs alone, and the tail runs the same vector
+// code on a padded vector, so cutting a range into chunks changes no bit.
 
-// Runs body(i, at) over a range of n values, a vector at a time; at.load and at.put are those of a whole vector or,
-// at the end of the range, of the values left.
+// Runs body(i, at) over a range of n values, a vector at a time; at.load and at.put are those of a whole
+// vector or, at the end of the range, of the values left.
 template <class V>
 struct Whole {
   DT_INLINE V load(const typename V::T* p) const { return V::load(p); }
@@ -143,8 +143,8 @@ DT_INLINE void binary_loop(const typename V::T* a, const typename V::T* b, typen
   for_each_vector<V>(n, [=](size_t i, auto at) { at.put(out + i, Op()(at.load(a + i), at.load(b + i))); });
 }
 
-// An operand that walks or repeats: loops run over blocks, and a repeated value is spread over one block first, so
-// that one inner loop serves every combination of steps.
+// An operand that walks or repeats: loops run over blocks, and a repeated value is spread over one block
+// first, so that one inner loop serves every combination of steps.
 constexpr size_t kBlock = 256;
 template <class T>
 struct Operand {

@@ -2,16 +2,24 @@
 //   dots    B is given transposed and there are few rows or columns: dot products, nothing is packed
 //   direct  B's columns are contiguous and the problem is small or has few rows: tiles read A and B in place
 //   packed  everything else: blocks of A and B are copied into panels that a tile reads in order
-// Work is cut by shape and each value of C is summed in an order that the shape fixes, so the number of threads
-// changes nothing.
+// Work is cut by shape and each value of C is summed in an order that the shape fixes, so the number of
+// threads changes nothing.
 
 // Under this many multiply-adds a product stays on the calling thread; above, chunks have at least this many.
 constexpr size_t kSerialMacs = 1 << 18, kChunkMacs = 1 << 17;
 
-constexpr size_t kInCache = 16384;  // values of B that may be read in place again and again
+constexpr size_t kInCache = 1 << 14, kNear = 1 << 17;  // values of B that are read in place many times, twice
 
 constexpr size_t round_up(size_t x, size_t unit) { return (x + unit - 1) / unit * unit; }
 constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+// Large products are cut into blocks of rows, and where those are fewer than kChunks into blocks of columns
+// too. even_part is the size of a block: at most `largest`, a multiple of `unit`, all about the same.
+constexpr size_t kChunks = 16;
+constexpr size_t even_part(size_t count, size_t largest, size_t unit) {
+  const size_t parts = (count + largest - 1) / largest;
+  return round_up((count + parts - 1) / parts, unit);
+}
 
 DT_INLINE void run_chunks(bool parallel, size_t chunks, ChunkFn fn, void* context) {
   if (parallel && chunks > 1) return parallel_for(chunks, fn, context);
@@ -68,11 +76,11 @@ void dots_strip(const GemmArgs<typename V::T>& g, size_t j) {
   const auto* b = g.b + (ptrdiff_t)j * g.b_col;
   const auto f = finish_of(g, j);
   for (; i + R <= g.m; i += R)
-    dot_tile<V, R, J>(g.k, g.a + (ptrdiff_t)i * g.a_row, g.a_row, b, g.b_col, f, g.c + (ptrdiff_t)i * g.c_row + j,
-                      g.c_row);
+    dot_tile<V, R, J>(g.k, g.a + (ptrdiff_t)i * g.a_row, g.a_row, b, g.b_col, f,
+                      g.c + (ptrdiff_t)i * g.c_row + j, g.c_row);
   for (; i < g.m; ++i)
-    dot_tile<V, 1, J>(g.k, g.a + (ptrdiff_t)i * g.a_row, g.a_row, b, g.b_col, f, g.c + (ptrdiff_t)i * g.c_row + j,
-                      g.c_row);
+    dot_tile<V, 1, J>(g.k, g.a + (ptrdiff_t)i * g.a_row, g.a_row, b, g.b_col, f,
+                      g.c + (ptrdiff_t)i * g.c_row + j, g.c_row);
 }
 template <class V>
 void dots(const GemmArgs<typename V::T>& g) {
@@ -86,27 +94,18 @@ void dots(const GemmArgs<typename V::T>& g) {
 template <class V, int R, int W>
 void direct_strip(const GemmArgs<typename V::T>& g, size_t j, size_t cols, const typename V::T* b,
                   ptrdiff_t b_row) {
-  for (size_t i = 0; i < g.m; i += R)
+  const size_t step = even_part(g.m, R, 1);
+  for (size_t i = 0; i < g.m; i += step)
     tile_rows<V, R, W>(g.k, g.a + (ptrdiff_t)i * g.a_row, g.a_row, g.a_col, b, b_row, finish_of(g, j),
-                       g.c + (ptrdiff_t)i * g.c_row + (ptrdiff_t)j, g.c_row, smaller(R, g.m - i), cols);
+                       g.c + (ptrdiff_t)i * g.c_row + (ptrdiff_t)j, g.c_row, smaller(step, g.m - i), cols);
 }
 
 // Strips W vectors wide from column j on, then narrower ones, then a padded copy of the columns left.
 template <class V, int R, int W>
 void direct_from(const GemmArgs<typename V::T>& g, size_t j) {
   using T = typename V::T;
-  constexpr size_t kCols = W * V::kLanes;
-  // Where rows of B lie far apart and are read again, a strip is copied together first.
-  const bool copy = g.m > R && g.k * g.n > kInCache;
-  for (; j + kCols <= g.n; j += kCols) {
-    if (copy) {
-      T* strip = (T*)scratch(2, g.k * kCols * sizeof(T));
-      pack_panel<kCols>(g.b + j, g.b_row, 1, g.k, kCols, strip);
-      direct_strip<V, R, W>(g, j, kCols, strip, kCols);
-    } else {
-      direct_strip<V, R, W>(g, j, kCols, g.b + j, g.b_row);
-    }
-  }
+  for (; j + W * V::kLanes <= g.n; j += W * V::kLanes)
+    direct_strip<V, R, W>(g, j, W * V::kLanes, g.b + j, g.b_row);
   if (j == g.n) return;
   if constexpr (W > 1) return direct_from<V, R, W / 2>(g, j);
   T* edge = (T*)scratch(2, g.k * V::kLanes * sizeof(T));
@@ -114,19 +113,64 @@ void direct_from(const GemmArgs<typename V::T>& g, size_t j) {
   direct_strip<V, R, 1>(g, j, g.n - j, edge, V::kLanes);
 }
 
-// A single row takes wide strips: it has few other sums in flight to hide the latency of the multiply-add.
-template <class V>
-void direct(const GemmArgs<typename V::T>& g) {
-  g.m == 1 ? direct_from<V, 1, V::kGemvVecs>(g, 0) : direct_from<V, V::kTileRows, V::kTileVecs>(g, 0);
+// sum[j] += a[0] B[0, j] + ... + a[kTaken-1] B[kTaken-1, j]
+template <class V, int kTaken>
+DT_INLINE void add_rows(const typename V::T* a, ptrdiff_t a_col, const typename V::T* b, ptrdiff_t b_row,
+                        size_t cols, typename V::T* sum) {
+  V as[kTaken];
+  for (int p = 0; p < kTaken; ++p) as[p] = V::set1(a[p * a_col]);
+  for_each_vector<V>(cols, [&](size_t j, auto at) {
+    V s = at.load(sum + j);
+    for (int p = 0; p < kTaken; ++p) s = mul_add(as[p], at.load(b + p * b_row + j), s);
+    at.put(sum + j, s);
+  });
 }
 
-// One block of k and n: B's panels are packed once for all threads, in the caller's scratch; each chunk packs its
-// own rows of A.
+// Few rows of A and a large B: four rows of B at a time are read from end to end, as memory likes it, and
+// added to strips of sums that stay in L1.
+template <class V>
+void few_rows(const GemmArgs<typename V::T>& g) {
+  using T = typename V::T;
+  const size_t strip = round_up(4096 / g.m, 16);
+  T* sums = (T*)scratch(2, g.m * strip * sizeof(T));
+  for (size_t j0 = 0; j0 < g.n; j0 += strip) {
+    const size_t cols = smaller(strip, g.n - j0);
+    memset(sums, 0, g.m * strip * sizeof(T));
+    size_t p = 0;
+    for (; p < g.k; p += p + 4 <= g.k ? 4 : 1)
+      for (size_t i = 0; i < g.m; ++i) {
+        const T* a = g.a + (ptrdiff_t)i * g.a_row + (ptrdiff_t)p * g.a_col;
+        const T* b = g.b + (ptrdiff_t)p * g.b_row + (ptrdiff_t)j0;
+        if (p + 4 <= g.k)
+          add_rows<V, 4>(a, g.a_col, b, g.b_row, cols, sums + i * strip);
+        else
+          add_rows<V, 1>(a, g.a_col, b, g.b_row, cols, sums + i * strip);
+      }
+    const Finish<T> f = finish_of(g, j0);
+    for (size_t i = 0; i < g.m; ++i) {
+      const T* sum = sums + i * strip;
+      T* c = g.c + (ptrdiff_t)i * g.c_row + (ptrdiff_t)j0;
+      for_each_vector<V>(cols, [&](size_t j, auto at) {
+        const V none = V::set1(0), old = f.beta != 0 ? at.load(c + j) : none;
+        at.put(c + j, finish(at.load(sum + j), f, old, f.bias ? at.load(f.bias + j) : none));
+      });
+    }
+  }
+}
+
+template <class V>
+void direct(const GemmArgs<typename V::T>& g) {
+  direct_from<V, V::kTileRows, V::kTileVecs>(g, 0);
+}
+
+// One block of k and n: B's panels are packed once for all threads, in the caller's scratch; each chunk packs
+// its own rows of A.
 template <class V>
 struct Packed {
   using T = typename V::T;
   static constexpr size_t kRows = V::kTileRows, kCols = V::kTileVecs * V::kLanes;
-  // A panel of B, kCols * kDepth values, stays in L1 while it meets all panels of a block of A, which stays in L2.
+  // A panel of B, kCols * kDepth values, stays in L1 while it meets all panels of a block of A, which stays
+  // in L2.
   static constexpr size_t kDepth = 256, kWidth = 4096, kPanelsPerChunk = 8;
 
   GemmArgs<T> g;
@@ -138,8 +182,8 @@ struct Packed {
     const Packed& s = *(const Packed*)context;
     const size_t end = smaller((index + 1) * kPanelsPerChunk * kCols, s.width);
     for (size_t j = index * kPanelsPerChunk * kCols; j < end; j += kCols)
-      pack_panel<(int)kCols>(s.g.b + (ptrdiff_t)s.k0 * s.g.b_row + (ptrdiff_t)(s.n0 + j) * s.g.b_col, s.g.b_row,
-                             s.g.b_col, s.depth, smaller(kCols, s.width - j), s.b + j * s.depth);
+      pack_panel<(int)kCols>(s.g.b + (ptrdiff_t)s.k0 * s.g.b_row + (ptrdiff_t)(s.n0 + j) * s.g.b_col,
+                             s.g.b_row, s.g.b_col, s.depth, smaller(kCols, s.width - j), s.b + j * s.depth);
   }
 
   static void multiply(void* context, size_t index) {
@@ -167,14 +211,12 @@ struct Packed {
   static void gemm(const GemmArgs<T>& g) {
     const bool parallel = g.m * g.n * g.k > kSerialMacs;
     Packed s{g};
-    // Blocks of A: a multiple of every tile height, larger where there are plenty of rows.
-    s.rows = g.m >= 768 ? 96 : 48;
+    s.rows = even_part(g.m, g.m >= 768 ? 96 : 48, kRows);
     s.b = (T*)scratch(0, smaller(kDepth, g.k) * round_up(smaller(kWidth, g.n), kCols) * sizeof(T));
     for (s.n0 = 0; s.n0 < g.n; s.n0 += s.width) {
       s.width = smaller(kWidth, g.n - s.n0);
       const size_t row_chunks = (g.m + s.rows - 1) / s.rows;
-      // Few rows: cut columns too, so that there are some 16 chunks.
-      s.cols = row_chunks >= 16 ? s.width : round_up(s.width * row_chunks / 16 + 1, 256);
+      s.cols = row_chunks >= kChunks ? s.width : round_up(s.width * row_chunks / kChunks + 1, 128);
       s.cols_count = (s.width + s.cols - 1) / s.cols;
       for (s.k0 = 0; s.k0 < g.k; s.k0 += s.depth) {
         s.depth = smaller(kDepth, g.k - s.k0);
@@ -190,8 +232,8 @@ template <class V>
 void gemm(const GemmArgs<typename V::T>& g) {
   using T = typename V::T;
   if (g.m == 0 || g.n == 0) return;
-  const bool few_rows = g.m <= (V::kLanes > 1 && g.k >= 64 ? 8 * V::kDotRows : 4);
-  if (g.k > 1 && g.b_row == 1 && ((few_rows && g.b_col != 1) || (g.n <= 2 && g.a_col == 1))) {
+  const bool short_side = g.m <= (V::kLanes > 1 && g.k >= 64 ? 8 * V::kDotRows : 4);
+  if (g.k > 1 && g.b_row == 1 && ((short_side && g.b_col != 1) || (g.n <= 2 && g.a_col == 1))) {
     GemmArgs<T> contiguous = g;
     if (g.a_col != 1) {
       T* a = (T*)scratch(1, g.m * g.k * sizeof(T));
@@ -201,9 +243,14 @@ void gemm(const GemmArgs<typename V::T>& g) {
     }
     return split(contiguous, 4, 16, dots<V>);
   }
-  // The compilers make vectors of one-lane tiles only where all steps are constants: those are packed.
-  const bool in_place = g.m == 1 || (V::kLanes > 1 && (g.m <= 2 * V::kTileRows || g.k * g.n <= kInCache));
-  if (g.k == 0 || (g.b_col == 1 && in_place))
-    return split(g, 4 * V::kTileRows, V::kGemvVecs * V::kLanes, direct<V>);
+  // The compilers make vectors of one-lane code in loops over columns, and of one-lane tiles only where all
+  // steps are constants, as in panels.
+  constexpr bool kOneLane = V::kLanes == 1;
+  const bool small = g.k * g.n <= kInCache;
+  if (g.k > 0 && g.b_col == 1 && (g.m == 1 || (g.m <= (kOneLane ? 8 : 4) && !small)))
+    return split(g, 1, 256, few_rows<V>);
+  const bool in_place = small || g.m <= V::kTileRows || (g.m <= 2 * V::kTileRows && g.k * g.n <= kNear);
+  if (g.k == 0 || (g.b_col == 1 && !kOneLane && in_place))
+    return split(g, 4 * V::kTileRows, 4 * V::kTileVecs * V::kLanes, direct<V>);
   Packed<V>::gemm(g);
 }

@@ -1,5 +1,6 @@
-// The tiles that all of GEMM is made of. A tile of R rows and W vectors of columns keeps its R * W sums in registers
-// for the whole of k; each step loads W vectors of B, broadcasts R values of A and does R * W multiply-adds.
+// The tiles that all of GEMM is made of. A tile of R rows and W vectors of columns keeps its R * W sums in
+// registers for the whole of k; each step loads W vectors of B, broadcasts R values of A and does R * W
+// multiply-adds.
 
 // What happens to a sum on its way to C: activation(alpha * sum + beta * C + bias).
 template <class T>
@@ -20,20 +21,22 @@ DT_INLINE V finish(V sum, const Finish<typename V::T>& f, V c, V bias) {
 // A[r, p] is a[r * a_row + p * a_col], B[p, j] is b[p * b_row + j] and has W whole vectors; rows <= R and
 // cols <= W * kLanes say how much of the result belongs to C.
 template <class V, int R, int W>
-DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col, const typename V::T* b,
-                    ptrdiff_t b_row, const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row, size_t rows,
-                    size_t cols) {
+DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col,
+                    const typename V::T* b, ptrdiff_t b_row, const Finish<typename V::T>& f, typename V::T* c,
+                    ptrdiff_t c_row, size_t rows, size_t cols) {
   V sum[R][W];
-  for (int r = 0; r < R; ++r)
-    for (int w = 0; w < W; ++w) sum[r][w] = V::set1(0);
+  DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < W; ++w) sum[r][w] = V::set1(0);
   for (size_t p = 0; p < k; ++p, a += a_col, b += b_row) {
     V bs[W];
-    for (int w = 0; w < W; ++w) bs[w] = V::load(b + w * V::kLanes);
-    for (int r = 0; r < R; ++r) {
+    DT_UNROLL for (int w = 0; w < W; ++w) bs[w] = V::load(b + w * V::kLanes);
+    DT_UNROLL for (int r = 0; r < R; ++r) {
       const V as = V::set1(a[r * a_row]);
-      for (int w = 0; w < W; ++w) sum[r][w] = mul_add(as, bs[w], sum[r][w]);
+      DT_UNROLL for (int w = 0; w < W; ++w) sum[r][w] = mul_add(as, bs[w], sum[r][w]);
     }
   }
+  // What follows indexes the sums, so they go to memory; `sum` itself can stay in registers.
+  V done[R][W];
+  DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < W; ++w) done[r][w] = sum[r][w];
   const V none = V::set1(0);
   for (int r = 0; r < R; ++r) {
     if ((size_t)r >= rows) return;
@@ -42,12 +45,12 @@ DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t
       typename V::T* out = c + r * c_row + j;
       if (j + V::kLanes <= cols) {
         const V old = f.beta != 0 ? V::load(out) : none, bias = f.bias ? V::load(f.bias + j) : none;
-        store(out, finish(sum[r][w], f, old, bias));
+        store(out, finish(done[r][w], f, old, bias));
       } else if (j < cols) {
         const size_t left = cols - j;
         const V old = f.beta != 0 ? V::load_n(out, left) : none;
         const V bias = f.bias ? V::load_n(f.bias + j, left) : none;
-        store_n(out, finish(sum[r][w], f, old, bias), left);
+        store_n(out, finish(done[r][w], f, old, bias), left);
       }
     }
   }
@@ -56,8 +59,8 @@ DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t
 // tile with exactly `rows` <= R rows.
 template <class V, int R, int W>
 void tile_rows(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col, const typename V::T* b,
-               ptrdiff_t b_row, const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row, size_t rows,
-               size_t cols) {
+               ptrdiff_t b_row, const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row,
+               size_t rows, size_t cols) {
   if constexpr (R > 1) {
     if (rows < R) return tile_rows<V, R - 1, W>(k, a, a_row, a_col, b, b_row, f, c, c_row, rows, cols);
   }
@@ -74,36 +77,36 @@ void tile_packed(size_t k, const typename V::T* a, const typename V::T* b, const
 
 // R rows of A times J columns of B, both contiguous along k: R * J dot products.
 template <class V, int R, int J>
-DT_INLINE void dot_tile(size_t k, const typename V::T* a, ptrdiff_t a_row, const typename V::T* b, ptrdiff_t b_col,
-                        const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row) {
+DT_INLINE void dot_tile(size_t k, const typename V::T* a, ptrdiff_t a_row, const typename V::T* b,
+                        ptrdiff_t b_col, const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row) {
   using T = typename V::T;
   V sum[R][J];
-  for (int r = 0; r < R; ++r)
-    for (int j = 0; j < J; ++j) sum[r][j] = V::set1(0);
+  DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int j = 0; j < J; ++j) sum[r][j] = V::set1(0);
   for_each_vector<V>(k, [&](size_t p, auto at) {
     V bs[J];
-    for (int j = 0; j < J; ++j) bs[j] = at.load(b + j * b_col + p);
-    for (int r = 0; r < R; ++r) {
+    DT_UNROLL for (int j = 0; j < J; ++j) bs[j] = at.load(b + j * b_col + p);
+    DT_UNROLL for (int r = 0; r < R; ++r) {
       const V as = at.load(a + r * a_row + p);
-      for (int j = 0; j < J; ++j) sum[r][j] = mul_add(as, bs[j], sum[r][j]);
+      DT_UNROLL for (int j = 0; j < J; ++j) sum[r][j] = mul_add(as, bs[j], sum[r][j]);
     }
   });
-  for (int r = 0; r < R; ++r)
-    for (int j = 0; j < J; ++j) {
-      T* out = c + r * c_row + j;
-      const One<T> old{f.beta != 0 ? *out : 0}, bias{f.bias ? f.bias[j] : 0};
-      store(out, finish(One<T>{reduce_add(sum[r][j])}, f, old, bias));
-    }
+  DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int j = 0; j < J; ++j) {
+    T* out = c + r * c_row + j;
+    const One<T> old{f.beta != 0 ? *out : 0}, bias{f.bias ? f.bias[j] : 0};
+    store(out, finish(One<T>{reduce_add(sum[r][j])}, f, old, bias));
+  }
 }
 
 // dst[p * kWidth + j] = src[p * k_step + j * step] for p < k and j < width, 0 for the j beyond.
 template <int kWidth, class T>
 void pack_panel(const T* src, ptrdiff_t k_step, ptrdiff_t step, size_t k, size_t width, T* dst) {
+  if (k == 0) return;  // there may be no memory either
   if (width < kWidth) memset(dst, 0, k * kWidth * sizeof(T));
   size_t done = 0;  // columns of the panel
   if (step == 1) {
     if (width == kWidth)
-      for (size_t p = 0; p < k; ++p) memcpy(dst + p * kWidth, src + (ptrdiff_t)p * k_step, kWidth * sizeof(T));
+      for (size_t p = 0; p < k; ++p)
+        memcpy(dst + p * kWidth, src + (ptrdiff_t)p * k_step, kWidth * sizeof(T));
     else
       for (size_t p = 0; p < k; ++p) memcpy(dst + p * kWidth, src + (ptrdiff_t)p * k_step, width * sizeof(T));
     return;
@@ -114,7 +117,8 @@ void pack_panel(const T* src, ptrdiff_t k_step, ptrdiff_t step, size_t k, size_t
       const T* column = src + (ptrdiff_t)done * step;
       for (size_t p = 0; p < whole; p += 4) transpose4(column + p, step, dst + p * kWidth + done, kWidth);
       for (size_t p = whole; p < k; ++p)
-        for (size_t j = 0; j < 4; ++j) dst[p * kWidth + done + j] = column[(ptrdiff_t)j * step + (ptrdiff_t)p];
+        for (size_t j = 0; j < 4; ++j)
+          dst[p * kWidth + done + j] = column[(ptrdiff_t)j * step + (ptrdiff_t)p];
     }
   for (; done < width; ++done) {
     const T* column = src + (ptrdiff_t)done * step;

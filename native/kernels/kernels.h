@@ -1,6 +1,6 @@
 // The table of kernels that each instruction set provides: plain function pointers, chosen once at load.
-// Strides and steps count elements. Unless a kernel says otherwise, `out` may be the same pointer as any input
-// of the same element type, n may be 0, and pointers need no alignment beyond their element's.
+// Strides and steps count elements. Unless a kernel says otherwise, `out` may be the same pointer as any
+// input of the same element type, n may be 0, and pointers need no alignment beyond their element's.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,8 +13,9 @@ enum Binary { kAdd, kSub, kMul, kDiv, kMaximum, kMinimum, kReluGrad, kGeluGrad, 
 enum Compare { kEqual, kGreater, kCompareCount };
 enum class Activation : int { kNone, kRelu };
 
-// C[m,n] = activation(alpha * A[m,k] B[k,n] + beta * C + bias[n]). Any strides for A and B (so all transposes);
-// C's columns are contiguous. beta 0 means that C is not read. k 0 gives activation(beta * C + bias).
+// C[m,n] = activation(alpha * A[m,k] B[k,n] + beta * C + bias[n]). Any strides for A and B (so all
+// transposes); C's columns are contiguous. beta 0 means that C is not read. k 0 gives activation(beta * C +
+// bias).
 template <class T>
 struct GemmArgs {
   size_t m, n, k;
@@ -29,7 +30,8 @@ struct GemmArgs {
   Activation activation;
 };
 
-// C[i,j] = activation(a_scale[i] * b_scale[j] * sum_k A[i,k] B[k,j] + bias[j]), the sum exact in s32.
+// C[i,j] = activation(a_scale[i] * b_scale[j] * sum_k A[i,k] B[k,j] + bias[j]), the sum exact in s32 for k up
+// to 131071.
 struct GemmS8Args {
   size_t m, n, k;
   const int8_t* a;
@@ -64,7 +66,8 @@ struct FloatKernels {
   void (*unary[kUnaryCount])(const T* x, T* out, size_t n);
   // A step of 0 repeats the first element, 1 walks.
   void (*binary[kBinaryCount])(const T* a, size_t a_step, const T* b, size_t b_step, T* out, size_t n);
-  void (*compare[kCompareCount])(const T* a, size_t a_step, const T* b, size_t b_step, uint8_t* out, size_t n);
+  void (*compare[kCompareCount])(const T* a, size_t a_step, const T* b, size_t b_step, uint8_t* out,
+                                 size_t n);
   void (*where)(const uint8_t* c, size_t c_step, const T* a, size_t a_step, const T* b, size_t b_step, T* out,
                 size_t n);
   void (*fill)(T value, T* out, size_t n);
@@ -74,7 +77,8 @@ struct FloatKernels {
   T (*max)(const T* x, size_t n);
   int64_t (*argmax)(const T* x, size_t n);  // the first of equals; the first NaN wins
   double (*sum_squares)(const T* x, size_t n);
-  // out[c] = the sum (or maximum) over rows, first row to last, of x[r * row_stride + c]. out is written, not read.
+  // out[c] = the sum (or maximum) over rows, first row to last, of x[r * row_stride + c]. out is written, not
+  // read.
   void (*sum_rows)(const T* x, size_t rows, size_t row_stride, T* out, size_t cols);
   void (*max_rows)(const T* x, size_t rows, size_t row_stride, T* out, size_t cols);
 
@@ -87,11 +91,13 @@ struct FloatKernels {
   void (*cross_entropy_grad)(const T* logits, size_t n, size_t target, T scale, T* dx);
   void (*layer_norm)(const T* x, const T* gamma, const T* beta, T eps, T* y, size_t n);
   // Adds to dgamma and dbeta.
-  void (*layer_norm_grad)(const T* x, const T* gamma, const T* dy, T eps, T* dx, T* dgamma, T* dbeta, size_t n);
+  void (*layer_norm_grad)(const T* x, const T* gamma, const T* dy, T eps, T* dx, T* dgamma, T* dbeta,
+                          size_t n);
 
-  // Counter-based random numbers: element i of the stream comes from Philox4x32-10 with key `seed` and counter
-  // `offset + i / 4`, word i % 4 (f64 takes two words: counter `offset + i / 2`). The call makes elements
-  // first .. first + n of the stream; first is a multiple of 4.
+  // Counter-based random numbers: element i of the stream comes from Philox4x32-10 with key `seed` and
+  // counter `offset + i / 4`, word i % 4 (f64 takes two words: counter `offset + i / 2`). The call makes
+  // elements first .. first + n of the stream; first is a multiple of 4. Elements 2i and 2i + 1 of normal
+  // come from uniforms 2i and 2i + 1 (Box and Muller).
   void (*uniform)(uint64_t seed, uint64_t offset, size_t first, T* out, size_t n);  // [0, 1)
   void (*normal)(uint64_t seed, uint64_t offset, size_t first, T* out, size_t n);
   // Where uniform < p the output is 0, elsewhere x / (1 - p); p 0 copies, p 1 gives zeros.
@@ -116,8 +122,8 @@ struct Kernels {
   void (*f16_to_f32)(const uint16_t* x, float* out, size_t n);
 
   // q = round(x / scale) to nearest even, within [-127, 127], with scale = max |x| / 127, which is returned
-  // (1 where all are 0 or n is 0). The same bits on every instruction set. NaN or infinity in x: the scale is NaN
-  // and q is all 0.
+  // (1 where all are 0, or so small that the scale would be under 2^-125, or n is 0). The same bits on every
+  // instruction set. NaN or infinity in x: the scale is NaN and q is all 0.
   float (*quantize_row)(const float* x, int8_t* q, size_t n);
   void (*dequantize)(const int8_t* q, float scale, float* out, size_t n);
 
@@ -127,8 +133,8 @@ struct Kernels {
   void (*gemm_s8)(const GemmS8Args& args);  // uses parallel_for and scratch by itself
 };
 
-// The table of each instruction set; null where this build does not have it. Calling into one needs the processor
-// to have it too: runtime/cpu.h decides.
+// The table of each instruction set; null where this build does not have it. Calling into one needs the
+// processor to have it too: runtime/cpu.h decides.
 const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();

@@ -1,5 +1,5 @@
-// Layer normalisation of one row (Ba, Kiros, Hinton 2016): y = (x - mean) / sqrt(var + eps) * gamma + beta, with the
-// biased variance. Mean and variance are summed in double.
+// Layer normalisation of one row (Ba, Kiros, Hinton 2016): y = (x - mean) / sqrt(var + eps) * gamma + beta,
+// with the biased variance. Mean and variance are summed in double.
 
 struct Moments {
   double mean, rstd;
@@ -13,8 +13,8 @@ Moments moments(const T* x, T eps, size_t n) {
 }
 
 template <class V>
-void layer_norm(const typename V::T* x, const typename V::T* gamma, const typename V::T* beta, typename V::T eps,
-                typename V::T* y, size_t n) {
+void layer_norm(const typename V::T* x, const typename V::T* gamma, const typename V::T* beta,
+                typename V::T eps, typename V::T* y, size_t n) {
   using T = typename V::T;
   const Moments s = moments(x, eps, n);
   const V mean = V::set1((T)s.mean), rstd = V::set1((T)s.rstd);
@@ -23,10 +23,12 @@ void layer_norm(const typename V::T* x, const typename V::T* gamma, const typena
   });
 }
 
-// With h = (x - mean) rstd and g = dy gamma: dx = rstd (g - mean(g) - h mean(g h)), dgamma += dy h, dbeta += dy.
+// With h = (x - mean) rstd and g = dy gamma: dx = rstd (g - mean(g) - h mean(g h)), dgamma += dy h, dbeta +=
+// dy.
 template <class V>
 void layer_norm_grad(const typename V::T* x, const typename V::T* gamma, const typename V::T* dy,
-                     typename V::T eps, typename V::T* dx, typename V::T* dgamma, typename V::T* dbeta, size_t n) {
+                     typename V::T eps, typename V::T* dx, typename V::T* dgamma, typename V::T* dbeta,
+                     size_t n) {
   using T = typename V::T;
   const Moments s = moments(x, eps, n);
   const double sum_g = wide_sum(n, [=](size_t i) { return (double)dy[i] * gamma[i]; });

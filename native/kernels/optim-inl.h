@@ -1,8 +1,9 @@
-// Fused optimizer steps: one pass over memory, PyTorch's order of operations. Hyperparameters come in double and
-// are rounded to T once.
+// Fused optimizer steps: one pass over memory, PyTorch's order of operations. Hyperparameters come in double
+// and are rounded to T once.
 
 template <class V>
-void sgd(const SgdArgs& args, typename V::T* param, const typename V::T* grad, typename V::T* momentum, size_t n) {
+void sgd(const SgdArgs& args, typename V::T* param, const typename V::T* grad, typename V::T* momentum,
+         size_t n) {
   using T = typename V::T;
   const V scale = V::set1((T)(args.maximize ? -args.grad_scale : args.grad_scale));
   const V decay = V::set1((T)args.weight_decay), minus_lr = V::set1((T)-args.lr);
@@ -22,7 +23,8 @@ void sgd(const SgdArgs& args, typename V::T* param, const typename V::T* grad, t
 
 // Loshchilov and Hutter 2019, algorithm 2, with p (1 - lr wd) first and eps outside the root:
 //   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,  p -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps)
-// 1 / sqrt(bias2) is folded into the multiply-add: one root and one division a vector, which is what binds in cache.
+// 1 / sqrt(bias2) is folded into the multiply-add: one root and one division a vector, which is what binds in
+// cache.
 template <class V>
 void adamw(const AdamWArgs& args, typename V::T* param, const typename V::T* grad, typename V::T* m,
            typename V::T* v, size_t n) {

@@ -1,6 +1,7 @@
-// Counter-based random numbers: Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
-// 1, 2, 3" (SC 2011). Block `counter` of stream `seed` is philox(counter, key = seed): any element can be made by
-// itself, so threads need no order. Integers, uniforms and f32 normals are the same bits on every target.
+// Counter-based random numbers: Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as
+// easy as 1, 2, 3" (SC 2011). Block `counter` of stream `seed` is philox(counter, key = seed): any element
+// can be made by itself, so threads need no order. Integers, uniforms and f32 normals are the same bits on
+// every target.
 
 constexpr size_t kPhiloxBlocks = 64, kPhiloxWords = 4 * kPhiloxBlocks;  // of one call, at most
 
@@ -16,7 +17,8 @@ void philox(uint64_t seed, uint64_t counter, size_t blocks, uint32_t (&words)[kP
     I c0 = I::load(low + i), c1 = I::load(high + i), c2 = I::set1(0), c3 = I::set1(0);
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
     for (int round = 0; round < 10; ++round) {
-      const Product p0 = mul_wide(c0, I::set1((int32_t)0xD2511F53)), p1 = mul_wide(c2, I::set1((int32_t)0xCD9E8D57));
+      const Product p0 = mul_wide(c0, I::set1((int32_t)0xD2511F53)),
+                    p1 = mul_wide(c2, I::set1((int32_t)0xCD9E8D57));
       c0 = p1.high ^ c1 ^ I::set1((int32_t)k0);
       c2 = p0.high ^ c3 ^ I::set1((int32_t)k1);
       c1 = p1.low;
@@ -37,8 +39,8 @@ void philox(uint64_t seed, uint64_t counter, size_t blocks, uint32_t (&words)[kP
 template <class T>
 constexpr size_t kDraws = kPhiloxWords * 4 / sizeof(T);
 
-// n <= kDraws uniforms on [0, 1), rounded up to a multiple of 4: the top 24 bits of a word, or the top 53 of a
-// pair whose second word is the high one.
+// n <= kDraws uniforms on [0, 1), rounded up to a multiple of 4: the top 24 bits of a word, or the top 53 of
+// a pair whose second word is the high one.
 DT_INLINE void draw(uint64_t seed, uint64_t counter, size_t n, float* u) {
   uint32_t words[kPhiloxWords];
   philox(seed, counter, (n + 3) / 4, words);

@@ -1,5 +1,5 @@
-// Sums, maxima and their like. Sums over a row are taken in double, in 16 interleaved parts that are then added
-// pairwise: an order that depends on n alone, and the same bits on every target.
+// Sums, maxima and their like. Sums over a row are taken in double, in 16 interleaved parts that are then
+// added pairwise: an order that depends on n alone, and the same bits on every target.
 
 template <class Term>
 DT_INLINE double wide_sum(size_t n, Term term) {
@@ -24,8 +24,8 @@ double sum_squares(const T* x, size_t n) {
   return wide_sum(n, [x](size_t i) { return (double)x[i] * x[i]; });
 }
 
-// Maximum(x, acc) keeps the test for NaN, which looks at x alone, off the chain from one acc to the next; four of them
-// hide its latency.
+// Maximum(x, acc) keeps the test for NaN, which looks at x alone, off the chain from one acc to the next;
+// four of them hide its latency.
 template <class V>
 typename V::T row_max(const typename V::T* x, size_t n) {
   const Maximum larger;

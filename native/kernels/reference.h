@@ -1,5 +1,5 @@
-// Plain, obvious versions of the kernels, for tests. R is wider than the kernel's type (double for f32, long double for
-// f64), so that their own rounding does not count. Here arrays are indexed and nothing is fast.
+// Plain, obvious versions of the kernels, for tests. R is wider than the kernel's type (double for f32, long
+// double for f64), so that their own rounding does not count. Here arrays are indexed and nothing is fast.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -12,17 +12,28 @@ namespace drivetrain::reference {
 template <class R>
 R unary(Unary op, R x) {
   switch (op) {
-    case kNeg: return -x;
-    case kAbs: return std::fabs(x);
-    case kSign: return x < 0 ? -1 : x > 0 ? 1 : x;
-    case kExp: return std::exp(x);
-    case kLog: return std::log(x);
-    case kSqrt: return std::sqrt(x);
-    case kTanh: return std::tanh(x);
-    case kSigmoid: return 1 / (1 + std::exp(-x));
-    case kRelu: return x < 0 ? 0 : x;
-    case kGelu: return x == -std::numeric_limits<R>::infinity() ? 0 : x * std::erfc(-x * std::sqrt(R(0.5))) / 2;
-    default: return 0;
+    case kNeg:
+      return -x;
+    case kAbs:
+      return std::fabs(x);
+    case kSign:
+      return x < 0 ? -1 : x > 0 ? 1 : x;
+    case kExp:
+      return std::exp(x);
+    case kLog:
+      return std::log(x);
+    case kSqrt:
+      return std::sqrt(x);
+    case kTanh:
+      return std::tanh(x);
+    case kSigmoid:
+      return 1 / (1 + std::exp(-x));
+    case kRelu:
+      return x < 0 ? 0 : x;
+    case kGelu:
+      return x == -std::numeric_limits<R>::infinity() ? 0 : x * std::erfc(-x * std::sqrt(R(0.5))) / 2;
+    default:
+      return 0;
   }
 }
 
@@ -37,15 +48,24 @@ R gelu_slope(R x) {
 template <class R>
 R binary(Binary op, R a, R b) {
   switch (op) {
-    case kAdd: return a + b;
-    case kSub: return a - b;
-    case kMul: return a * b;
-    case kDiv: return a / b;
-    case kMaximum: return std::isnan(a) || a > b ? a : b;
-    case kMinimum: return std::isnan(a) || a < b ? a : b;
-    case kReluGrad: return a <= 0 ? 0 : b;
-    case kGeluGrad: return b * gelu_slope(a);
-    default: return 0;
+    case kAdd:
+      return a + b;
+    case kSub:
+      return a - b;
+    case kMul:
+      return a * b;
+    case kDiv:
+      return a / b;
+    case kMaximum:
+      return std::isnan(a) || a > b ? a : b;
+    case kMinimum:
+      return std::isnan(a) || a < b ? a : b;
+    case kReluGrad:
+      return a <= 0 ? 0 : b;
+    case kGeluGrad:
+      return b * gelu_slope(a);
+    default:
+      return 0;
   }
 }
 
@@ -112,8 +132,8 @@ inline void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t ou
   std::memcpy(c, counter, sizeof c);
   for (int round = 0; round < 10; ++round, k[0] += 0x9E3779B9, k[1] += 0xBB67AE85) {
     const uint64_t p0 = uint64_t{0xD2511F53} * c[0], p1 = uint64_t{0xCD9E8D57} * c[2];
-    const uint32_t next[4] = {uint32_t(p1 >> 32) ^ c[1] ^ k[0], uint32_t(p1), uint32_t(p0 >> 32) ^ c[3] ^ k[1],
-                              uint32_t(p0)};
+    const uint32_t next[4] = {uint32_t(p1 >> 32) ^ c[1] ^ k[0], uint32_t(p1),
+                              uint32_t(p0 >> 32) ^ c[3] ^ k[1], uint32_t(p0)};
     std::memcpy(c, next, sizeof c);
   }
   std::memcpy(out, c, sizeof c);
@@ -139,7 +159,8 @@ inline double uniform(uint64_t seed, uint64_t offset, uint64_t i, double) {
 template <class R, class T>
 R normal(uint64_t seed, uint64_t offset, uint64_t i, T type) {
   const uint64_t even = i / 2 * 2;
-  const R u = uniform(seed, offset, even, type), angle = 2 * std::acos(R(-1)) * uniform(seed, offset, even + 1, type);
+  const R u = uniform(seed, offset, even, type),
+          angle = 2 * std::acos(R(-1)) * uniform(seed, offset, even + 1, type);
   return std::sqrt(-2 * std::log(1 - u)) * (i % 2 ? std::sin(angle) : std::cos(angle));
 }
 
@@ -172,7 +193,8 @@ AdamWState<R> adamw(const AdamWArgs& s, AdamWState<R> at, R grad) {
   return at;
 }
 
-// x rounded to nearest even with `digits` significant bits and no exponent under `lowest`; overflow gives infinity.
+// x rounded to nearest even with `digits` significant bits and no exponent under `lowest`; overflow gives
+// infinity.
 inline double round_to(double x, int digits, int lowest, double largest) {
   if (x == 0 || !std::isfinite(x)) return x;
   const int exponent = std::ilogb(x) < lowest ? lowest : std::ilogb(x);
@@ -186,9 +208,10 @@ inline double round_to_bf16(double x) { return round_to(x, 8, -126, 0x1.fep127);
 // The value of an f16.
 inline double f16_value(uint16_t h) {
   const int exponent = h >> 10 & 31, fraction = h & 1023;
-  const double magnitude = exponent == 31 ? (fraction ? std::nan("") : std::numeric_limits<double>::infinity())
-                           : exponent     ? std::ldexp(1024 + fraction, exponent - 25)
-                                          : std::ldexp(fraction, -24);
+  const double magnitude = exponent == 31
+                               ? (fraction ? std::nan("") : std::numeric_limits<double>::infinity())
+                           : exponent ? std::ldexp(1024 + fraction, exponent - 25)
+                                      : std::ldexp(fraction, -24);
   return h & 0x8000 ? -magnitude : magnitude;
 }
 
@@ -200,7 +223,7 @@ inline float quantize_row(const float* x, int8_t* q, size_t n) {
     largest = std::fmax(largest, std::fabs(x[i]));
   }
   float scale = finite ? largest / 127 : std::nanf("");
-  const bool zeros = !(scale >= std::numeric_limits<float>::min());
+  const bool zeros = !(scale >= 0x1p-125f);
   for (size_t i = 0; i < n; ++i) q[i] = zeros ? 0 : int8_t(std::nearbyintf(x[i] / scale));
   return finite && zeros ? 1 : scale;
 }

@@ -1,8 +1,8 @@
-// Softmax and cross entropy over one row. The maximum is taken out first, so that nothing overflows; a row with a
-// NaN or +infinity, or of -infinity alone, gives NaN.
+// Softmax and cross entropy over one row. The maximum is taken out first, so that nothing overflows; a row
+// with a NaN or +infinity, or of -infinity alone, gives NaN.
 
-// The sum of e^(x - top), which also go to out unless it is null. Each block of kBlock values is summed in vector
-// lanes and added to the total in double, which bounds the error of long rows.
+// The sum of e^(x - top), which also go to out unless it is null. Each block of kBlock values is summed in
+// vector lanes and added to the total in double, which bounds the error of long rows.
 template <class V>
 double sum_exp(const typename V::T* x, typename V::T top, typename V::T* out, size_t n) {
   using T = typename V::T;
@@ -45,9 +45,7 @@ void log_softmax(const typename V::T* x, typename V::T* out, size_t n) {
   using T = typename V::T;
   const T top = row_max<V>(x, n);
   const V shift = V::set1(top), log_sum = V::set1((T)log_sum_exp<V>(x, top, n));
-  for_each_vector<V>(n, [=](size_t i, auto at) {
-    at.put(out + i, at.load(x + i) - shift - log_sum);
-  });
+  for_each_vector<V>(n, [=](size_t i, auto at) { at.put(out + i, at.load(x + i) - shift - log_sum); });
 }
 
 // dx = y (dy - sum y dy)
@@ -55,9 +53,7 @@ template <class V>
 void softmax_grad(const typename V::T* y, const typename V::T* dy, typename V::T* dx, size_t n) {
   using T = typename V::T;
   const V dot = V::set1((T)wide_sum(n, [=](size_t i) { return (double)y[i] * dy[i]; }));
-  for_each_vector<V>(n, [=](size_t i, auto at) {
-    at.put(dx + i, at.load(y + i) * (at.load(dy + i) - dot));
-  });
+  for_each_vector<V>(n, [=](size_t i, auto at) { at.put(dx + i, at.load(y + i) * (at.load(dy + i) - dot)); });
 }
 
 // dx = dy - e^y sum dy
@@ -65,9 +61,8 @@ template <class V>
 void log_softmax_grad(const typename V::T* y, const typename V::T* dy, typename V::T* dx, size_t n) {
   using T = typename V::T;
   const V total = V::set1((T)wide_sum(n, [=](size_t i) { return (double)dy[i]; }));
-  for_each_vector<V>(n, [=](size_t i, auto at) {
-    at.put(dx + i, at.load(dy + i) - vexp(at.load(y + i)) * total);
-  });
+  for_each_vector<V>(
+      n, [=](size_t i, auto at) { at.put(dx + i, at.load(dy + i) - vexp(at.load(y + i)) * total); });
 }
 
 template <class V>

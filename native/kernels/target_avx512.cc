@@ -1,4 +1,5 @@
-// The kernels compiled for x86-64 with AVX-512 F, BW, VL and DQ. Everything stands in an anonymous namespace: see native/simd/vec_one.h.
+// The kernels compiled for x86-64 with AVX-512 F, BW, VL and DQ. Everything stands in an anonymous namespace:
+// see native/simd/vec_one.h.
 #include <math.h>
 #include <string.h>
 #if defined(__x86_64__)

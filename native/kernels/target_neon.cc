@@ -1,4 +1,5 @@
-// The kernels compiled for arm64, which always has NEON. Everything stands in an anonymous namespace: see native/simd/vec_one.h.
+// The kernels compiled for arm64, which always has NEON. Everything stands in an anonymous namespace: see
+// native/simd/vec_one.h.
 #include <math.h>
 #include <string.h>
 #if defined(__aarch64__)

@@ -1,4 +1,5 @@
-// The kernels compiled for any processor, in plain C++. Everything stands in an anonymous namespace: see native/simd/vec_one.h.
+// The kernels compiled for any processor, in plain C++. Everything stands in an anonymous namespace: see
+// native/simd/vec_one.h.
 #include <math.h>
 #include <string.h>
 #include "kernels.h"

@@ -7,7 +7,7 @@ struct Mask {
 struct F {
   using T = float;
   static constexpr size_t kLanes = 8;
-  static constexpr int kTileRows = 6, kTileVecs = 2, kGemvVecs = 8, kDotRows = 2;
+  static constexpr int kTileRows = 6, kTileVecs = 2, kDotRows = 2;
   __m256 v;
 
   static DT_INLINE F set1(float x) { return {_mm256_set1_ps(x)}; }

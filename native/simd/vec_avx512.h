@@ -1,5 +1,5 @@
-// AVX-512 (F, BW, VL, DQ): 16 f32 lanes, 32 vector registers, masks in registers of their own. A 12 x 2 tile uses 24
-// for sums, 2 for B; A's value is broadcast by the multiply-add itself.
+// AVX-512 (F, BW, VL, DQ): 16 f32 lanes, 32 vector registers, masks in registers of their own. A 12 x 2 tile
+// uses 24 for sums, 2 for B; A's value is broadcast by the multiply-add itself.
 
 struct Mask {
   __mmask16 v;
@@ -8,7 +8,7 @@ struct Mask {
 struct F {
   using T = float;
   static constexpr size_t kLanes = 16;
-  static constexpr int kTileRows = 12, kTileVecs = 2, kGemvVecs = 16, kDotRows = 4;
+  static constexpr int kTileRows = 12, kTileVecs = 2, kDotRows = 4;
   __m512 v;
 
   static DT_INLINE F set1(float x) { return {_mm512_set1_ps(x)}; }

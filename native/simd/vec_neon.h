@@ -7,7 +7,7 @@ struct Mask {
 struct F {
   using T = float;
   static constexpr size_t kLanes = 4;
-  static constexpr int kTileRows = 6, kTileVecs = 4, kGemvVecs = 16, kDotRows = 4;
+  static constexpr int kTileRows = 6, kTileVecs = 4, kDotRows = 4;
   float32x4_t v;
 
   static DT_INLINE F set1(float x) { return {vdupq_n_f32(x)}; }

@@ -1,28 +1,42 @@
-// One<T>: the vector layer with a single lane, in plain C++. One<float> is the whole of the scalar target, and
-// D = One<double> runs the f64 kernels of every target (correct, not tuned, the same bits everywhere).
+// One<T>: the vector layer with a single lane, in plain C++. One<float> is the whole of the scalar target,
+// and D = One<double> runs the f64 kernels of every target (correct, not tuned, the same bits everywhere).
 //
 // The layer, for a float vector V (lane type V::T, V::kLanes lanes):
-//   load, load_n, set1, store, store_n     load_n reads n < kLanes values and fills the rest; both ends stay in bounds
-//   + - * /, mul_add(a, b, c) = a*b + c    fused where the instruction set has it, else two roundings
+//   load, store, set1
+//   load_n, store_n          n < kLanes values, never a byte beyond; load_n fills the other lanes
+//   + - * /                  exactly rounded
+//   mul_add(a, b, c)         a * b + c; fused where the instruction set has it, else two roundings
 //   sqrt, abs, negate, copysign
-//   min(a, b) = a < b ? a : b              so a NaN in either gives b, and equal zeros give b; max likewise with >
-//   less, at_most, equal, is_nan           a mask; select(m, a, b) takes a where m, any(m)
-//   reduce_add(v)                          a fixed order of addition
-// F, the target's f32 vector, adds an s32 vector I: bits(F), from_bits(I), to_float(I), + - & ^, shifts, nonzero, mul_wide(a, b) (the
-// unsigned 64-bit products in halves), conversion to and from f16, transpose4, and for int8 the pair operations that gemm-s8-inl.h describes. The target header fixes the matmul tile:
-// kTileRows x kTileVecs vectors of accumulators, kGemvVecs vectors where there is one row; kDotRows is the height of
-// a tile of dot products.
+//   min(a, b)                a < b ? a : b, so a NaN in either gives b, and equal zeros give b; max likewise
+//   less, at_most, equal, is_nan, any, select(mask, a, b)   a where the mask is set, else b
+//   reduce_add(v)            a fixed order of addition
+//   transpose4               a 4 x 4 block, from memory to memory
+// F, the target's f32 vector, adds an s32 vector I:
+//   bits(F), from_bits(I), to_float(I), + - & ^, shift_left, shift_right, nonzero
+//   mul_wide(a, b)           the unsigned 64-bit products, in halves
+//   convert_f32_to_f16, convert_f16_to_f32
+//   Pair, Pairs, dot2        for int8: see gemm-s8-inl.h
+// The target also fixes the matmul tile: kTileRows x kTileVecs vectors of sums, and kDotRows rows of dot
+// products.
 //
-// Included inside a target's anonymous namespace, like all of native/simd and every *-inl.h: the compiler may use
-// the target's instructions in any function here, so the linker must never merge it with another target's copy.
+// Included inside a target's anonymous namespace, like all of native/simd and every *-inl.h: the compiler may
+// use the target's instructions in any function here, so the linker must never merge it with another target's
+// copy.
 
 #define DT_INLINE inline __attribute__((always_inline))
+
+// Before a loop over the rows or vectors of a tile: its sums are in registers only if it is unrolled in full.
+#ifdef __clang__
+#define DT_UNROLL _Pragma("unroll")
+#else
+#define DT_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 template <class Elem>
 struct One {
   using T = Elem;
   static constexpr size_t kLanes = 1;
-  static constexpr int kTileRows = 4, kTileVecs = 4, kGemvVecs = 8, kDotRows = 2;
+  static constexpr int kTileRows = 4, kTileVecs = 4, kDotRows = 2;
   T v;
 
   static DT_INLINE One set1(T x) { return {x}; }

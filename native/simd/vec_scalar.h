@@ -58,15 +58,16 @@ DT_INLINE I dot2(I acc, Pairs a, Pairs b) {
   return {acc.v + (uint32_t)(a.first * b.first + a.second * b.second)};
 }
 
-// Round to nearest even on the bits. Values that f16 holds as denormals are rounded by adding 0.5: one unit in the
-// last place of 0.5 is 2^-24, f16's smallest denormal.
+// Round to nearest even on the bits. Values that f16 holds as denormals are rounded by adding 0.5: one unit
+// in the last place of 0.5 is 2^-24, f16's smallest denormal.
 DT_INLINE uint16_t f16_from_f32(float x) {
   uint32_t u, half;
   memcpy(&u, &x, sizeof u);
   const uint32_t sign = u >> 16 & 0x8000;
   u &= 0x7fffffff;
-  if (u > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (u >> 13 & 0x3ff));  // NaN: quiet, top of the payload kept
-  if (u >= 0x477ff000) return (uint16_t)(sign | 0x7c00);                     // from 65520 on, half way to 65536
+  if (u > 0x7f800000)
+    return (uint16_t)(sign | 0x7e00 | (u >> 13 & 0x3ff));  // NaN: quiet, top of the payload kept
+  if (u >= 0x477ff000) return (uint16_t)(sign | 0x7c00);   // from 65520 on, half way to 65536
   if (u >= 0x38800000) return (uint16_t)(sign | ((u - 0x38000000 + 0xfff + (u >> 13 & 1)) >> 13));
   float small;
   memcpy(&small, &u, sizeof small);

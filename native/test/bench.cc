@@ -28,8 +28,8 @@ void bench_gemm(const Kernels& k, size_t m, size_t n, size_t depth, bool b_trans
   std::vector<float> a(m * depth, 1.0f), b(depth * n, 0.5f), c(m * n);
   const ptrdiff_t b_row = b_transposed ? 1 : ptrdiff_t(n), b_col = b_transposed ? ptrdiff_t(depth) : 1;
   const double rate_gflops = rate(2.0 * m * n * depth, [&] {
-    k.f32.gemm({m, n, depth, a.data(), ptrdiff_t(depth), 1, b.data(), b_row, b_col, c.data(), ptrdiff_t(n), 1, 0, nullptr,
-                Activation::kNone});
+    k.f32.gemm({m, n, depth, a.data(), ptrdiff_t(depth), 1, b.data(), b_row, b_col, c.data(), ptrdiff_t(n), 1,
+                0, nullptr, Activation::kNone});
   });
   std::printf("  gemm %zux%zux%zu%s: %.1f GFLOP/s\n", m, n, depth, b_transposed ? " BT" : "", rate_gflops);
 }
@@ -54,10 +54,18 @@ void bench(const Kernels& k) {
       std::vector<int8_t> a(n * n, 3), packed(k.packed_s8_bytes(n, n), 2);
       std::vector<float> scale(n, 0.1f), c(n * n);
       const double rate_gops = rate(2.0 * n * n * n, [&] {
-        k.gemm_s8({n, n, n, a.data(), ptrdiff_t(n), packed.data(), scale.data(), scale.data(), nullptr, Activation::kNone,
-                   c.data(), ptrdiff_t(n), nullptr});
+        k.gemm_s8({n, n, n, a.data(), ptrdiff_t(n), packed.data(), scale.data(), scale.data(), nullptr,
+                   Activation::kNone, c.data(), ptrdiff_t(n), nullptr});
       });
       std::printf("  gemm_s8 %zu: %.1f Gop/s\n", n, rate_gops);
+    }
+    {
+      constexpr size_t n = 256;
+      std::vector<double> a(n * n, 1.0), c(n * n);
+      const double rate_gflops = rate(2.0 * n * n * n, [&] {
+        k.f64.gemm({n, n, n, a.data(), n, 1, a.data(), n, 1, c.data(), n, 1, 0, nullptr, Activation::kNone});
+      });
+      std::printf("  f64 gemm %zu: %.1f GFLOP/s\n", n, rate_gflops);
     }
     if (count > 1) continue;
     for (size_t n : {4096, 1 << 24}) {
@@ -70,7 +78,9 @@ void bench(const Kernels& k) {
     std::vector<float> x(n, 0.3f), y(n);
     std::vector<uint16_t> h(n);
     std::vector<int8_t> q(n);
-    const auto report = [&](const char* name, auto run) { std::printf("  %s: %.2f G values/s\n", name, rate(n, run)); };
+    const auto report = [&](const char* name, auto run) {
+      std::printf("  %s: %.2f G values/s\n", name, rate(n, run));
+    };
     report("exp", [&] { k.f32.unary[kExp](x.data(), y.data(), n); });
     report("log", [&] { k.f32.unary[kLog](x.data(), y.data(), n); });
     report("tanh", [&] { k.f32.unary[kTanh](x.data(), y.data(), n); });

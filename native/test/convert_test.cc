@@ -27,7 +27,8 @@ TEST(all_65536_halves_widen_exactly) {
   Buffer<uint16_t> back(65536);
   k.f32_to_f16(x.data(), back.data(), x.size());
   for (size_t i = 0; i < h.size(); ++i)
-    expect(back[i] == h[i] || (back[i] | 0x200) == (h[i] | 0x200), "f16 %04zx comes back as %04x", i, back[i]);
+    expect(back[i] == h[i] || (back[i] | 0x200) == (h[i] | 0x200), "f16 %04zx comes back as %04x", i,
+           back[i]);
 }
 
 // Every 997th float, each half way point between halves, and its neighbours.
@@ -45,7 +46,8 @@ TEST(narrowing_rounds_to_nearest_even) {
     const float low = float(reference::f16_value(uint16_t(h)));
     const double high = h == 0x7bff ? 65536 : reference::f16_value(uint16_t(h + 1));
     const float middle = float((low + high) / 2);
-    for (float x : {middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 1e9f)}) list.push_back(x), list.push_back(-x);
+    for (float x : {middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 1e9f)})
+      list.push_back(x), list.push_back(-x);
   }
   Buffer<float> x(list.size()), widened(list.size());
   std::memcpy(x.data(), list.data(), list.size() * sizeof(float));
@@ -58,8 +60,8 @@ TEST(narrowing_rounds_to_nearest_even) {
     expect(std::isnan(want) ? std::isnan(got) : got == want && std::signbit(got) == std::signbit(want),
            "f16 of %.9g is %.9g, want %.9g", x[i], got, want);
     const double want_brain = reference::round_to_bf16(x[i]);
-    expect(std::isnan(want_brain) ? std::isnan(widened[i]) : widened[i] == want_brain, "bf16 of %.9g is %.9g", x[i],
-           widened[i]);
+    expect(std::isnan(want_brain) ? std::isnan(widened[i]) : widened[i] == want_brain, "bf16 of %.9g is %.9g",
+           x[i], widened[i]);
   }
   scalar_kernels()->f32_to_f16(x.data(), scalar.data(), x.size());
   expect(half.same_bits(scalar), "f32_to_f16 differs from the scalar target");
@@ -69,7 +71,8 @@ TEST(narrowing_rounds_to_nearest_even) {
     Buffer<uint16_t> a(n), b(n);
     k.f32_to_f16(few.data(), a.data(), n);
     k.f32_to_bf16(few.data(), b.data(), n);
-    expect(!std::memcmp(a.data(), half.data(), 2 * n) && !std::memcmp(b.data(), brain.data(), 2 * n), "n %zu", n);
+    expect(!std::memcmp(a.data(), half.data(), 2 * n) && !std::memcmp(b.data(), brain.data(), 2 * n), "n %zu",
+           n);
     k.f16_to_f32(a.data(), wide.data(), n);
     k.bf16_to_f32(b.data(), wide.data(), n);
     expect(!std::memcmp(wide.data(), widened.data(), 4 * n), "bf16_to_f32, n %zu", n);
@@ -82,10 +85,12 @@ void check_quantize(const Kernels& k, const Buffer<float>& x, const char* what) 
   Buffer<float> back(n);
   const float scale = k.quantize_row(x.data(), q.data(), n);
   const float want_scale = reference::quantize_row(x.data(), want.data(), n);
-  expect(scale == want_scale || (std::isnan(scale) && std::isnan(want_scale)), "%s: scale %g, want %g", what, scale, want_scale);
+  expect(scale == want_scale || (std::isnan(scale) && std::isnan(want_scale)), "%s: scale %g, want %g", what,
+         scale, want_scale);
   expect(q.same_bits(want), "%s: q differs, n %zu", what, n);
   k.dequantize(q.data(), scale, back.data(), n);
-  for (size_t i = 0; i < n; ++i) expect(back[i] == float(q[i]) * scale || std::isnan(scale), "%s: dequantize", what);
+  for (size_t i = 0; i < n; ++i)
+    expect(back[i] == float(q[i]) * scale || std::isnan(scale), "%s: dequantize", what);
   for (size_t i = 0; i < n; ++i) expect(q[i] >= -127, "%s: %d", what, q[i]);
 }
 TEST(quantize) {

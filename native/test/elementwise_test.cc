@@ -5,17 +5,32 @@
 namespace drivetrain::test {
 namespace {
 
-const char* const kUnaryNames[] = {"neg", "abs", "sign", "exp", "log", "sqrt", "tanh", "sigmoid", "relu", "gelu"};
-// Largest errors in ulps: of f32 as measured by --ulp over all targets, of f64 what libm promises and what is added.
-constexpr double kUlps32[] = {0, 0, 0, 1.2, 1.2, 0.5001, 2.0, 2.5, 0, 5.0};
+const char* const kUnaryNames[] = {"neg",  "abs",  "sign",    "exp",  "log",
+                                   "sqrt", "tanh", "sigmoid", "relu", "gelu"};
+// Largest errors in ulps: of f32 as measured by --ulp over all targets, of f64 what libm promises and what is
+// added.
+constexpr double kUlps32[] = {0, 0, 0, 1.1, 0.9, 0.5001, 1.4, 2.3, 0, 4.7};
 constexpr double kUlps64[] = {0, 0, 0, 1, 1, 0.5001, 2, 3, 0, 4};
 
-// Zeros, ones, infinities, NaN, denormals, the largest, then random values of all magnitudes and of middling ones.
+// Zeros, ones, infinities, NaN, denormals, the largest, then random values of all magnitudes and of middling
+// ones.
 template <class T>
 Buffer<T> awkward(size_t n, Random& random) {
   using L = std::numeric_limits<T>;
-  const T special[] = {0,         T(-0.0), 1,        -1,       L::infinity(), -L::infinity(), L::quiet_NaN(),
-                       L::denorm_min(), -L::denorm_min(), L::min(), L::max(), L::lowest(),    L::min() / 2, T(0.5)};
+  const T special[] = {0,
+                       T(-0.0),
+                       1,
+                       -1,
+                       L::infinity(),
+                       -L::infinity(),
+                       L::quiet_NaN(),
+                       L::denorm_min(),
+                       -L::denorm_min(),
+                       L::min(),
+                       L::max(),
+                       L::lowest(),
+                       L::min() / 2,
+                       T(0.5)};
   Buffer<T> x(n);
   const size_t shift = random.bits() % 14;
   for (size_t i = 0; i < n; ++i) {
@@ -44,8 +59,8 @@ void check_unary(const Kernels& k) {
         const bool tiny = op == kGelu && std::fabs(y[i]) < std::numeric_limits<T>::min();
         // libm's erfc is given a rounded x / sqrt 2, which its steep end makes x^2 as large.
         const double steep = op == kGelu && sizeof(T) == 8 && x[i] < 0 ? 2 * double(x[i]) * double(x[i]) : 0;
-        expect(error <= (tiny ? 8 : bounds[op]) + steep, "%s(%.9g) = %.9g, %g ulps", kUnaryNames[op], double(x[i]),
-               double(y[i]), error);
+        expect(error <= (tiny ? 8 : bounds[op]) + steep, "%s(%.9g) = %.9g, %g ulps", kUnaryNames[op],
+               double(x[i]), double(y[i]), error);
       }
       Buffer<T> cut(n);
       for (size_t from = 0, step = 1; from < n; from += step, step = step * 2 + 1)
@@ -69,12 +84,14 @@ void check_binary(const Kernels& k) {
         for (size_t i = 0; i < n; ++i) {
           const T left = a[i * a_step], right = b[i * b_step];
           const Wider<T> want = reference::binary<Wider<T>>(Binary(op), left, right);
-          // The slope of GELU crosses zero, so its error is absolute: 6 roundings; infinity times a slope too small
-          // for T is not compared. The rest are exactly rounded.
-          if (op == kGeluGrad && std::isinf(right) && std::fabs(reference::gelu_slope<Wider<T>>(left)) < kUnit<T>) continue;
+          // The slope of GELU crosses zero, so its error is absolute: 6 roundings; infinity times a slope too
+          // small for T is not compared. The rest are exactly rounded.
+          if (op == kGeluGrad && std::isinf(right) &&
+              std::fabs(reference::gelu_slope<Wider<T>>(left)) < kUnit<T>)
+            continue;
           const bool ok = op == kGeluGrad && std::isfinite(want)
-                              ? std::fabs(y[i] - want) <= std::fabs(right) * 6 * kUnit<T> * 2 +
-                                                              std::numeric_limits<T>::denorm_min()
+                              ? std::fabs(y[i] - want) <=
+                                    std::fabs(right) * 6 * kUnit<T> * 2 + std::numeric_limits<T>::denorm_min()
                               : ulps<T>(y[i], want) <= 0.5001;
           expect(ok, "binary %d(%.9g, %.9g) = %.9g, want %.9g", op, double(left), double(right), double(y[i]),
                  double(want));
@@ -82,8 +99,8 @@ void check_binary(const Kernels& k) {
         const Buffer<T>& walking = a_step ? a : b;
         if (!a_step && !b_step) continue;
         for (size_t i = 0; i < n; ++i) in_place[i] = walking[i];
-        floats<T>(k).binary[op](a_step ? in_place.data() : a.data(), a_step, a_step ? b.data() : in_place.data(),
-                                b_step, in_place.data(), n);
+        floats<T>(k).binary[op](a_step ? in_place.data() : a.data(), a_step,
+                                a_step ? b.data() : in_place.data(), b_step, in_place.data(), n);
         expect(y.same_bits(in_place), "binary %d: in place differs, n %zu", op, n);
       }
 }
@@ -131,7 +148,8 @@ TEST(unary_f32_over_all_magnitudes) {
     for (size_t i = 0; i < kCount; ++i) {
       const double error = ulps<float>(y[i], reference::unary<double>(Unary(op), x[i]));
       const bool tiny = op == kGelu && std::fabs(y[i]) < 0x1p-126f;
-      expect(error <= (tiny ? 8 : kUlps32[op]), "%s(%.9g) = %.9g, %g ulps", kUnaryNames[op], x[i], y[i], error);
+      expect(error <= (tiny ? 8 : kUlps32[op]), "%s(%.9g) = %.9g, %g ulps", kUnaryNames[op], x[i], y[i],
+             error);
     }
   }
 }
@@ -179,8 +197,8 @@ void measure_ulps(const Kernels& k) {
           worst = error, at = x[i];
       }
     }
-    std::printf("%s %s: %.3f ulps at %.9g; %.3f where the result is denormal\n", k.name, kUnaryNames[op], worst, at,
-                worst_tiny);
+    std::printf("%s %s: %.3f ulps at %.9g; %.3f where the result is denormal\n", k.name, kUnaryNames[op],
+                worst, at, worst_tiny);
   }
 }
 

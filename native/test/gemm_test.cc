@@ -21,7 +21,9 @@ void check_gemm(const Kernels& k, const Case& c, size_t sample = 1) {
   Random random;
   const size_t a_lead = (c.a_transposed ? c.m : c.k) + 3, b_lead = (c.b_transposed ? c.k : c.n) + 1;
   const size_t a_count = c.a_transposed ? c.k : c.m, b_count = c.b_transposed ? c.n : c.k;
-  const auto extent = [](size_t count, size_t lead, size_t width) { return count && width ? (count - 1) * lead + width : 0; };
+  const auto extent = [](size_t count, size_t lead, size_t width) {
+    return count && width ? (count - 1) * lead + width : 0;
+  };
   const Buffer<T> a = random.array<T>(extent(a_count, a_lead, a_lead - 3));
   const Buffer<T> b = random.array<T>(extent(b_count, b_lead, b_lead - 1)), bias = random.array<T>(c.n);
   const size_t c_lead = c.n + 2;
@@ -30,8 +32,10 @@ void check_gemm(const Kernels& k, const Case& c, size_t sample = 1) {
   if (c.beta == 0)
     for (size_t i = 0; i < old.size(); ++i) old[i] = std::numeric_limits<T>::quiet_NaN();
   Buffer<T> first(0);
-  GemmArgs<T> g{c.m, c.n, c.k, a.data(), 0, 0, b.data(), 0, 0, nullptr, ptrdiff_t(c_lead), T(c.alpha), T(c.beta),
-                c.bias ? bias.data() : nullptr, c.activation};
+  GemmArgs<T> g{
+      c.m,         c.n, c.k,     a.data(),          0,          0,         b.data(),
+      0,           0,   nullptr, ptrdiff_t(c_lead), T(c.alpha), T(c.beta), c.bias ? bias.data() : nullptr,
+      c.activation};
   g.a_row = c.a_transposed ? 1 : ptrdiff_t(a_lead), g.a_col = c.a_transposed ? ptrdiff_t(a_lead) : 1;
   g.b_row = c.b_transposed ? 1 : ptrdiff_t(b_lead), g.b_col = c.b_transposed ? ptrdiff_t(b_lead) : 1;
   Buffer<T> reference_bits(old);
@@ -49,15 +53,17 @@ void check_gemm(const Kernels& k, const Case& c, size_t sample = 1) {
           const auto want = reference::gemm<R>(g, i, j, old[at]);
           // k products and sums, then alpha, beta, bias.
           const R bound = R(c.k + 4) * kUnit<T> * 2 * want.magnitude;
-          if (!expect(std::fabs(out[at] - want.value) <= bound, "m %zu n %zu k %zu ta %d tb %d: C[%zu,%zu] = %g, want %g",
-                      c.m, c.n, c.k, c.a_transposed, c.b_transposed, i, j, double(out[at]), double(want.value)))
+          if (!expect(std::fabs(out[at] - want.value) <= bound,
+                      "m %zu n %zu k %zu ta %d tb %d: C[%zu,%zu] = %g, want %g", c.m, c.n, c.k,
+                      c.a_transposed, c.b_transposed, i, j, double(out[at]), double(want.value)))
             return;
         }
       for (size_t i = 0; i + 1 < c.m; ++i)  // between the rows nothing is written
         for (size_t j = c.n; j < c_lead && c.n; ++j)
           expect(!std::memcmp(&out[i * c_lead + j], &old[i * c_lead + j], sizeof(T)), "wrote between rows");
     } else {
-      expect(out.same_bits(reference_bits), "m %zu n %zu k %zu: %d threads change bits", c.m, c.n, c.k, threads);
+      expect(out.same_bits(reference_bits), "m %zu n %zu k %zu: %d threads change bits", c.m, c.n, c.k,
+             threads);
     }
   }
   set_threads(2);
@@ -75,13 +81,16 @@ void check_gemms(const Kernels& k) {
                           turn % 4 < 2 ? Activation::kNone : Activation::kRelu});
         ++turn;
       }
-  // Over the block sizes (256 deep, 4096 wide) and into threads, every way to store A and B, few rows, few columns.
+  // Over the block sizes (256 deep, 4096 wide) and into threads, every way to store A and B, few rows, few
+  // columns.
   const size_t large[][3] = {{100, 130, 300}, {257, 300, 513}, {1, 1000, 900}, {4, 700, 333}, {13, 900, 77},
                              {900, 2, 400},   {2000, 40, 50},  {800, 70, 60},  {5, 4200, 40}, {900, 1, 600}};
   for (const auto& [m, n, depth] : large)
     for (int form = 0; form < 4; ++form)
-      check_gemm<T>(k, {m, n, depth, bool(form & 1), bool(form & 2), 1.25, form == 1 ? 0.5 : 0, form > 0,
-                        form == 2 ? Activation::kRelu : Activation::kNone}, 37);
+      check_gemm<T>(k,
+                    {m, n, depth, bool(form & 1), bool(form & 2), 1.25, form == 1 ? 0.5 : 0, form > 0,
+                     form == 2 ? Activation::kRelu : Activation::kNone},
+                    37);
 }
 TEST(gemm_f32) { check_gemms<float>(k); }
 TEST(gemm_f64) { check_gemms<double>(k); }
@@ -100,7 +109,8 @@ void check_gemm_s8(const Kernels& k, size_t m, size_t n, size_t depth, int fill,
   Buffer<int8_t> a(m && depth ? (m - 1) * a_lead + depth : 0), b(depth * n);
   for (size_t i = 0; i < a.size(); ++i) a[i] = int8_t(fill ? fill : int(random.bits()));
   for (size_t i = 0; i < b.size(); ++i) b[i] = int8_t(fill ? fill : int(random.bits()));
-  const Buffer<float> a_scale = random.array<float>(m, 0.001, 0.1), b_scale = random.array<float>(n, 0.001, 0.1);
+  const Buffer<float> a_scale = random.array<float>(m, 0.001, 0.1),
+                      b_scale = random.array<float>(n, 0.001, 0.1);
   const Buffer<float> shift = random.array<float>(n);
   const ptrdiff_t b_row = b_transposed ? 1 : ptrdiff_t(n), b_col = b_transposed ? ptrdiff_t(depth) : 1;
   Buffer<int8_t> packed(k.packed_s8_bytes(depth, n));
@@ -111,8 +121,19 @@ void check_gemm_s8(const Kernels& k, size_t m, size_t n, size_t depth, int fill,
     set_threads(threads);
     Buffer<float> c(first.size(), -77), c_only(first.size(), -77);
     Buffer<int32_t> sums(m * n), sums_only(m * n);
-    GemmS8Args g{m, n, depth, a.data(), ptrdiff_t(a_lead), packed.data(), a_scale.data(), b_scale.data(),
-                 bias ? shift.data() : nullptr, activation, c.data(), ptrdiff_t(c_lead), sums.data()};
+    GemmS8Args g{m,
+                 n,
+                 depth,
+                 a.data(),
+                 ptrdiff_t(a_lead),
+                 packed.data(),
+                 a_scale.data(),
+                 b_scale.data(),
+                 bias ? shift.data() : nullptr,
+                 activation,
+                 c.data(),
+                 ptrdiff_t(c_lead),
+                 sums.data()};
     k.gemm_s8(g);
     g.sums = nullptr, g.c = c_only.data();
     k.gemm_s8(g);
@@ -121,12 +142,15 @@ void check_gemm_s8(const Kernels& k, size_t m, size_t n, size_t depth, int fill,
     expect(c.same_bits(c_only) && sums.same_bits(sums_only), "outputs depend on each other");
     for (size_t i = 0; i < m; ++i)
       for (size_t j = 0; j < n; ++j) {
-        const int32_t want = reference::dot_s8(a.data() + i * a_lead, b.data() + ptrdiff_t(j) * b_col, b_row, depth);
-        expect(sums[i * n + j] == want, "m %zu n %zu k %zu: sum %d, want %d", m, n, depth, sums[i * n + j], want);
+        const int32_t want =
+            reference::dot_s8(a.data() + i * a_lead, b.data() + ptrdiff_t(j) * b_col, b_row, depth);
+        expect(sums[i * n + j] == want, "m %zu n %zu k %zu: sum %d, want %d", m, n, depth, sums[i * n + j],
+               want);
         float y = a_scale[i] * b_scale[j] * float(want);
         if (bias) y = y + shift[j];
         if (activation == Activation::kRelu) y = y < 0 ? 0 : y;
-        expect(c[i * c_lead + j] == y, "m %zu n %zu k %zu: %.9g, want %.9g", m, n, depth, c[i * c_lead + j], y);
+        expect(c[i * c_lead + j] == y, "m %zu n %zu k %zu: %.9g, want %.9g", m, n, depth, c[i * c_lead + j],
+               y);
       }
   }
   set_threads(2);
@@ -137,10 +161,12 @@ TEST(gemm_s8) {
   for (size_t m : sizes)
     for (size_t n : sizes)
       for (size_t depth : sizes) {
-        check_gemm_s8(k, m, n, depth, 0, turn & 1, turn % 3 < 2, turn & 4 ? Activation::kRelu : Activation::kNone);
+        check_gemm_s8(k, m, n, depth, 0, turn & 1, turn % 3 < 2,
+                      turn & 4 ? Activation::kRelu : Activation::kNone);
         ++turn;
       }
-  for (const auto& [m, n, depth] : {std::tuple<size_t, size_t, size_t>{1, 900, 1000}, {60, 300, 129}, {100, 40, 257}})
+  for (const auto& [m, n, depth] :
+       {std::tuple<size_t, size_t, size_t>{1, 900, 1000}, {60, 300, 129}, {100, 40, 257}})
     check_gemm_s8(k, m, n, depth, 0, false, true, Activation::kNone);
 }
 TEST(gemm_s8_does_not_saturate) {

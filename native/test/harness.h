@@ -1,5 +1,6 @@
-// A small test harness: TEST(name) { ... } runs once for every instruction set of this processor, with its table in
-// `k`. Arrays end at an unreadable page, so that a kernel which touches a value too many stops the test.
+// A small test harness: TEST(name) { ... } runs once for every instruction set of this processor, with its
+// table in `k`. Arrays end at an unreadable page, so that a kernel which touches a value too many stops the
+// test.
 #pragma once
 #include <sys/mman.h>
 #include <cmath>
@@ -53,7 +54,8 @@ class Buffer {
   explicit Buffer(size_t n, T value = T()) : n_(n) {
     constexpr size_t kPage = 65536;  // at least a page everywhere
     bytes_ = (n * sizeof(T) + kPage - 1) / kPage * kPage + kPage;
-    base_ = static_cast<char*>(mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    base_ =
+        static_cast<char*>(mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     mprotect(base_ + bytes_ - kPage, kPage, PROT_NONE);
     data_ = reinterpret_cast<T*>(base_ + bytes_ - kPage) - n;
     for (size_t i = 0; i < n; ++i) data_[i] = value;
@@ -116,7 +118,8 @@ double ulps(T got, Wider<T> want) {
   using R = Wider<T>;
   const R limit = std::ldexp(R(1), std::numeric_limits<T>::max_exponent);
   if (std::isnan(want)) return std::isnan(got) ? 0 : 1e30;
-  if (std::fabs(want) >= limit * (1 - R(kUnit<T>) / 2)) return std::isinf(got) && (got > 0) == (want > 0) ? 0 : 1e30;
+  if (std::fabs(want) >= limit * (1 - R(kUnit<T>) / 2))
+    return std::isinf(got) && (got > 0) == (want > 0) ? 0 : 1e30;
   if (std::isnan(got)) return 1e30;
   const int lowest = std::numeric_limits<T>::min_exponent - 1;
   const int exponent = want == 0 || std::ilogb(want) < lowest ? lowest : std::ilogb(want);

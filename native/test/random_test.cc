@@ -26,13 +26,15 @@ constexpr uint64_t kSeed = 0x0123456789abcdef;
 
 template <class T>
 void check_uniform(const Kernels& k) {
-  for (uint64_t offset : {uint64_t{0}, uint64_t{0xfffffffa}, ~uint64_t{2}})  // across the carry and round the end
+  for (uint64_t offset :
+       {uint64_t{0}, uint64_t{0xfffffffa}, ~uint64_t{2}})  // across the carry and round the end
     for (size_t n : kSizes) {
       Buffer<T> u(n);
       floats<T>(k).uniform(kSeed, offset, 8, u.data(), n);
       for (size_t i = 0; i < n; ++i) {
         const T want = reference::uniform(kSeed, offset, 8 + i, T());
-        expect(u[i] == want && u[i] >= 0 && u[i] < 1, "uniform %zu of %zu: %g, want %g", i, n, double(u[i]), double(want));
+        expect(u[i] == want && u[i] >= 0 && u[i] < 1, "uniform %zu of %zu: %g, want %g", i, n, double(u[i]),
+               double(want));
       }
     }
 }
@@ -52,10 +54,11 @@ void check_normal(const Kernels& k) {
   expect(x.same_bits(scalar), "normal differs from the scalar target");
   R sum = 0, squares = 0, fourths = 0;
   for (size_t i = 0; i < n; ++i) {
-    // Root, logarithm and trigonometric function are good to 2 ulps; libm's angle is rounded before it is used.
+    // Root, logarithm and trigonometric function are good to 2 ulps; libm's angle is rounded before it is
+    // used.
     const R want = reference::normal<R>(kSeed, 5, i, T());
-    expect(std::fabs(x[i] - want) <= 12 * kUnit<T> * (std::fabs(want) + 6), "normal %zu: %g, want %g", i, double(x[i]),
-           double(want));
+    expect(std::fabs(x[i] - want) <= 12 * kUnit<T> * (std::fabs(want) + 6), "normal %zu: %g, want %g", i,
+           double(x[i]), double(want));
     sum += want, squares += R(x[i]) * x[i], fourths += R(x[i]) * x[i] * x[i] * x[i];
   }
   // Five standard errors of the mean, the variance and the fourth moment.
@@ -82,7 +85,8 @@ void check_dropout(const Kernels& k) {
       floats<T>(k).dropout(kSeed, 9, 4, p, in_place.data(), in_place.data(), n);
       floats<T>(k).uniform(kSeed, 9, 4, u.data(), n);
       expect(y.same_bits(in_place), "dropout in place");
-      for (size_t i = 0; i < n; ++i) expect(y[i] == (u[i] < p ? 0 : x[i] / (1 - p)), "dropout %g", double(y[i]));
+      for (size_t i = 0; i < n; ++i)
+        expect(y[i] == (u[i] < p ? 0 : x[i] / (1 - p)), "dropout %g", double(y[i]));
     }
 }
 TEST(dropout_f32) { check_dropout<float>(k); }

@@ -1,4 +1,5 @@
-// Reductions, softmax and its kin, normalisation. u = kUnit is the error of one rounding; bounds count roundings.
+// Reductions, softmax and its kin, normalisation. u = kUnit is the error of one rounding; bounds count
+// roundings.
 #include "../kernels/reference.h"
 #include "harness.h"
 
@@ -16,13 +17,15 @@ void check_sums(const Kernels& k) {
     // 16 parts of n / 16 additions in double each, 4 more to join them, one rounding to T.
     const R steps = R(n) / 16 + 5, u = kUnit<double>;
     const R want = reference::sum<R>(x.data(), n), got = floats<T>(k).sum(x.data(), n);
-    expect(std::fabs(got - want) <= steps * u * magnitude + R(kUnit<T>) * std::fabs(want), "sum of %zu: %g, want %g",
-           n, double(got), double(want));
+    expect(std::fabs(got - want) <= steps * u * magnitude + R(kUnit<T>) * std::fabs(want),
+           "sum of %zu: %g, want %g", n, double(got), double(want));
     const R got_squares = floats<T>(k).sum_squares(x.data(), n);
-    expect(std::fabs(got_squares - squares) <= (steps + 1) * u * squares, "sum_squares of %zu: %g, want %g", n,
-           double(got_squares), double(squares));
-    expect(T(got) == floats<T>(*scalar_kernels()).sum(x.data(), n), "sum of %zu is not the scalar target's", n);
-    expect(double(got_squares) == floats<T>(*scalar_kernels()).sum_squares(x.data(), n), "sum_squares likewise");
+    expect(std::fabs(got_squares - squares) <= (steps + 1) * u * squares, "sum_squares of %zu: %g, want %g",
+           n, double(got_squares), double(squares));
+    expect(T(got) == floats<T>(*scalar_kernels()).sum(x.data(), n), "sum of %zu is not the scalar target's",
+           n);
+    expect(double(got_squares) == floats<T>(*scalar_kernels()).sum_squares(x.data(), n),
+           "sum_squares likewise");
   }
   const T huge[] = {T(1e30), T(1e30)};
   expect(std::isfinite(floats<T>(k).sum_squares(huge, 2)), "sum_squares overflows early");
@@ -39,7 +42,8 @@ void check_max(const Kernels& k) {
   const auto check = [&](const Buffer<T>& x, const char* what) {
     const size_t best = reference::argmax(x.data(), x.size());
     const T got = floats<T>(k).max(x.data(), x.size());
-    expect(got == x[best] || (std::isnan(got) && std::isnan(x[best])), "max of %zu %s: %g", x.size(), what, double(got));
+    expect(got == x[best] || (std::isnan(got) && std::isnan(x[best])), "max of %zu %s: %g", x.size(), what,
+           double(got));
     const int64_t at = floats<T>(k).argmax(x.data(), x.size());
     expect(size_t(at) == best, "argmax of %zu %s: %d, want %zu", x.size(), what, int(at), best);
   };
@@ -82,7 +86,8 @@ void check_rows(const Kernels& k) {
           top = std::isnan(top) || top > v ? top : v;
         }
         const bool spoiled = std::isnan(sum);
-        expect(spoiled ? std::isnan(sums[c]) : std::fabs(sums[c] - sum) <= rows * kUnit<T> * magnitude, "sum_rows");
+        expect(spoiled ? std::isnan(sums[c]) : std::fabs(sums[c] - sum) <= rows * kUnit<T> * magnitude,
+               "sum_rows");
         expect(spoiled ? std::isnan(tops[c]) : tops[c] == top, "max_rows");
       }
     }
@@ -95,7 +100,8 @@ template <class T>
 Wider<T> exp_error(Wider<T> x, Wider<T> top) {
   return kUnit<T> * (std::fabs(x - top) + 4);
 }
-// That of a sum of them: each one's, weighted, and at most 256 additions in T before the total goes on in double.
+// That of a sum of them: each one's, weighted, and at most 256 additions in T before the total goes on in
+// double.
 template <class T>
 Wider<T> sum_exp_error(const Buffer<T>& x, Wider<T> top) {
   Wider<T> sum = 0, error = 0;
@@ -109,7 +115,8 @@ Wider<T> sum_exp_error(const Buffer<T>& x, Wider<T> top) {
 template <class T>
 void check_softmax(const Kernels& k) {
   using R = Wider<T>;
-  const R u = kUnit<T>, tiny = std::numeric_limits<T>::min();  // results under it may be denormal: no relative bound
+  const R u = kUnit<T>,
+          tiny = std::numeric_limits<T>::min();  // results under it may be denormal: no relative bound
   Random random;
   for (size_t n : kSizes)
     for (double range : {1.0, 80.0, 3000.0}) {
@@ -124,15 +131,19 @@ void check_softmax(const Kernels& k) {
       floats<T>(k).log_softmax(x.data(), log_y.data(), n);
       const size_t target = random.bits() % n;
       const R loss = floats<T>(k).cross_entropy(x.data(), n, target), want_loss = lse - x[target];
-      expect(std::fabs(loss - want_loss) <= sum_error + 3 * u * (std::fabs(lse - top) + std::fabs(x[target] - top)),
+      expect(std::fabs(loss - want_loss) <=
+                 sum_error + 3 * u * (std::fabs(lse - top) + std::fabs(x[target] - top)),
              "cross_entropy %g, want %g", double(loss), double(want_loss));
       floats<T>(k).cross_entropy_grad(x.data(), n, target, T(0.25), ce.data());
       floats<T>(k).softmax_grad(y.data(), dy.data(), dx.data(), n);
       floats<T>(k).log_softmax_grad(log_y.data(), dy.data(), log_dx.data(), n);
       R dot = 0, dot_magnitude = 0, total = 0, magnitude = 0;
-      for (size_t i = 0; i < n; ++i) dot += R(y[i]) * dy[i], dot_magnitude += std::fabs(R(y[i]) * dy[i]), total += dy[i], magnitude += std::fabs(dy[i]);
+      for (size_t i = 0; i < n; ++i)
+        dot += R(y[i]) * dy[i], dot_magnitude += std::fabs(R(y[i]) * dy[i]), total += dy[i],
+            magnitude += std::fabs(dy[i]);
       for (size_t i = 0; i < n; ++i) {
-        const R want = std::exp(x[i] - lse), error = want * (exp_error<T>(x[i], top) + sum_error + 3 * u) + tiny;
+        const R want = std::exp(x[i] - lse),
+                error = want * (exp_error<T>(x[i], top) + sum_error + 3 * u) + tiny;
         expect(std::fabs(y[i] - want) <= error, "softmax %g, want %g", double(y[i]), double(want));
         const R log_error = sum_error + 3 * u * (std::fabs(x[i] - top) + std::fabs(lse - top));
         expect(std::fabs(log_y[i] - (x[i] - lse)) <= log_error, "log_softmax %g", double(log_y[i]));
@@ -141,11 +152,12 @@ void check_softmax(const Kernels& k) {
         // The gradients are checked at the y that the kernel made.
         const R want_dx = y[i] * (dy[i] - dot);
         expect(std::fabs(dx[i] - want_dx) <=
-                   y[i] * (4 * u * (std::fabs(dy[i]) + std::fabs(dot)) + n * kUnit<double> * dot_magnitude) + tiny,
+                   y[i] * (4 * u * (std::fabs(dy[i]) + std::fabs(dot)) + n * kUnit<double> * dot_magnitude) +
+                       tiny,
                "softmax_grad %g, want %g", double(dx[i]), double(want_dx));
         const R p = std::exp(R(log_y[i])), want_log = dy[i] - p * total;
-        expect(std::fabs(log_dx[i] - want_log) <=
-                   8 * u * (std::fabs(dy[i]) + p * std::fabs(total)) + n * kUnit<double> * p * magnitude + tiny,
+        expect(std::fabs(log_dx[i] - want_log) <= 8 * u * (std::fabs(dy[i]) + p * std::fabs(total)) +
+                                                      n * kUnit<double> * p * magnitude + tiny,
                "log_softmax_grad %g, want %g", double(log_dx[i]), double(want_log));
       }
       Buffer<T> reused(dy);
@@ -180,14 +192,16 @@ void check_layer_norm(const Kernels& k) {
       floats<T>(k).layer_norm(x.data(), gamma.data(), beta.data(), eps, y.data(), n);
       floats<T>(k).layer_norm(in_place.data(), gamma.data(), beta.data(), eps, in_place.data(), n);
       expect(y.same_bits(in_place), "layer_norm in place");
-      floats<T>(k).layer_norm_grad(x.data(), gamma.data(), dy.data(), eps, dx.data(), dgamma.data(), dbeta.data(), n);
+      floats<T>(k).layer_norm_grad(x.data(), gamma.data(), dy.data(), eps, dx.data(), dgamma.data(),
+                                   dbeta.data(), n);
       const auto [centre, rstd] = reference::moments<R>(x.data(), eps, n);
       R mean_g = 0, mean_gh = 0, size_g = 0, size_gh = 0;
       for (size_t i = 0; i < n; ++i) {
         const R g = R(dy[i]) * gamma[i] / n, h = (x[i] - centre) * rstd;
         mean_g += g, mean_gh += g * h, size_g += std::fabs(g), size_gh += std::fabs(g * h);
       }
-      // In T: the rounding of the mean, then the subtraction, rstd, the product. In double: n / 16 + 5 additions.
+      // In T: the rounding of the mean, then the subtraction, rstd, the product. In double: n / 16 + 5
+      // additions.
       const R wide = (R(n) / 16 + 9) * kUnit<double>;
       for (size_t i = 0; i < n; ++i) {
         const R h = (x[i] - centre) * rstd, g = R(dy[i]) * gamma[i];
@@ -198,9 +212,10 @@ void check_layer_norm(const Kernels& k) {
                    h_error * std::fabs(gamma[i]) + 3 * u * (std::fabs(h * gamma[i]) + std::fabs(beta[i])),
                "layer_norm %g, want %g", double(y[i]), double(want));
         const R want_dx = rstd * (g - mean_g - h * mean_gh);
-        const R dx_error = 6 * u * (std::fabs(g) + std::fabs(mean_g) + std::fabs(h * mean_gh)) +
-                           h_error * std::fabs(mean_gh) +
-                           wide * (size_g + std::fabs(h) * (size_gh + size_g * (std::fabs(centre) + 4) * rstd));
+        const R dx_error =
+            6 * u * (std::fabs(g) + std::fabs(mean_g) + std::fabs(h * mean_gh)) +
+            h_error * std::fabs(mean_gh) +
+            wide * (size_g + std::fabs(h) * (size_gh + size_g * (std::fabs(centre) + 4) * rstd));
         expect(std::fabs(dx[i] - want_dx) <= rstd * dx_error, "layer_norm_grad dx %g, want %g", double(dx[i]),
                double(want_dx));
         const R want_dgamma = old[i] + dy[i] * h, want_dbeta = R(old[n + i]) + dy[i];

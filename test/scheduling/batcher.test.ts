@@ -121,7 +121,11 @@ describe('a batch', () => {
 
   test('takes everything that came in one turn of the event loop', async () => {
     const { gate, batcher } = gated();
-    for (const value of [1, 2, 3]) void batcher.run(row(value));
+    for (const value of [1, 2, 3]) {
+      void batcher.run(row(value));
+      await Promise.resolve();
+      await new Promise<void>((resolve) => process.nextTick(resolve));
+    }
     await turns(1);
     expect(gate.batches).toEqual([[1, 2, 3]]);
     await gate.release();

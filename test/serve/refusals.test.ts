@@ -87,12 +87,8 @@ describe('a request in JSON is refused with the field and the reason:', () => {
       /depth 0.*received 2/,
     ],
     ['data nested too deep', one({ data: [[1, [2]]] }), 'inputs[0].data', /element 1.*an array of 1/],
-    [
-      'data nested in part',
-      one({ data: [[1, 2]], shape: [1, 2], name: 'x', datatype: 'FP32', parameters: 1 }),
-      'inputs[0].parameters',
-      /object/,
-    ],
+    ['parameters of an input that are no object', one({ parameters: 1 }), 'inputs[0].parameters', /object/],
+    ['data nested in part', one({ data: [[1, 2], 3], shape: [2, 2] }), 'inputs[0].data', /depth 1.*3/],
     [
       'data nested a hundred thousand deep',
       `{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":${NESTED}}]}`,

@@ -1,0 +1,248 @@
+"""Makes the goldens of test/nn and test/optim with PyTorch 1.13, in double precision.
+
+    apt-get install -y python3-torch
+    /usr/bin/python3 test/goldens/make_goldens.py
+
+Every input is exact in f32, so that the same goldens serve f32 and f64.
+"""
+
+import json
+import math
+import pathlib
+
+import torch
+
+HERE = pathlib.Path(__file__).parent
+torch.manual_seed(20240501)
+torch.set_default_dtype(torch.float64)
+torch.set_num_threads(1)
+
+
+def values(*shape, scale=1.0):
+    return (torch.randn(*shape) * scale).float().double()
+
+
+def plain(tensor):
+    return tensor.detach().reshape(-1).tolist()
+
+
+def pack(tensor):
+    return {"shape": list(tensor.shape), "data": plain(tensor)}
+
+
+def write(path, content):
+    (HERE / path).write_text(json.dumps(content, separators=(",", ":")) + "\n")
+
+
+def module_case(module, *inputs, loss=None):
+    """Output, and gradients of sum(output * weights), or of the loss, for inputs and parameters."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(parameter.float().double())
+    floats = [x.requires_grad_() if x.is_floating_point() else x for x in inputs]
+    output = module(*floats)
+    weights = values(*output.shape)
+    total = loss(output) if loss else (output * weights).sum()
+    total.backward()
+    return {
+        "inputs": [pack(x) for x in inputs],
+        "parameters": {name: pack(p) for name, p in module.named_parameters()},
+        "output": pack(output),
+        "weights": pack(weights),
+        "loss": total.item(),
+        "inputGradients": [pack(x.grad) if x.is_floating_point() else None for x in floats],
+        "parameterGradients": {name: pack(p.grad) for name, p in module.named_parameters()},
+    }
+
+
+def layers():
+    nn = torch.nn
+    labels = torch.tensor([2, 0, 5, 5, 3, 1, 2])
+    target = values(4, 3)
+    norm = nn.LayerNorm(9)
+    with torch.no_grad():
+        norm.weight.copy_(values(9))
+        norm.bias.copy_(values(9))
+    mlp = nn.Sequential(nn.Linear(7, 19), nn.GELU(), nn.LayerNorm(19), nn.Linear(19, 17), nn.ReLU(), nn.Linear(17, 6))
+    spread = torch.tensor([-40.0, -10, -3.5, -1, -0.75, -1e-3, 0, 1e-9, 0.3, 1, 2.75, 6, 12, 40])
+    write("nn/layers.json", {
+        "linear": module_case(nn.Linear(5, 4), values(3, 5)),
+        "linear without bias": module_case(nn.Linear(5, 4, bias=False), values(3, 5)),
+        "linear of rank 3": module_case(nn.Linear(5, 4), values(2, 3, 5)),
+        "linear of rank 1": module_case(nn.Linear(5, 4), values(5)),
+        "embedding": module_case(nn.Embedding(6, 3), torch.tensor([[1, 1, 5], [0, 1, 3]])),
+        "layerNorm": module_case(norm, values(2, 3, 9, scale=4)),
+        "layerNorm with eps 0.5": module_case(nn.LayerNorm(9, eps=0.5), values(4, 9)),
+        "gelu": module_case(nn.GELU(), spread),
+        "relu": module_case(nn.ReLU(), spread),
+        "softmax": module_case(nn.Softmax(dim=-1), values(3, 7, scale=3)),
+        "logSoftmax": module_case(nn.LogSoftmax(dim=-1), values(3, 7, scale=3)),
+        "crossEntropy": {
+            **module_case(nn.Identity(), values(7, 6, scale=3), loss=lambda y: nn.functional.cross_entropy(y, labels)),
+            "labels": labels.tolist(),
+        },
+        "mseLoss": {
+            **module_case(nn.Identity(), values(4, 3), loss=lambda y: nn.functional.mse_loss(y, target)),
+            "target": pack(target),
+        },
+        "mlp": {
+            **module_case(mlp, values(7, 7), loss=lambda y: nn.functional.cross_entropy(y, labels)),
+            "labels": labels.tolist(),
+        },
+    })
+
+
+STEPS = 12
+SHAPES = [[3, 4], [5]]
+
+
+def gradients():
+    steps = [[values(*shape) for shape in SHAPES] for _ in range(STEPS)]
+    for matrix, vector in steps:
+        vector[0] = 0.0
+        vector[1] *= 1024
+        vector[2] /= 1024
+        matrix[0, 0] = 0.0
+    steps[3][0][1, 1] = 0.0
+    return steps
+
+
+def optimizer_case(make, start, steps, rates=None, groups=False, **options):
+    parameters = [torch.nn.Parameter(p.clone()) for p in start]
+    if groups:
+        optimizer = make([{"params": [parameters[0]], **groups[0]}, {"params": [parameters[1]], **groups[1]}], **options)
+    else:
+        optimizer = make(parameters, **options)
+    trajectory = []
+    for step, gradient in enumerate(steps):
+        for p, g in zip(parameters, gradient):
+            p.grad = g.clone()
+        if rates:
+            for group in optimizer.param_groups:
+                group["lr"] = rates[step]
+        optimizer.step()
+        trajectory.append([plain(p) for p in parameters])
+    camel = {"weight_decay": "weightDecay"}
+
+    def translated(source):
+        out = {camel.get(key, key): value for key, value in source.items() if key != "betas"}
+        if "betas" in source:
+            out["beta1"], out["beta2"] = source["betas"]
+        return out
+
+    case = {"options": translated(options), "trajectory": trajectory}
+    if rates:
+        case["rates"] = rates
+    if groups:
+        case["groups"] = [translated(group) for group in groups]
+    return case
+
+
+def optimizers():
+    start, steps = [values(*shape) for shape in SHAPES], gradients()
+    rates = [0.05 / (1 + step) for step in range(STEPS)]
+
+    def cases(make, table):
+        return {name: optimizer_case(make, start, steps, **options) for name, options in table.items()}
+
+    write("optim/optimizers.json", {
+        "shapes": SHAPES,
+        "start": [plain(p) for p in start],
+        "gradients": [[plain(g) for g in step] for step in steps],
+        "SGD": cases(torch.optim.SGD, {
+            "plain": {"lr": 0.1},
+            "momentum": {"lr": 0.1, "momentum": 0.9},
+            "dampening": {"lr": 0.1, "momentum": 0.9, "dampening": 0.3},
+            "nesterov": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+            "weight decay": {"lr": 0.1, "weight_decay": 0.05},
+            "maximize": {"lr": 0.1, "maximize": True},
+            "maximize with weight decay": {"lr": 0.1, "maximize": True, "weight_decay": 0.05},
+            "everything": {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.05, "maximize": True},
+            "changing lr": {"lr": 0.1, "momentum": 0.9, "rates": rates},
+            "groups": {
+                "lr": 0.1,
+                "momentum": 0.9,
+                "groups": [{"lr": 0.02, "weight_decay": 0.1}, {"momentum": 0.5, "dampening": 0.2}],
+            },
+        }),
+        "AdamW": cases(torch.optim.AdamW, {
+            "defaults": {},
+            "weight decay": {"lr": 0.01, "weight_decay": 0.3},
+            "no weight decay": {"lr": 0.01, "weight_decay": 0.0},
+            "other betas and eps": {"lr": 0.01, "betas": (0.7, 0.95), "eps": 1e-3},
+            "betas of zero": {"lr": 0.01, "betas": (0.0, 0.0)},
+            "maximize": {"lr": 0.01, "maximize": True},
+            "changing lr": {"lr": 0.01, "rates": rates},
+            "groups": {"lr": 0.01, "groups": [{"lr": 0.05, "weight_decay": 0.0}, {"betas": (0.5, 0.9), "maximize": True}]},
+        }),
+    })
+
+
+def schedules():
+    def rates(make, lr, steps):
+        optimizer = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in lr], lr=1)
+        schedule = make(optimizer)
+        seen = [[group["lr"] for group in optimizer.param_groups]]
+        for _ in range(steps):
+            optimizer.step()
+            schedule.step()
+            seen.append([group["lr"] for group in optimizer.param_groups])
+        return seen
+
+    def warmup(total, warm, floor):
+        """LambdaLR with the rule that WarmupCosineLR documents."""
+        def factor(step):
+            if step < warm:
+                return (step + 1) / warm
+            progress = min(1, (step - warm) / (total - warm))
+            return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+        return lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR
+    write("optim/schedules.json", {
+        "cosine": {"tMax": 10, "lr": [0.1, 0.003], "rates": rates(lambda o: cosine(o, 10), [0.1, 0.003], 25)},
+        "cosine with a lowest rate": {
+            "tMax": 7, "etaMin": 0.01, "lr": [0.1], "rates": rates(lambda o: cosine(o, 7, eta_min=0.01), [0.1], 16)},
+        "warmup": {
+            "warmupSteps": 4, "totalSteps": 15, "floor": 0.1, "lr": [0.2, 0.01],
+            "rates": rates(warmup(15, 4, 0.1), [0.2, 0.01], 20)},
+    })
+
+
+def clipping():
+    def case(gradients, max_norm):
+        parameters = []
+        for gradient in gradients:
+            parameter = torch.nn.Parameter(torch.zeros_like(gradient))
+            parameter.grad = gradient.clone()
+            parameters.append(parameter)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        # As text where JSON has no word for it.
+        text = lambda numbers: [n if math.isfinite(n) else str(n) for n in numbers]
+        return {
+            "maxNorm": max_norm if math.isfinite(max_norm) else str(max_norm),
+            "gradients": [{"shape": list(g.shape), "data": text(plain(g))} for g in gradients],
+            "norm": text([norm.item()])[0],
+            "clipped": [text(plain(p.grad)) for p in parameters],
+        }
+
+    some = [values(3, 4), values(5), values(1)]
+    nan, inf = values(2, 2), values(2, 2)
+    nan[0, 1] = math.nan
+    inf[1, 0] = math.inf
+    write("optim/clipping.json", {
+        "above the bound": case(some, 0.5),
+        "under the bound": case(some, 100.0),
+        "at nothing": case(some, 0.0),
+        "of zeros": case([torch.zeros(3)], 1.0),
+        "huge": case([g * 2.0**60 for g in some], 2.0),
+        "NaN": case([nan, values(3)], 1.0),
+        "infinity": case([inf, values(3)], 1.0),
+        "without a bound": case(some, math.inf),
+    })
+
+
+layers()
+optimizers()
+schedules()
+clipping()
