@@ -28,12 +28,13 @@ await main(() => {
   const program = buildKernelTests('kernel tests, sanitized', 'build-asan-tests', DEFINES);
   const native = kernelTests(program, { env: { ...options, ASAN_OPTIONS: 'detect_leaks=1' } });
   const addon = buildAddon('addon, sanitized', 'build-asan', DEFINES);
-  const library = vitest(['--project', '!package', '--testTimeout', '120000'], {
+  const library = vitest(['--project', 'default', '--testTimeout', '120000'], {
     env: {
       ...options,
       // V8 keeps what it allocates until the end; leaks are looked for in the kernel tests alone.
       ASAN_OPTIONS: 'detect_leaks=0',
       LD_PRELOAD: preloaded(),
+      PATH: `${join(root, 'toolchain/sanitized')}:${process.env.PATH}`,
       DRIVETRAIN_BINARY: join(root, addon),
     },
   });

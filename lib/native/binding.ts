@@ -42,8 +42,8 @@ export interface Binding {
   /** Where in memory the view begins. */
   address(view: Uint8Array): number;
 
-  /** Registers a range of shared memory; returns its handle. Ranges inside a registered one share its lock. */
-  createStorage(slab: Uint8Array, byteOffset: number, bytes: number): number;
+  /** Registers a range of shared memory; returns its handle. A range that overlaps one of these shares its lock. */
+  createStorage(address: number, bytes: number): number;
   releaseStorage(storage: number): void;
   /** Takes a storage's lock for the calling thread if no run holds it; false where one does. */
   lock(storage: number, write: boolean): boolean;

@@ -61,6 +61,7 @@ function load(): Binding {
     try {
       return require(fs.realpathSync(custom));
     } catch (error) {
+      if (refused(error)) throw error;
       throw new AddonLoadError(diagnose([failure(`DRIVETRAIN_BINARY=${custom}`, error)]), { cause: error });
     }
   }

@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { type DType, formatShape, sameShape, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
-import { checkDtype, checkSameDtype } from './checks.js';
+import { checkDtype, checkSameDtype, checkTensor } from './checks.js';
 import type { Op } from './op.js';
 
 /** The destination is the second input; there is no output. */
@@ -35,11 +35,13 @@ const castOp: Op<{ dtype: DType }> = {
 
 /** A row-major copy with memory of its own. */
 export function clone(x: Tensor): Tensor {
+  checkTensor('clone', x);
   return apply(cloneOp, [x], undefined)[0]!;
 }
 
 /** The tensor itself where it is row-major without gaps, else a copy that is. */
 export function contiguous(x: Tensor): Tensor {
+  checkTensor('contiguous', x);
   return x.contiguous ? x : clone(x);
 }
 
@@ -60,6 +62,7 @@ export function assign(target: Tensor, source: Tensor): void {
  * by "not zero"; f16 and bf16 round to nearest even.
  */
 export function cast(x: Tensor, dtype: DType): Tensor {
+  checkTensor('cast', x);
   checkDtype('cast', dtype);
   return x.dtype === dtype ? x : apply(castOp, [contiguous(x)], { dtype })[0]!;
 }

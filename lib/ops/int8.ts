@@ -75,7 +75,27 @@ export function matmulInt8(
   channelScales: Tensor,
   bias?: Tensor,
 ): Tensor {
-  checkOneOf('matmulInt8', 'q', q, ['i8']);
-  const operands = [q, rowScales, packed, channelScales, ...(bias ? [bias] : [])];
-  return apply(matmulInt8Op, operands, { activation: 'none' })[0]!;
+  const operation = 'matmulInt8';
+  checkOneOf(operation, 'q', q, ['i8']);
+  checkOneOf(operation, 'row scales', rowScales, ['f32']);
+  checkOneOf(operation, 'packed weight', packed, ['i8']);
+  checkOneOf(operation, 'channel scales', channelScales, ['f32']);
+  if (q.rank !== 2) {
+    throw new DrivetrainError(
+      'DT_SHAPE_MISMATCH',
+      `Expected q [m, in] for matmulInt8 but received ${formatShape(q.shape)}.`,
+    );
+  }
+  const [m, k] = q.shape as [number, number];
+  const out = channelScales.size;
+  checkShapeIs(operation, 'row scales', rowScales, [m]);
+  checkShapeIs(operation, 'channel scales', channelScales, [out]);
+  checkShapeIs(operation, 'packed weight', packed, [binding.packedInt8Bytes(k, out)]);
+  const operands = [q, rowScales, packed, channelScales];
+  if (bias !== undefined) {
+    checkOneOf(operation, 'bias', bias, ['f32']);
+    checkShapeIs(operation, 'bias', bias, [out]);
+    operands.push(bias);
+  }
+  return apply(matmulInt8Op, operands.map(contiguous), { activation: 'none' })[0]!;
 }

@@ -9,7 +9,7 @@ import {
   tensor,
 } from '../tensor/index.js';
 import { activeRecorder, apply } from './apply.js';
-import { checkFloat, checkOneOf } from './checks.js';
+import { checkFloat, checkOneOf, checkShapeIs } from './checks.js';
 import { clone, contiguous } from './copy.js';
 import type { Op } from './op.js';
 
@@ -77,10 +77,10 @@ export class Generator {
       apply(advanceOp, [this.state], { blocks });
       return result;
     }
-    const distance = this.#drawn.get(recorder) ?? 0;
-    if (distance === 0) {
+    if (!this.#drawn.has(recorder)) {
       recorder.atEnd(() => apply(advanceOp, [this.state], { blocks: this.#drawn.get(recorder)! }));
     }
+    const distance = this.#drawn.get(recorder) ?? 0;
     this.#drawn.set(recorder, distance + blocks);
     return draw(this.state, distance);
   }
@@ -138,6 +138,7 @@ export function randn(shape: Shape, options: RandomOptions = {}): Tensor {
 export function dropout(x: Tensor, rate: Tensor, generator: Generator = globalGenerator()): Tensor {
   checkFloat('dropout', x);
   checkOneOf('dropout', 'rate', rate, ['f64']);
+  checkShapeIs('dropout', 'rate', rate, []);
   return generator.draw(
     blocksFor(x.size, x.dtype),
     (state, distance) => apply(dropoutOp, [contiguous(x), rate, state], { distance })[0]!,

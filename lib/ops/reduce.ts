@@ -79,6 +79,7 @@ export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
 
 /** The mean over dimensions. */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
+  checkFloat('mean', x);
   const total = sum(x, options);
   return mul(total, total.size / x.size);
 }

@@ -10,6 +10,7 @@ import {
   type Tensor,
 } from '../tensor/index.js';
 import { applyView } from './apply.js';
+import { checkTensor } from './checks.js';
 import { contiguous } from './copy.js';
 
 /**
@@ -17,6 +18,7 @@ import { contiguous } from './copy.js';
  * the tensor is contiguous, a copy otherwise.
  */
 export function reshape(x: Tensor, shape: Shape): Tensor {
+  checkTensor('reshape', x);
   const source = contiguous(x);
   const target = resolveShape(source, shape);
   return applyView({ name: 'reshape' }, source, source.viewAs(target));
@@ -38,6 +40,7 @@ function resolveShape(x: Tensor, shape: Shape): number[] {
 
 /** A view with dimensions in another order: dimension i of the result is dimension `order[i]` of `x`. */
 export function permute(x: Tensor, order: readonly number[]): Tensor {
+  checkTensor('permute', x);
   const axes = order.map((axis) => normaliseAxis(axis, x.rank, 'permute'));
   if (axes.length !== x.rank || new Set(axes).size !== x.rank) {
     throw new DrivetrainError(
@@ -54,6 +57,7 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
 
 /** A view with two dimensions exchanged, the last two unless named. */
 export function transpose(x: Tensor, a = -2, b = -1): Tensor {
+  checkTensor('transpose', x);
   const first = normaliseAxis(a, x.rank, 'transpose');
   const second = normaliseAxis(b, x.rank, 'transpose');
   const order = x.shape.map((_, axis) => (axis === first ? second : axis === second ? first : axis));
@@ -62,6 +66,7 @@ export function transpose(x: Tensor, a = -2, b = -1): Tensor {
 
 /** A view that repeats dimensions of 1, and adds leading ones, to reach `shape`. */
 export function broadcastTo(x: Tensor, shape: Shape): Tensor {
+  checkTensor('broadcastTo', x);
   if (sameShape(x.shape, shape)) return x;
   checkShape(shape);
   if (!sameShape(broadcastShapes(x.shape, shape, 'broadcastTo'), shape)) {
@@ -80,6 +85,7 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 
 /** A view of the elements from `begin` up to, but not with, `end` along one dimension. */
 export function slice(x: Tensor, axis: number, begin: number, end: number): Tensor {
+  checkTensor('slice', x);
   const along = normaliseAxis(axis, x.rank, 'slice');
   const extent = x.shape[along]!;
   if (!(Number.isInteger(begin) && Number.isInteger(end) && 0 <= begin && begin <= end && end <= extent)) {

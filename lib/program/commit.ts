@@ -11,7 +11,8 @@ export interface Sections {
 /**
  * Moves every write to lasting state to the end. A storage that is read after it was written gets a shadow: a copy that
  * the program works on instead, and that is copied back in the commit section. A step that writes several storages
- * cannot stand in both sections, so that one shadow asks for those of its neighbours.
+ * cannot stand in both sections, so that one shadow asks for those of its neighbours; nor can it stand in the commit
+ * section and read a shadow, which may have moved on by then.
  */
 export function splitSections(steps: readonly Step[]): Sections {
   const shadowed = findShadowed(steps);
@@ -60,7 +61,7 @@ function findShadowed(steps: readonly Step[]): Set<Storage> {
     grown = false;
     for (const step of steps) {
       const targets = writtenBy(step);
-      if (!targets.some(({ storage }) => shadowed.has(storage))) continue;
+      if (!step.inputs.some(({ storage }) => shadowed.has(storage))) continue;
       for (const { storage } of targets) {
         if (shadowed.has(storage)) continue;
         shadowed.add(storage);

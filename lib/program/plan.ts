@@ -104,7 +104,8 @@ function mergeInPlace(steps: readonly Step[], intervals: Map<Storage, Interval>)
   return intervals;
 }
 
-function coversStorage({ contiguous, size, dtype, storage }: Tensor): boolean {
+/** Whether the tensor is all of its storage, in order. */
+export function coversStorage({ contiguous, size, dtype, storage }: Tensor): boolean {
   return contiguous && size * DTYPES[dtype].bytes === storage.byteLength;
 }
 

@@ -6,6 +6,7 @@ import {
   currentPool,
   DTYPES,
   empty,
+  formatShape,
   type MemoryPool,
   type SharedStorage,
   type Storage,
@@ -101,6 +102,10 @@ export class Program<R> {
     }
   }
 
+  #writes(storage: Storage): boolean {
+    return this.#captured.some((captured) => captured.written && captured.storage === storage);
+  }
+
   #fresh(memory: RunMemory): Tensor[] {
     return this.#outputs.map(({ shape, dtype }) => {
       const output = empty(shape, dtype);
@@ -126,6 +131,7 @@ export class Program<R> {
     };
     for (const input of inputs) {
       input.checkUsable();
+      if (this.#writes(input.storage)) throw writtenInput(input);
       add(input.storage, false, input.offset * DTYPES[input.dtype].bytes);
     }
     for (const { storage } of outputs) add(storage, true, 0);
@@ -178,6 +184,13 @@ function checkCaptured(storage: Storage): void {
     );
   }
   if (storage instanceof BorrowedStorage) storage.checkAttached();
+}
+
+function writtenInput({ shape }: Tensor): DrivetrainError {
+  return new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected inputs apart from the tensors that the compiled function writes but received one of them (shape ${formatShape(shape)}); pass clone(t), or use it inside the function without passing it.`,
+  );
 }
 
 function notShared(): DrivetrainError {

@@ -1,6 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { clone, type Op, type Recorder, type View, withRecorder } from '../ops/index.js';
 import { DTYPES, formatShape, type Storage, SymbolicStorage, sizeOf, Tensor } from '../tensor/index.js';
+import { coversStorage } from './plan.js';
 import type { Taped, TapeEntry } from './tape.js';
 
 /** One recorded op: the tensors it reads and writes, in the order of its operands. */
@@ -77,6 +78,8 @@ export function record<R>(fn: (...inputs: Tensor[]) => R, specs: readonly InputS
   const result = withRecorder(recorder, () => {
     const returned = fn(...inputs);
     if (typeof (returned as { then?: unknown } | null | undefined)?.then === 'function') {
+      // What the promise comes to is of no use: its rejection must not end the process.
+      Promise.resolve(returned).catch(() => {});
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
         'Expected a synchronous function for compile but received one that returns a promise.',
@@ -93,14 +96,31 @@ export function record<R>(fn: (...inputs: Tensor[]) => R, specs: readonly InputS
     return fresh;
   });
   const steps = recorder.tape.filter((entry) => entry.kind === 'op');
+  checkKnown(steps, inputs, outputs);
   return { inputs, steps, result: result as R, outputs };
 }
 
 /** An output must be a whole, row-major symbolic storage that no other output has: anything else is copied. */
 function ownStorage(value: Tensor, taken: ReadonlySet<Storage>): Tensor {
-  const { storage, dtype } = value;
-  const whole = value.contiguous && value.size * DTYPES[dtype].bytes === storage.byteLength;
-  return storage.kind === 'symbolic' && whole && !taken.has(storage) ? value : clone(value);
+  const { storage } = value;
+  return storage.kind === 'symbolic' && coversStorage(value) && !taken.has(storage) ? value : clone(value);
+}
+
+/** A tensor without a value that another recording made has none here either. */
+function checkKnown(steps: readonly Step[], inputs: readonly Tensor[], outputs: readonly Tensor[]): void {
+  const known = new Set<Storage>(inputs.map(({ storage }) => storage));
+  const check = ({ storage, shape }: Tensor) => {
+    if (storage.kind !== 'symbolic' || known.has(storage)) return;
+    throw new DrivetrainError(
+      'DT_SYMBOLIC_VALUE',
+      `Expected arguments, results and captured tensors inside compile(fn) but received a tensor (shape ${formatShape(shape)}) that another recording left behind; return it from there and pass it as an argument.`,
+    );
+  };
+  for (const step of steps) {
+    step.inputs.forEach(check);
+    for (const { storage } of step.outputs) known.add(storage);
+  }
+  outputs.forEach(check);
 }
 
 /** The same structure (a tensor, or arrays and plain objects of them) with each tensor replaced. */

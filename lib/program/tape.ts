@@ -58,12 +58,14 @@ export function grad(loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
 }
 
 function differentiate(tape: readonly TapeEntry[], loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
-  const dependent = dependentOn(tape, parameters);
+  const { dependent, stale } = dependentOn(tape, parameters);
+  if (stale.has(loss)) throw writtenSince();
   const gradients = new Map<Tensor, Tensor>([[loss, unitGradient(loss)]]);
   for (let i = tape.length - 1; i >= 0; i--) {
     const entry = tape[i]!;
     const dy = entry.outputs[0] && gradients.get(entry.outputs[0]);
     if (dy === undefined || !entry.outputs.some((output) => dependent.has(output))) continue;
+    if (entry.inputs.some((input) => stale.has(input))) throw writtenSince();
     const cotangents = backwardThrough(entry, dy, dependent);
     entry.inputs.forEach((input, k) => {
       const cotangent = cotangents[k];
@@ -95,21 +97,44 @@ function backwardThrough(
   return rule(context);
 }
 
-/** The floating-point tensors that depend on the parameters, these included. */
-function dependentOn(tape: readonly TapeEntry[], parameters: readonly Tensor[]): Set<Tensor> {
+/** Floating-point tensors by what a gradient may do with them. */
+interface Dependence {
+  /** Those that depend on the parameters as they are now, these included. */
+  readonly dependent: ReadonlySet<Tensor>;
+  /** Those that depend on what a parameter was before it was last written. */
+  readonly stale: ReadonlySet<Tensor>;
+}
+
+/** A write to a parameter (an optimizer's step) begins anew: gradients are those of what was computed after it. */
+function dependentOn(tape: readonly TapeEntry[], parameters: readonly Tensor[]): Dependence {
   const dependent = new Set(parameters);
+  const stale = new Set<Tensor>();
+  const storages = new Set(parameters.map(({ storage }) => storage));
   for (const entry of tape) {
-    if (!entry.inputs.some((input) => dependent.has(input))) continue;
-    if (
-      entry.kind === 'op' &&
-      entry.inputs.some((input, i) => entry.op.writes?.(i) && dependent.has(input))
-    ) {
-      throw new DrivetrainError(
-        'DT_NOT_DIFFERENTIABLE',
-        `Expected no write in place between the parameters and the loss but ${entry.op.name} writes one; differentiate before writing, or compute a new tensor.`,
-      );
+    const written = entry.kind === 'op' ? entry.inputs.filter((_, i) => entry.op.writes?.(i)) : [];
+    if (written.some(({ storage }) => storages.has(storage))) {
+      for (const tensor of dependent) stale.add(tensor);
+      dependent.clear();
+      for (const parameter of parameters) {
+        stale.delete(parameter);
+        dependent.add(parameter);
+      }
+    } else if (written.some((target) => dependent.has(target))) {
+      throw writtenSince();
     }
-    for (const output of entry.outputs) if (DTYPES[output.dtype].float) dependent.add(output);
+    const into = entry.inputs.some((input) => dependent.has(input))
+      ? dependent
+      : entry.inputs.some((input) => stale.has(input))
+        ? stale
+        : undefined;
+    for (const output of entry.outputs) if (DTYPES[output.dtype].float) into?.add(output);
   }
-  return dependent;
+  return { dependent, stale };
+}
+
+function writtenSince(): DrivetrainError {
+  return new DrivetrainError(
+    'DT_NOT_DIFFERENTIABLE',
+    'Expected no write in place between the parameters and the loss but one of them was written before grad was called; differentiate before writing, or compute a new tensor.',
+  );
 }

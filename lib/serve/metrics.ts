@@ -17,7 +17,7 @@ const REASONS: ReadonlyMap<string, string> = new Map([
  * are sums in microseconds over requests).
  */
 export class ModelMetrics {
-  /** Bytes of request bodies, as they came. */
+  /** Bytes of request bodies, inflated where they came compressed. */
   readonly receivedBytes: Counter;
   /** Bytes of the bodies of answers. */
   readonly sentBytes: Counter;
@@ -54,7 +54,7 @@ export class ModelMetrics {
       .labels(labels);
     this.receivedBytes = counter(
       'drivetrain_inference_received_bytes_total',
-      'Bytes of inference request bodies.',
+      'Bytes of inference request bodies, inflated.',
     );
     this.sentBytes = counter('drivetrain_inference_sent_bytes_total', 'Bytes of inference response bodies.');
     this.#success = counter('nv_inference_request_success', 'Successful inference requests.');

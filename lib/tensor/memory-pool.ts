@@ -33,7 +33,7 @@ export interface Leak {
   readonly origin?: string;
 }
 
-/** A range of a slab, linked to its neighbours; free ones stand in a bin as well. */
+/** A range of a slab, linked to its neighbours; free ones are linked in a bin as well. */
 interface Block {
   readonly slab: Slab;
   offset: number;
@@ -41,6 +41,8 @@ interface Block {
   free: boolean;
   previous: Block | undefined;
   next: Block | undefined;
+  previousInBin: Block | undefined;
+  nextInBin: Block | undefined;
   origin: string | undefined;
 }
 
@@ -50,10 +52,14 @@ const { sanitized } = binding.deviceInfo();
 /** Sanitized builds keep a gap behind each block that native code must not touch. */
 const RED_ZONE = sanitized ? ALIGNMENT : 0;
 
-/** Two bins for each power of two. */
+/** Bytes of empty slabs that a pool keeps with their pages; one it keeps whatever its size. */
+const MAX_EMPTY_BYTES = 64 * 2 ** 20;
+
+/** Two bins for each power of two, counted in units of the alignment. */
 function binOf(size: number): number {
-  const power = Math.floor(Math.log2(size));
-  return 2 * power + (size >= 1.5 * 2 ** power ? 1 : 0);
+  const units = size / ALIGNMENT;
+  const power = 31 - Math.clz32(units);
+  return 2 * power + (units >= 1.5 * 2 ** power ? 1 : 0);
 }
 
 /** What a scope has made: each entry is disposed at its end unless it is returned. */
@@ -68,7 +74,8 @@ const scopes: Scope[] = [];
  */
 export class MemoryPool {
   readonly #slabs = new Set<Slab>();
-  readonly #bins: Set<Block>[] = [];
+  /** The first block of each bin. */
+  readonly #bins: (Block | undefined)[] = [];
   readonly #used = new Set<Block>();
   readonly #trackOrigins: boolean;
   #limit: number;
@@ -76,6 +83,8 @@ export class MemoryPool {
   #peak = 0;
   #total = 0;
   #reserved = 0;
+  /** Bytes of slabs without a block in use. */
+  #empty = 0;
   #failures = 0;
   #disposed = false;
 
@@ -103,7 +112,7 @@ export class MemoryPool {
     this.#take(block, size);
     const { slab, offset } = block;
     if (sanitized) binding.poison(slab.bytes, offset, size - RED_ZONE, false);
-    const storage = new SharedStorage(slab.bytes, offset, bytes, () => this.#free(block));
+    const storage = new SharedStorage(slab.bytes, offset, bytes, () => this.#free(block), slab.address);
     const scope = scopes.at(-1);
     if (scope !== undefined) scope.storages.add(storage);
     else releaseWhenForgotten(storage);
@@ -135,6 +144,8 @@ export class MemoryPool {
       else releaseWhenForgotten(storage);
     }
     if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function') {
+      // Its tensors are gone, so that it will probably be rejected: that must not end the process.
+      Promise.resolve(result).catch(() => {});
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
         'Expected a synchronous function for scope but received one that returns a promise; dispose what an asynchronous function makes by hand.',
@@ -145,8 +156,11 @@ export class MemoryPool {
 
   get statistics(): MemoryPoolStatistics {
     let largestFree = 0;
-    for (const bin of this.#bins)
-      for (const block of bin ?? []) largestFree = Math.max(largestFree, block.size);
+    for (const first of this.#bins) {
+      for (let block = first; block !== undefined; block = block.nextInBin) {
+        largestFree = Math.max(largestFree, block.size);
+      }
+    }
     const free = this.#reserved - this.#current;
     return {
       current: this.#current,
@@ -170,6 +184,18 @@ export class MemoryPool {
   /** Refuses further allocations; slabs go as their last blocks do. */
   dispose(): void {
     this.#disposed = true;
+    this.#empty = 0;
+    const free = this.#bins.splice(0);
+    for (const first of free) {
+      for (let block = first; block !== undefined; ) {
+        const next = block.nextInBin;
+        block.previousInBin = undefined;
+        block.nextInBin = undefined;
+        if (block.size === block.slab.size) this.#releaseSlab(block.slab, block);
+        else this.#bin(block);
+        block = next;
+      }
+    }
   }
 
   [Symbol.dispose](): void {
@@ -188,7 +214,7 @@ export class MemoryPool {
   #findFree(size: number): Block | undefined {
     for (let bin = binOf(size); bin < this.#bins.length; bin++) {
       let best: Block | undefined;
-      for (const block of this.#bins[bin] ?? []) {
+      for (let block = this.#bins[bin]; block !== undefined; block = block.nextInBin) {
         if (block.size === size) return block;
         if (block.size > size && (best === undefined || block.size < best.size)) best = block;
       }
@@ -202,6 +228,7 @@ export class MemoryPool {
     if (sanitized) binding.poison(slab.bytes, slab.base, slab.size, true);
     this.#slabs.add(slab);
     this.#reserved += slab.size;
+    this.#empty += slab.size;
     const block: Block = {
       slab,
       offset: slab.base,
@@ -209,6 +236,8 @@ export class MemoryPool {
       free: false,
       previous: undefined,
       next: undefined,
+      previousInBin: undefined,
+      nextInBin: undefined,
       origin: undefined,
     };
     this.#bin(block);
@@ -216,18 +245,27 @@ export class MemoryPool {
   }
 
   #bin(block: Block): void {
-    block.free = true;
     const index = binOf(block.size);
-    this.#bins[index] ??= new Set();
-    this.#bins[index].add(block);
+    while (this.#bins.length <= index) this.#bins.push(undefined);
+    const first = this.#bins[index];
+    block.free = true;
+    block.nextInBin = first;
+    if (first !== undefined) first.previousInBin = block;
+    this.#bins[index] = block;
   }
 
   #unbin(block: Block): void {
+    const { previousInBin: previous, nextInBin: next } = block;
+    if (previous === undefined) this.#bins[binOf(block.size)] = next;
+    else previous.nextInBin = next;
+    if (next !== undefined) next.previousInBin = previous;
     block.free = false;
-    this.#bins[binOf(block.size)]!.delete(block);
+    block.previousInBin = undefined;
+    block.nextInBin = undefined;
   }
 
   #take(block: Block, size: number): void {
+    if (block.size === block.slab.size) this.#empty -= block.size;
     this.#unbin(block);
     if (block.size > size) {
       const rest: Block = {
@@ -237,6 +275,8 @@ export class MemoryPool {
         free: false,
         previous: block,
         next: block.next,
+        previousInBin: undefined,
+        nextInBin: undefined,
         origin: undefined,
       };
       if (rest.next !== undefined) rest.next.previous = rest;
@@ -279,9 +319,10 @@ export class MemoryPool {
     if (block.next !== undefined) block.next.previous = block;
   }
 
-  /** Keeps one empty slab, so that a loop at a slab's edge does not map and unmap it each time. */
+  /** Keeps some empty slabs, so that a loop at a slab's edge does not give pages back and fault them in each time. */
   #releaseSlab(slab: Slab, whole: Block): void {
-    if (this.#slabs.size === 1 && !this.#disposed) {
+    if (!this.#disposed && (this.#empty === 0 || this.#empty + slab.size <= MAX_EMPTY_BYTES)) {
+      this.#empty += slab.size;
       this.#bin(whole);
       return;
     }

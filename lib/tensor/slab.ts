@@ -9,6 +9,8 @@ const MAX_IDLE_BYTES = 256 * 2 ** 20;
 /** One SharedArrayBuffer from which pools cut blocks. It can never be detached under a native pointer. */
 export interface Slab {
   readonly bytes: Uint8Array;
+  /** Where in memory the buffer begins. */
+  readonly address: number;
   /** Where the first aligned byte is. */
   readonly base: number;
   /** Usable bytes from `base` on. */
@@ -33,8 +35,9 @@ export function acquireSlab(bytes: number): Slab {
   }
   const view = new Uint8Array(new SharedArrayBuffer(wanted + ALIGNMENT));
   binding.adjustExternalMemory(view.byteLength);
-  const base = (ALIGNMENT - (binding.address(view) % ALIGNMENT)) % ALIGNMENT;
-  return { bytes: view, base, size: wanted };
+  const address = binding.address(view);
+  const base = (ALIGNMENT - (address % ALIGNMENT)) % ALIGNMENT;
+  return { bytes: view, address, base, size: wanted };
 }
 
 /** Gives a slab's pages back and keeps its address range for later; beyond the bound, lets go of it. */

@@ -42,12 +42,21 @@ export class SharedStorage extends Storage {
   #disposed = false;
   #runs = 0;
 
-  /** `bytes` is the whole slab; `release` gives the block back, and is absent where the memory is a caller's. */
-  constructor(bytes: Uint8Array, byteOffset: number, byteLength: number, release?: Release) {
+  /**
+   * `bytes` is the whole slab, at `address` in memory; `release` gives the block back, and is absent where the memory is
+   * a caller's.
+   */
+  constructor(
+    bytes: Uint8Array,
+    byteOffset: number,
+    byteLength: number,
+    release?: Release,
+    address = binding.address(bytes),
+  ) {
     super(byteLength);
     this.#bytes = bytes;
     this.#byteOffset = byteOffset;
-    this.handle = binding.createStorage(bytes, byteOffset, byteLength);
+    this.handle = binding.createStorage(address + byteOffset, byteLength);
     this.finalize = onceReleased(this.handle, release);
   }
 
@@ -89,9 +98,21 @@ export class SharedStorage extends Storage {
 
 const forgotten = new FinalizationRegistry<Release>((finalize) => finalize());
 
+/** Storages too young to be registered: most are disposed first, and a registration costs more than all else of one. */
+let young: SharedStorage[] = [];
+const MAX_YOUNG = 64;
+
 /** Frees the storage when nothing refers to it any more: the backstop, which no synchronous loop gives a chance. */
 export function releaseWhenForgotten(storage: SharedStorage): void {
-  forgotten.register(storage, storage.finalize);
+  if (young.length === 0) queueMicrotask(registerYoung);
+  else if (young.length === MAX_YOUNG) registerYoung();
+  young.push(storage);
+}
+
+function registerYoung(): void {
+  const grown = young;
+  young = [];
+  for (const storage of grown) if (!storage.disposed) forgotten.register(storage, storage.finalize);
 }
 
 function onceReleased(handle: number, release: Release | undefined): Release {

@@ -1,14 +1,16 @@
-// Matrix products. Three ways, chosen by shape and strides alone:
-//   dots    B is given transposed and there are few rows or columns: dot products, nothing is packed
-//   direct  B's columns are contiguous and the problem is small or has few rows: tiles read A and B in place
-//   packed  everything else: blocks of A and B are copied into panels that a tile reads in order
+// Matrix products. Four ways, chosen by shape and strides alone:
+//   dots      B is given transposed and there are few rows or columns: dot products, nothing is packed
+//   few_rows  B's columns are contiguous, A has a row or a few, B is large: B is read once, from end to end
+//   direct    B's columns are contiguous and B is small or A has few rows: tiles read A and B in place
+//   Packed    everything else: blocks of A and B are copied into panels that a tile reads in order
 // Work is cut by shape and each value of C is summed in an order that the shape fixes, so the number of
 // threads changes nothing.
 
 // Under this many multiply-adds a product stays on the calling thread; above, chunks have at least this many.
 constexpr size_t kSerialMacs = 1 << 18, kChunkMacs = 1 << 17;
 
-constexpr size_t kInCache = 1 << 14, kNear = 1 << 17;  // values of B that are read in place many times, twice
+// Up to so many values B is read in place again and again, or twice.
+constexpr size_t kInCache = 1 << 14, kNear = 1 << 17;
 
 constexpr size_t round_up(size_t x, size_t unit) { return (x + unit - 1) / unit * unit; }
 constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
@@ -251,6 +253,6 @@ void gemm(const GemmArgs<typename V::T>& g) {
     return split(g, 1, 256, few_rows<V>);
   const bool in_place = small || g.m <= V::kTileRows || (g.m <= 2 * V::kTileRows && g.k * g.n <= kNear);
   if (g.k == 0 || (g.b_col == 1 && !kOneLane && in_place))
-    return split(g, 4 * V::kTileRows, 4 * V::kTileVecs * V::kLanes, direct<V>);
+    return split(g, 4 * V::kTileRows, 2 * V::kTileVecs * V::kLanes, direct<V>);
   Packed<V>::gemm(g);
 }

@@ -7,9 +7,9 @@
 namespace drivetrain {
 
 napi_value create_storage(napi_env env, napi_callback_info info) {
-  const Arguments<3> arguments(env, info);
-  char* slab = static_cast<char*>(data_of(env, arguments[0]));
-  const Storage storage = register_storage(slab + to_size(env, arguments[1]), to_size(env, arguments[2]));
+  const Arguments<2> arguments(env, info);
+  char* const begin = reinterpret_cast<char*>(static_cast<uintptr_t>(to_double(env, arguments[0])));
+  const Storage storage = register_storage(begin, to_size(env, arguments[1]));
   return from_double(env, static_cast<double>(Environment::of(env).storages.add(storage)));
 }
 

@@ -1,6 +1,6 @@
 #include "locks.h"
 
-#include <deque>
+#include <list>
 #include <map>
 #include <mutex>
 
@@ -15,9 +15,11 @@ struct LockState {
   bool writer = false;
   int references = 0;
   char* begin = nullptr;
-  std::deque<Waiting> queue;
+  std::list<Waiting> queue;  // costs nothing while it is empty, as it nearly always is
 
   bool grants(bool write) const { return !writer && (!write || readers == 0); }
+  // First come, first served: nobody passes those who wait.
+  bool grants_newcomer(bool write) const { return queue.empty() && grants(write); }
   void take(bool write) { write ? void(writer = true) : void(readers++); }
   void give(bool write) { write ? void(writer = false) : void(readers--); }
 };
@@ -33,18 +35,24 @@ class LockTable {
 
   Storage add(char* data, size_t bytes) {
     std::lock_guard guard(mutex_);
-    auto next = ranges_.upper_bound(data);
+    char* const end = data + bytes;
+    const auto next = ranges_.upper_bound(data);
     if (next != ranges_.begin()) {
       Range& range = std::prev(next)->second;
-      if (data < range.end && data + bytes <= range.end) {
-        range.lock->references++;
-        return {data, bytes, range.lock};
-      }
+      if (data < range.end) return {data, bytes, range.share(end)};
+    }
+    if (next != ranges_.end() && next->first < end) {
+      Range range = next->second;
+      ranges_.erase(next);
+      LockState* const shared = range.share(end);
+      shared->begin = data;
+      ranges_.insert_or_assign(data, range);
+      return {data, bytes, shared};
     }
     auto* lock = new LockState;
     lock->references = 1;
     lock->begin = data;
-    ranges_.insert_or_assign(data, Range{data + bytes, lock});
+    ranges_.insert_or_assign(data, Range{end, lock});
     return {data, bytes, lock};
   }
 
@@ -59,7 +67,7 @@ class LockTable {
 
   bool try_lock(LockState* lock, bool write) {
     std::lock_guard guard(mutex_);
-    if (!lock->grants(write)) return false;
+    if (!lock->grants_newcomer(write)) return false;
     lock->take(write);
     return true;
   }
@@ -78,7 +86,7 @@ class LockTable {
       std::lock_guard guard(mutex_);
       waiter->missing_ = 0;
       for (const auto& [lock, write] : waiter->requests) {
-        if (lock->queue.empty() && lock->grants(write)) {
+        if (lock->grants_newcomer(write)) {
           lock->take(write);
         } else {
           lock->queue.push_back({waiter, write});
@@ -105,9 +113,9 @@ class LockTable {
       std::lock_guard guard(mutex_);
       if (waiter->missing_ == 0) return false;
       for (const auto& [lock, write] : waiter->requests) {
-        const size_t before = lock->queue.size();
-        std::erase_if(lock->queue, [waiter](const auto& waiting) { return waiting.waiter == waiter; });
-        if (lock->queue.size() == before) lock->give(write);
+        const size_t left =
+            lock->queue.remove_if([waiter](const auto& waiting) { return waiting.waiter == waiter; });
+        if (left == 0) lock->give(write);
         serve(lock, ready);
       }
       waiter->missing_ = 0;
@@ -120,6 +128,12 @@ class LockTable {
   struct Range {
     char* end;
     LockState* lock;
+
+    LockState* share(char* new_end) {
+      if (end < new_end) end = new_end;
+      lock->references++;
+      return lock;
+    }
   };
 
   void give(LockState* lock, bool write, Ready& ready) {

@@ -1,5 +1,5 @@
-// Storages as native code knows them: ranges of shared memory with a lock each. Process-wide, so that two environments
-// that see the same bytes share the lock.
+// Storages as native code knows them: ranges of shared memory with a lock each. Process-wide, so that two
+// environments that see the same bytes share the lock.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -14,7 +14,8 @@ struct Storage {
   LockState* lock;
 };
 
-// A range inside one that is registered already shares its lock.
+// A range that overlaps one that is registered already shares its lock (the first one's, where it overlaps
+// several).
 Storage register_storage(char* data, size_t bytes);
 void unregister_storage(const Storage& storage);
 

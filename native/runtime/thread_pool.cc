@@ -1,8 +1,8 @@
 #include "thread_pool.h"
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
-#include <cstdlib>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -19,8 +19,6 @@ namespace drivetrain {
 namespace {
 
 constexpr int kMaxThreads = 256;
-// About 20 to 50 microseconds of looking for work before a thread parks: waking a parked one costs as much.
-constexpr int kSpins = 1000;
 
 void relax() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -30,6 +28,23 @@ void relax() {
 #endif
 }
 
+// Looks at `done` for about as long as it takes to wake a parked thread; true as soon as it holds. By the
+// clock, since a pause takes from 10 to 140 cycles.
+template <class Done>
+bool spin_until(Done done) {
+  using Clock = std::chrono::steady_clock;
+  constexpr auto kPatience = std::chrono::microseconds(20);
+  constexpr int kLooks = 16;
+  const Clock::time_point deadline = Clock::now() + kPatience;
+  do {
+    for (int i = 0; i < kLooks; i++) {
+      if (done()) return true;
+      relax();
+    }
+  } while (Clock::now() < deadline);
+  return done();
+}
+
 }  // namespace
 
 // One parallel_for: lives on the stack of the thread that called it.
@@ -37,95 +52,96 @@ struct Job {
   ChunkFn fn;
   void* context;
   size_t chunks;
+  int max_helpers;  // how many threads may enter besides the caller
   std::atomic<size_t> next{0};
-  int helpers = 0;      // threads inside the job besides the caller; guarded by the pool's mutex
-  int max_helpers = 0;  // how many may enter
+  std::atomic<int> helpers{0};  // how many are inside; changed with the pool's mutex held
   Job* link = nullptr;
-  std::condition_variable left;
+  std::condition_variable left{};
 
   void work() {
     for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) fn(context, i);
   }
-  bool exhausted() const { return next.load(std::memory_order_relaxed) >= chunks; }
+  bool open() const {
+    return helpers.load(std::memory_order_relaxed) < max_helpers &&
+           next.load(std::memory_order_relaxed) < chunks;
+  }
 };
 
 class ThreadPool {
  public:
-  ThreadPool() : threads_(usable_processors()) {
-    if (threads_ > kMaxThreads) threads_ = kMaxThreads;
-  }
+  ThreadPool() : threads_(clamp(usable_processors())) {}
 
   int threads() { return threads_.load(std::memory_order_relaxed); }
 
   void set_threads(int threads) {
     std::lock_guard lock(mutex_);
-    threads_ = threads < 1 ? 1 : threads > kMaxThreads ? kMaxThreads : threads;
-    signal_all();
+    threads_ = clamp(threads);
+    if (started_ > 0) start_threads();
+    allowed_.notify_all();
   }
 
   void submit(Task* task) {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     if (last_task_) {
       last_task_->next_ = task;
     } else {
       first_task_ = task;
     }
     last_task_ = task;
-    start_threads(threads());
-    signal_one();
+    announce(lock, 1);
   }
 
   void parallel_for(size_t chunks, ChunkFn fn, void* context) {
-    Job job;
-    job.fn = fn;
-    job.context = context;
-    job.chunks = chunks;
-    job.max_helpers = threads() - 1;
-    if (static_cast<size_t>(job.max_helpers) >= chunks) job.max_helpers = static_cast<int>(chunks) - 1;
+    const size_t others = static_cast<size_t>(threads() - 1);
+    Job job{fn, context, chunks, static_cast<int>(others < chunks ? others : chunks - 1)};
     {
-      std::lock_guard lock(mutex_);
+      std::unique_lock lock(mutex_);
       job.link = jobs_;
       jobs_ = &job;
-      start_threads(threads());
-      for (int i = 0; i < job.max_helpers; i++) signal_one();
+      announce(lock, job.max_helpers);
     }
     job.work();
+    const auto deserted = [&job] { return job.helpers.load(std::memory_order_acquire) == 0; };
     std::unique_lock lock(mutex_);
     Job** at = &jobs_;
     while (*at != &job) at = &(*at)->link;
     *at = job.link;
-    for (int spins = 0; job.helpers > 0; spins++) {
-      if (spins == kSpins) {
-        job.left.wait(lock, [&] { return job.helpers == 0; });
-        break;
-      }
-      lock.unlock();
-      relax();
-      lock.lock();
-    }
+    if (deserted()) return;
+    lock.unlock();
+    spin_until(deserted);
+    // With the mutex even where nobody is left: the last to leave still touches the job while it holds it.
+    lock.lock();
+    job.left.wait(lock, deserted);
   }
 
  private:
-  // All with the mutex held.
-  void start_threads(int count) {
-    for (; started_ < count; started_++) std::thread(&ThreadPool::run, this, started_).detach();
+  static int clamp(int threads) { return threads < 1 ? 1 : threads > kMaxThreads ? kMaxThreads : threads; }
+
+  // With the mutex held.
+  void start_threads() {
+    for (; started_ < threads(); started_++) std::thread(&ThreadPool::run, this, started_).detach();
   }
 
-  void signal_one() {
+  // Tells of work for `helpers` threads and lets go of the mutex: spinning threads see it, others are woken.
+  void announce(std::unique_lock<std::mutex>& lock, int helpers) {
+    start_threads();
     work_signal_.fetch_add(1, std::memory_order_release);
-    if (parked_ > 0) wake_.notify_one();
+    int wanted = helpers - spinning_;
+    if (wanted > parked_) wanted = parked_;
+    lock.unlock();
+    for (; wanted > 0; wanted--) wake_.notify_one();
   }
 
-  void signal_all() {
-    work_signal_.fetch_add(1, std::memory_order_release);
-    wake_.notify_all();
+  // With the mutex held, by a thread that leaves the search with work or for good: one spinning thread may
+  // have been counted on for several pieces of work.
+  void hand_on() {
+    if (spinning_ == 0 && parked_ > 0 && (first_task_ || open_job())) wake_.notify_one();
   }
 
   Job* open_job() {
-    for (Job* job = jobs_; job; job = job->link) {
-      if (job->helpers < job->max_helpers && !job->exhausted()) return job;
-    }
-    return nullptr;
+    Job* job = jobs_;
+    while (job && !job->open()) job = job->link;
+    return job;
   }
 
   Task* take_task() {
@@ -137,55 +153,61 @@ class ThreadPool {
     return task;
   }
 
-  // A thread's life. One beyond the current count stays parked, so that set_threads can shrink the pool.
+  // A thread's life. One beyond the current count waits apart, so that set_threads can shrink the pool. It
+  // spins after it has helped in a job, since the program goes on with the next one; after a task it parks at
+  // once, or it would hold the processor on which the system has just woken JavaScript for the result.
   void run(int index) {
-    FlushDenormals flush;
+    const FlushDenormals flush;
+    bool helped = false;
     std::unique_lock lock(mutex_);
     for (;;) {
-      if (index < threads()) {
-        if (Job* job = open_job()) {
-          job->helpers++;
-          lock.unlock();
-          job->work();
-          lock.lock();
-          if (--job->helpers == 0) job->left.notify_one();
-          continue;
-        }
-        if (Task* task = take_task()) {
-          lock.unlock();
-          task->execute();
-          lock.lock();
-          continue;
-        }
-        if (spin_for_work(lock)) continue;
+      if (index >= threads()) {
+        hand_on();
+        allowed_.wait(lock, [&] { return index < threads(); });
       }
-      parked_++;
-      wake_.wait(lock);
-      parked_--;
-      // A thread over the limit may have taken another's signal: hand it on.
-      if (index >= threads() && (first_task_ || open_job())) wake_.notify_one();
+      if (Job* job = open_job()) {
+        job->helpers.fetch_add(1, std::memory_order_relaxed);
+        hand_on();
+        lock.unlock();
+        job->work();
+        lock.lock();
+        if (job->helpers.fetch_sub(1, std::memory_order_release) == 1) job->left.notify_one();
+        helped = true;
+      } else if (Task* task = take_task()) {
+        hand_on();
+        lock.unlock();
+        task->execute();
+        lock.lock();
+        helped = false;
+      } else if (!helped || !spin_for_work(lock)) {
+        helped = false;
+        parked_++;
+        wake_.wait(lock);
+        parked_--;
+      }
     }
   }
 
   // Waits a little without the mutex; true where work was announced meanwhile.
   bool spin_for_work(std::unique_lock<std::mutex>& lock) {
-    const unsigned seen = work_signal_.load(std::memory_order_acquire);
+    const unsigned seen = work_signal_.load(std::memory_order_relaxed);
+    const auto announced = [&] { return work_signal_.load(std::memory_order_acquire) != seen; };
+    spinning_++;
     lock.unlock();
-    bool announced = false;
-    for (int i = 0; i < kSpins && !announced; i++) {
-      relax();
-      announced = work_signal_.load(std::memory_order_acquire) != seen;
-    }
+    spin_until(announced);
     lock.lock();
-    return announced || work_signal_.load(std::memory_order_relaxed) != seen;
+    spinning_--;
+    return announced();
   }
 
   std::mutex mutex_;
-  std::condition_variable wake_;
+  std::condition_variable wake_;     // for parked threads
+  std::condition_variable allowed_;  // for threads beyond the current count
   std::atomic<int> threads_;
   std::atomic<unsigned> work_signal_{0};
   int started_ = 0;
   int parked_ = 0;
+  int spinning_ = 0;
   Job* jobs_ = nullptr;
   Task* first_task_ = nullptr;
   Task* last_task_ = nullptr;

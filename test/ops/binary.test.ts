@@ -1,4 +1,16 @@
-import { add, defaultPool, div, maximum, minimum, mul, type Operand, sub, type Tensor, tensor, transpose } from 'drivetrain';
+import {
+  add,
+  defaultPool,
+  div,
+  maximum,
+  minimum,
+  mul,
+  type Operand,
+  sub,
+  type Tensor,
+  tensor,
+  transpose,
+} from 'drivetrain';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -44,7 +56,10 @@ function expectBinary({ reference }: Case, dtype: Float, a: number, b: number, g
   const readings = (x: number) => (Math.abs(x) < tiny ? [x, 0 * x] : [x]);
   const wanted = readings(a).flatMap((x) => readings(b).map((y) => rounded(dtype, reference(x, y))));
   const matches = (want: number) =>
-    got === want || (Number.isNaN(got) && Number.isNaN(want)) || (Math.abs(got) < tiny && Math.abs(want) < tiny) || (got === 0 && Math.abs(want) === tiny);
+    got === want ||
+    (Number.isNaN(got) && Number.isNaN(want)) ||
+    (Math.abs(got) < tiny && Math.abs(want) < tiny) ||
+    (got === 0 && Math.abs(want) === tiny);
   if (!wanted.some(matches)) expect.fail(`of ${a} and ${b}: expected ${wanted} but received ${got}`);
 }
 
@@ -53,7 +68,10 @@ const broadcastable = shapes.chain((shape) =>
   fc.record({
     shape: fc.constant(shape),
     smaller: fc
-      .tuple(fc.array(fc.boolean(), { minLength: shape.length, maxLength: shape.length }), fc.nat(shape.length))
+      .tuple(
+        fc.array(fc.boolean(), { minLength: shape.length, maxLength: shape.length }),
+        fc.nat(shape.length),
+      )
       .map(([ones, dropped]) => shape.map((extent, i) => (ones[i] ? 1 : extent)).slice(dropped)),
   }),
 );
@@ -93,7 +111,13 @@ describe.each(Object.entries(cases))('%s', (_, testCase) => {
     const some = denormals(dtype);
     const others = [0, 1, -3, LARGEST[dtype], ...some];
     const pairs = some.flatMap((a) => others.flatMap((b) => [[a, b] as const, [b, a] as const]));
-    const [a, b] = [0, 1].map((side) => laidOut(pairs.map((pair) => pair[side]!), [pairs.length], dtype));
+    const [a, b] = [0, 1].map((side) =>
+      laidOut(
+        pairs.map((pair) => pair[side]!),
+        [pairs.length],
+        dtype,
+      ),
+    );
     const got = defaultPool.scope(() => testCase.op(a!, b!).toArray());
     pairs.forEach(([x, y], i) => {
       expectBinary(testCase, dtype, x, y, Number(got[i]));

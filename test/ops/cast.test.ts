@@ -3,7 +3,17 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { toFloat16, toFloat32 } from '../../dist/tensor/half.js';
 import { DTYPES } from '../../dist/tensor/index.js';
-import { awkwardNumbers, bothWays1, laidOut, layouts, randomSource, refusalOf, seeds, shapes, sizeOf } from './support.js';
+import {
+  awkwardNumbers,
+  bothWays1,
+  laidOut,
+  layouts,
+  randomSource,
+  refusalOf,
+  seeds,
+  shapes,
+  sizeOf,
+} from './support.js';
 
 const ALL = Object.keys(DTYPES) as DType[];
 const isHalf = (dtype: DType): dtype is 'f16' | 'bf16' => dtype === 'f16' || dtype === 'bf16';
@@ -15,7 +25,19 @@ const BITS: Partial<Record<DType, number>> = { i64: 64, i32: 32, i8: 8 };
 function elementsOf(dtype: DType, n: number, seed: number): (number | bigint)[] {
   const next = randomSource(seed);
   if (dtype === 'f32' || dtype === 'f64') {
-    const whole = [127.9, -128.9, 255.5, -0.9, 2 ** 31, -(2 ** 31) - 1, 2 ** 63, -(2 ** 63), 65519, 65520, 0.49];
+    const whole = [
+      127.9,
+      -128.9,
+      255.5,
+      -0.9,
+      2 ** 31,
+      -(2 ** 31) - 1,
+      2 ** 63,
+      -(2 ** 63),
+      65519,
+      65520,
+      0.49,
+    ];
     return awkwardNumbers(n, seed, dtype).map((x) => {
       const value = next() < 0.5 ? whole[Math.floor(next() * whole.length)]! : x;
       return dtype === 'f32' ? Math.fround(value) : value;
@@ -26,7 +48,10 @@ function elementsOf(dtype: DType, n: number, seed: number): (number | bigint)[] 
   if (dtype === 'u8') return Array.from({ length: n }, () => Math.floor(next() * 256));
   const bits = BITS[dtype]!;
   return Array.from({ length: n }, () => {
-    const wide = BigInt.asIntN(bits, (BigInt(Math.floor(next() * 2 ** 32)) << 32n) | BigInt(Math.floor(next() * 2 ** 32)));
+    const wide = BigInt.asIntN(
+      bits,
+      (BigInt(Math.floor(next() * 2 ** 32)) << 32n) | BigInt(Math.floor(next() * 2 ** 32)),
+    );
     const value = next() < 0.5 ? wide >> BigInt(Math.floor(next() * bits)) : wide;
     return dtype === 'i64' ? value : Number(value);
   });
@@ -53,7 +78,7 @@ function isDenormal(element: number | bigint, dtype: DType): boolean {
 /** What `cast` promises, one element at a time. */
 function converted(element: number | bigint, from: DType, to: DType): number | bigint {
   const value = isHalf(from) ? toFloat32(element as number, from) : element;
-  if (to === 'bool') return value == 0 ? 0 : 1;
+  if (to === 'bool') return Number(value) === 0 ? 0 : 1;
   const single = () => (typeof value === 'bigint' ? nearestFloat32(value) : Math.fround(value));
   if (isHalf(to)) return toFloat16(single(), to);
   if (to === 'f32') return single();
@@ -84,10 +109,13 @@ describe.each(ALL)('from %s', (from) => {
         data.forEach((element, i) => {
           const want = from === to ? element : converted(element, from, to);
           const got = (y.data as Float64Array)[i]!;
-          const bothNaN = isHalf(to) && Number.isNaN(toFloat32(want as number, to)) && Number.isNaN(toFloat32(got, to));
-          const flushed = isDenormal(element, from) && got == 0;
-          const underflow = isDenormal(want, to) && got == 0;
-          if (!Object.is(got, want) && !bothNaN && !flushed && !underflow) expect.fail(`${element}: expected ${want} but received ${got}`);
+          const bothNaN =
+            isHalf(to) && Number.isNaN(toFloat32(want as number, to)) && Number.isNaN(toFloat32(got, to));
+          const zero = Number(isHalf(to) ? toFloat32(got, to) : got) === 0;
+          const flushed = isDenormal(element, from) && zero;
+          const underflow = isDenormal(want, to) && zero;
+          if (!Object.is(got, want) && !bothNaN && !flushed && !underflow)
+            expect.fail(`${element}: expected ${want} but received ${got}`);
         });
         x.dispose();
       }),
@@ -96,22 +124,25 @@ describe.each(ALL)('from %s', (from) => {
   });
 });
 
-test.each(['f16', 'bf16'] as const)('all 65536 patterns of %s widen to their value and come back', async (dtype) => {
-  const patterns = Uint16Array.from({ length: 65536 }, (_, i) => i);
-  const x = tensor(patterns, { dtype });
-  const wide = await bothWays1((t) => cast(t, 'f32'), [x]);
-  const back = await bothWays1((t) => cast(t, dtype), [tensor(wide.data as Float32Array)]);
-  for (let i = 0; i < 65536; i++) {
-    const value = toFloat32(i, dtype);
-    const got = (wide.data as Float32Array)[i]!;
-    // The smallest bf16 are denormals of f32 too, which may be flushed.
-    if (dtype === 'bf16' && Math.abs(value) < 2 ** -126 && got === 0) continue;
-    if (!Object.is(got, value)) expect.fail(`${i.toString(16)}: expected ${value} but received ${got}`);
-    const again = (back.data as Uint16Array)[i]!;
-    if (Number.isNaN(value)) expect(Number.isNaN(toFloat32(again, dtype))).toBe(true);
-    else if (again !== i) expect.fail(`${i.toString(16)} came back as ${again.toString(16)}`);
-  }
-});
+test.each(['f16', 'bf16'] as const)(
+  'all 65536 patterns of %s widen to their value and come back',
+  async (dtype) => {
+    const patterns = Uint16Array.from({ length: 65536 }, (_, i) => i);
+    const x = tensor(patterns, { dtype });
+    const wide = await bothWays1((t) => cast(t, 'f32'), [x]);
+    const back = await bothWays1((t) => cast(t, dtype), [tensor(wide.data as Float32Array)]);
+    for (let i = 0; i < 65536; i++) {
+      const value = toFloat32(i, dtype);
+      const got = (wide.data as Float32Array)[i]!;
+      // The smallest bf16 are denormals of f32 too, which may be flushed.
+      if (dtype === 'bf16' && Math.abs(value) < 2 ** -126 && got === 0) continue;
+      if (!Object.is(got, value)) expect.fail(`${i.toString(16)}: expected ${value} but received ${got}`);
+      const again = (back.data as Uint16Array)[i]!;
+      if (Number.isNaN(value)) expect(Number.isNaN(toFloat32(again, dtype))).toBe(true);
+      else if (again !== i) expect.fail(`${i.toString(16)} came back as ${again.toString(16)}`);
+    }
+  },
+);
 
 test('the same dtype is the tensor itself', () => {
   const x = tensor([1, 2]);

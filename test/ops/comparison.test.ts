@@ -1,4 +1,13 @@
-import { defaultPool, type DType, equal, greater, type Operand, type Tensor, tensor, where } from 'drivetrain';
+import {
+  type DType,
+  defaultPool,
+  equal,
+  greater,
+  type Operand,
+  type Tensor,
+  tensor,
+  where,
+} from 'drivetrain';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -6,8 +15,8 @@ import {
   bitsOf,
   bothWays1,
   broadcastSource,
-  type Float,
   FLOATS,
+  type Float,
   floats,
   laidOut,
   layouts,
@@ -20,7 +29,10 @@ import {
   TINY,
 } from './support.js';
 
-const cases: Record<string, [op: (a: Operand, b: Operand) => Tensor, (a: number | bigint, b: number | bigint) => boolean]> = {
+const cases: Record<
+  string,
+  [op: (a: Operand, b: Operand) => Tensor, (a: number | bigint, b: number | bigint) => boolean]
+> = {
   equal: [equal, (a, b) => a === b],
   greater: [greater, (a, b) => a > b],
 };
@@ -98,34 +110,41 @@ test.each(['i32', 'i8', 'u8', 'i64'] as const)(
 describe('where', () => {
   test('chooses bit for bit, over every broadcast of its three operands, both ways', async () => {
     await fc.assert(
-      fc.asyncProperty(floats, shapes, layouts, seeds, fc.nat(2), async (dtype, shape, layout, seed, largest) => {
-        // One operand has the full shape, the others fewer or smaller dimensions.
-        const [full, tail, ones] = [shape, shape.slice(Math.min(1, shape.length)), shape.map(() => 1)];
-        const parts = [full, tail, ones];
-        const [conditionShape, aShape, bShape] = [0, 1, 2].map((i) => parts[(i + largest) % 3]!) as [
-          number[],
-          number[],
-          number[],
-        ];
-        const next = randomSource(seed);
-        const condition = Array.from({ length: sizeOf(conditionShape) }, () => Number(next() < 0.5));
-        const a = awkwardNumbers(sizeOf(aShape), seed + 1, dtype);
-        const b = awkwardNumbers(sizeOf(bShape), seed + 2, dtype);
-        const inputs = [
-          laidOut(condition, conditionShape, 'bool', layout),
-          laidOut(a, aShape, dtype, layout),
-          laidOut(b, bShape, dtype, layout),
-        ];
-        const result = await bothWays1(where as (...inputs: Tensor[]) => Tensor, inputs);
-        expect(result).toMatchObject({ dtype, shape });
-        const want = result.data.slice() as Float64Array;
-        for (let i = 0; i < want.length; i++) {
-          const chosen = condition[broadcastSource(i, shape, conditionShape)];
-          want[i] = chosen ? a[broadcastSource(i, shape, aShape)]! : b[broadcastSource(i, shape, bShape)]!;
-        }
-        expect(bitsOf(result.data)).toBe(bitsOf(want));
-        for (const input of inputs) input.dispose();
-      }),
+      fc.asyncProperty(
+        floats,
+        shapes,
+        layouts,
+        seeds,
+        fc.nat(2),
+        async (dtype, shape, layout, seed, largest) => {
+          // One operand has the full shape, the others fewer or smaller dimensions.
+          const [full, tail, ones] = [shape, shape.slice(Math.min(1, shape.length)), shape.map(() => 1)];
+          const parts = [full, tail, ones];
+          const [conditionShape, aShape, bShape] = [0, 1, 2].map((i) => parts[(i + largest) % 3]!) as [
+            number[],
+            number[],
+            number[],
+          ];
+          const next = randomSource(seed);
+          const condition = Array.from({ length: sizeOf(conditionShape) }, () => Number(next() < 0.5));
+          const a = awkwardNumbers(sizeOf(aShape), seed + 1, dtype);
+          const b = awkwardNumbers(sizeOf(bShape), seed + 2, dtype);
+          const inputs = [
+            laidOut(condition, conditionShape, 'bool', layout),
+            laidOut(a, aShape, dtype, layout),
+            laidOut(b, bShape, dtype, layout),
+          ];
+          const result = await bothWays1(where as (...inputs: Tensor[]) => Tensor, inputs);
+          expect(result).toMatchObject({ dtype, shape });
+          const want = result.data.slice() as Float64Array;
+          for (let i = 0; i < want.length; i++) {
+            const chosen = condition[broadcastSource(i, shape, conditionShape)];
+            want[i] = chosen ? a[broadcastSource(i, shape, aShape)]! : b[broadcastSource(i, shape, bShape)]!;
+          }
+          expect(bitsOf(result.data)).toBe(bitsOf(want));
+          for (const input of inputs) input.dispose();
+        },
+      ),
       { numRuns: 60 },
     );
   });

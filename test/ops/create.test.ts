@@ -52,9 +52,7 @@ describe.each(ALL)('in %s', (dtype) => {
   test('arange counts', async () => {
     const count = dtype === 'bool' ? 2 : 100;
     const { data } = await bothWays1(() => arange(count, { dtype }), []);
-    expect(Array.from(data as Float32Array)).toEqual(
-      Array.from({ length: count }, (_, i) => kept(i, dtype)),
-    );
+    expect(Array.from(data as Float32Array)).toEqual(Array.from({ length: count }, (_, i) => kept(i, dtype)));
   });
 });
 

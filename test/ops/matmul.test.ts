@@ -1,4 +1,15 @@
-import { broadcastTo, linear, matmul, permute, relu, reshape, slice, type Tensor, tensor, transpose } from 'drivetrain';
+import {
+  broadcastTo,
+  linear,
+  matmul,
+  permute,
+  relu,
+  reshape,
+  slice,
+  type Tensor,
+  tensor,
+  transpose,
+} from 'drivetrain';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -6,8 +17,8 @@ import {
   bothWays1,
   broadcastSource,
   expectWithin,
-  type Float,
   FLOATS,
+  type Float,
   floats,
   laidOut,
   layouts,
@@ -63,7 +74,11 @@ const batches = fc.constantFrom<[number[], number[], number[]]>(
   [[3], [], [3]],
   [[], [2], [2]],
   [[2, 1], [3], [2, 3]],
-  [[1, 3], [2, 1], [2, 3]],
+  [
+    [1, 3],
+    [2, 1],
+    [2, 3],
+  ],
   [[0], [1], [0]],
 );
 
@@ -94,27 +109,35 @@ test('matmul is right for every shape, broadcast batch, transposition and layout
   );
 });
 
-test.each(FLOATS)('all four transpositions of %s matrices give the product, inside a program too', async (dtype) => {
-  for (const [m, k, n] of [[5, 70, 33], [64, 64, 64], [1, 300, 1], [130, 3, 2]] as const) {
-    const a = randomNumbers(m * k, 1, dtype);
-    const b = randomNumbers(k * n, 2, dtype);
-    const x = laidOut(a, [m, k], dtype);
-    const y = laidOut(b, [k, n], dtype);
-    const turnedX = laidOut(a, [m, k], dtype, 'permuted');
-    const turnedY = laidOut(b, [k, n], dtype, 'permuted');
-    const results = await bothWays(
-      (s, t, u, v) => [
-        matmul(s!, t!),
-        matmul(transpose(reshape(transpose(u!), [k, m])), t!),
-        matmul(s!, transpose(reshape(transpose(v!), [n, k]))),
-        transpose(matmul(transpose(t!), transpose(s!))),
-      ],
-      [x, y, turnedX, turnedY],
-    );
-    const want = product([a, [m, k]], [b, [k, n]], []);
-    for (const result of results) expectProduct(result, want, k, dtype);
-  }
-});
+test.each(FLOATS)(
+  'all four transpositions of %s matrices give the product, inside a program too',
+  async (dtype) => {
+    for (const [m, k, n] of [
+      [5, 70, 33],
+      [64, 64, 64],
+      [1, 300, 1],
+      [130, 3, 2],
+    ] as const) {
+      const a = randomNumbers(m * k, 1, dtype);
+      const b = randomNumbers(k * n, 2, dtype);
+      const x = laidOut(a, [m, k], dtype);
+      const y = laidOut(b, [k, n], dtype);
+      const turnedX = laidOut(a, [m, k], dtype, 'permuted');
+      const turnedY = laidOut(b, [k, n], dtype, 'permuted');
+      const results = await bothWays(
+        (s, t, u, v) => [
+          matmul(s!, t!),
+          matmul(transpose(reshape(transpose(u!), [k, m])), t!),
+          matmul(s!, transpose(reshape(transpose(v!), [n, k]))),
+          transpose(matmul(transpose(t!), transpose(s!))),
+        ],
+        [x, y, turnedX, turnedY],
+      );
+      const want = product([a, [m, k]], [b, [k, n]], []);
+      for (const result of results) expectProduct(result, want, k, dtype);
+    }
+  },
+);
 
 test('a NaN spoils its row or column and nothing else', async () => {
   const [m, k, n] = [9, 17, 20];
@@ -127,16 +150,27 @@ test('a NaN spoils its row or column and nothing else', async () => {
 });
 
 test('infinity times zero is NaN, as IEEE has it', async () => {
-  const y = await bothWays1(matmul, [tensor([[Infinity, 1]]), tensor([[0, 1], [1, 1]])]);
+  const y = await bothWays1(matmul, [
+    tensor([[Infinity, 1]]),
+    tensor([
+      [0, 1],
+      [1, 1],
+    ]),
+  ]);
   expect([...y.data]).toEqual([NaN, Infinity]);
 });
 
 test('a product over no terms is zero, with a bias it is the bias', async () => {
   const x = tensor(new Float32Array(0), { shape: [2, 0] });
   const w = tensor(new Float32Array(0), { shape: [3, 0] });
-  expect([...(await bothWays1((a, b) => matmul(a!, transpose(b!)), [x, w])).data]).toEqual([0, 0, 0, 0, 0, 0]);
+  expect([...(await bothWays1((a, b) => matmul(a!, transpose(b!)), [x, w])).data]).toEqual([
+    0, 0, 0, 0, 0, 0,
+  ]);
   const bias = tensor([1, 2, 3]);
-  expect(await bothWays1(linear, [x, w, bias])).toMatchObject({ shape: [2, 3], data: Float32Array.of(1, 2, 3, 1, 2, 3) });
+  expect(await bothWays1(linear, [x, w, bias])).toMatchObject({
+    shape: [2, 3],
+    data: Float32Array.of(1, 2, 3, 1, 2, 3),
+  });
 });
 
 describe('linear', () => {
@@ -145,7 +179,10 @@ describe('linear', () => {
     await fc.assert(
       fc.asyncProperty(
         leads,
-        fc.tuple(extent.filter((width) => width > 0), extent),
+        fc.tuple(
+          extent.filter((width) => width > 0),
+          extent,
+        ),
         floats,
         layouts,
         fc.boolean(),
@@ -166,7 +203,10 @@ describe('linear', () => {
           const turned = numbersOf({
             dtype,
             shape: [],
-            data: Float64Array.from({ length: width * out }, (_, i) => weight[(i % out) * width + Math.floor(i / out)]!),
+            data: Float64Array.from(
+              { length: width * out },
+              (_, i) => weight[(i % out) * width + Math.floor(i / out)]!,
+            ),
           });
           const rows = sizeOf(lead);
           const want = product([data, [rows, width]], [turned, [width, out]], [], bias);
@@ -180,11 +220,27 @@ describe('linear', () => {
   });
 
   test('takes a bias that is a view', async () => {
-    const [x, w] = [tensor([[1, 1], [2, 2]]), tensor([[1, 0], [0, 1], [1, 1]])];
-    const column = tensor([[10, -1], [20, -1], [30, -1]]);
+    const [x, w] = [
+      tensor([
+        [1, 1],
+        [2, 2],
+      ]),
+      tensor([
+        [1, 0],
+        [0, 1],
+        [1, 1],
+      ]),
+    ];
+    const column = tensor([
+      [10, -1],
+      [20, -1],
+      [30, -1],
+    ]);
     const fromColumn = (a: Tensor, b: Tensor, c: Tensor) => linear(a, b, reshape(slice(c, 1, 0, 1), [3]));
-    const strided = (a: Tensor, b: Tensor, c: Tensor) => linear(a, b, slice(transpose(c), 0, 0, 1).viewAs([3], [2]));
-    const repeated = (a: Tensor, b: Tensor, c: Tensor) => linear(a, b, broadcastTo(reshape(slice(c, 1, 0, 1), [3]), [3]));
+    const strided = (a: Tensor, b: Tensor, c: Tensor) =>
+      linear(a, b, slice(transpose(c), 0, 0, 1).viewAs([3], [2]));
+    const repeated = (a: Tensor, b: Tensor, c: Tensor) =>
+      linear(a, b, broadcastTo(reshape(slice(c, 1, 0, 1), [3]), [3]));
     const want = Float32Array.of(11, 21, 32, 12, 22, 34);
     for (const fn of [fromColumn, repeated]) {
       expect((await bothWays1(fn as (...t: Tensor[]) => Tensor, [x, w, column])).data).toEqual(want);
@@ -231,10 +287,18 @@ describe('what does not fit is refused:', () => {
   const doubles = tensor(new Float64Array(6), { shape: [2, 3] });
   test.each<[string, string, () => unknown]>([
     ['inner dimensions', 'DT_SHAPE_MISMATCH', () => matmul(x, x)],
-    ['batches', 'DT_SHAPE_MISMATCH', () => matmul(broadcastTo(x, [2, 2, 3]), broadcastTo(transpose(x), [3, 3, 2]))],
+    [
+      'batches',
+      'DT_SHAPE_MISMATCH',
+      () => matmul(broadcastTo(x, [2, 2, 3]), broadcastTo(transpose(x), [3, 3, 2])),
+    ],
     ['a vector', 'DT_SHAPE_MISMATCH', () => matmul(tensor([1, 2]), x)],
     ['dtypes', 'DT_DTYPE_MISMATCH', () => matmul(x, transpose(doubles))],
-    ['integers', 'DT_DTYPE_MISMATCH', () => matmul(tensor([[1]], { dtype: 'i32' }), tensor([[1]], { dtype: 'i32' }))],
+    [
+      'integers',
+      'DT_DTYPE_MISMATCH',
+      () => matmul(tensor([[1]], { dtype: 'i32' }), tensor([[1]], { dtype: 'i32' })),
+    ],
     ['a weight of another width', 'DT_SHAPE_MISMATCH', () => linear(x, transpose(w))],
     ['a weight of one dimension', 'DT_SHAPE_MISMATCH', () => linear(x, tensor([1, 2, 3]))],
     ['a bias of another length', 'DT_SHAPE_MISMATCH', () => linear(x, w, tensor([1, 2, 3]))],

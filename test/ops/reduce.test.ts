@@ -92,7 +92,12 @@ describe.each([
   });
 
   test('passes NaN and infinities on', async () => {
-    const x = tensor([[1, NaN], [Infinity, 2], [Infinity, -Infinity], [3, 4]]);
+    const x = tensor([
+      [1, NaN],
+      [Infinity, 2],
+      [Infinity, -Infinity],
+      [3, 4],
+    ]);
     const factor = name === 'mean' ? 0.5 : 1;
     expectWithin(await bothWays1((t) => op(t, { axis: 1 }), [x]), [NaN, Infinity, NaN, 7 * factor], 0);
   });
@@ -140,21 +145,28 @@ describe('argmax', () => {
       .chain((shape) => fc.tuple(fc.constant(shape), fc.nat(shape.length - 1)))
       .filter(([shape, axis]) => shape[axis]! > 0);
     await fc.assert(
-      fc.asyncProperty(shaped, floats, layouts, seeds, fc.boolean(), async ([shape, axis], dtype, layout, seed, few) => {
-        const wide = awkwardNumbers(sizeOf(shape), seed, dtype);
-        const data = few ? wide.map((value) => Math.sign(value)) : wide;
-        const x = laidOut(data, shape, dtype, layout);
-        const y = await bothWays1((t) => argmax(t, axis - shape.length), [x]);
-        const { shape: outShape, groups } = reduced(shape, [axis], false);
-        expect(y).toMatchObject({ dtype: 'i64', shape: outShape });
-        const want = groups.map((group) => {
-          const values = group.map((i) => data[i]!);
-          const spoiled = values.findIndex(Number.isNaN);
-          return BigInt(spoiled >= 0 ? spoiled : values.indexOf(Math.max(...values)));
-        });
-        expect(Array.from(y.data as BigInt64Array)).toEqual(want);
-        x.dispose();
-      }),
+      fc.asyncProperty(
+        shaped,
+        floats,
+        layouts,
+        seeds,
+        fc.boolean(),
+        async ([shape, axis], dtype, layout, seed, few) => {
+          const wide = awkwardNumbers(sizeOf(shape), seed, dtype);
+          const data = few ? wide.map((value) => Math.sign(value)) : wide;
+          const x = laidOut(data, shape, dtype, layout);
+          const y = await bothWays1((t) => argmax(t, axis - shape.length), [x]);
+          const { shape: outShape, groups } = reduced(shape, [axis], false);
+          expect(y).toMatchObject({ dtype: 'i64', shape: outShape });
+          const want = groups.map((group) => {
+            const values = group.map((i) => data[i]!);
+            const spoiled = values.findIndex(Number.isNaN);
+            return BigInt(spoiled >= 0 ? spoiled : values.indexOf(Math.max(...values)));
+          });
+          expect(Array.from(y.data as BigInt64Array)).toEqual(want);
+          x.dispose();
+        },
+      ),
       { numRuns: 60 },
     );
   });
@@ -163,23 +175,33 @@ describe('argmax', () => {
 describe('globalNorm', () => {
   test('is the root of all squares, over all tensors and layouts, both ways', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(shapes, { minLength: 1, maxLength: 3 }), floats, layouts, seeds, async (some, dtype, layout, seed) => {
-        const data = some.map((shape, i) => randomNumbers(sizeOf(shape), seed + i, dtype));
-        const inputs = some.map((shape, i) => laidOut(data[i]!, shape, dtype, layout));
-        const y = await bothWays1((...tensors) => globalNorm(tensors), inputs);
-        expect(y).toMatchObject({ dtype, shape: [] });
-        const want = Math.sqrt(data.flat().reduce((total, x) => total + x * x, 0));
-        // Added up in double both here and there, the root halves the error; one rounding to the dtype.
-        expectWithin(y, [want], want * ((data.flat().length + 3) * UNIT.f64 + UNIT[dtype]));
-        for (const input of inputs) input.dispose();
-      }),
+      fc.asyncProperty(
+        fc.array(shapes, { minLength: 1, maxLength: 3 }),
+        floats,
+        layouts,
+        seeds,
+        async (some, dtype, layout, seed) => {
+          const data = some.map((shape, i) => randomNumbers(sizeOf(shape), seed + i, dtype));
+          const inputs = some.map((shape, i) => laidOut(data[i]!, shape, dtype, layout));
+          const y = await bothWays1((...tensors) => globalNorm(tensors), inputs);
+          expect(y).toMatchObject({ dtype, shape: [] });
+          const want = Math.sqrt(data.flat().reduce((total, x) => total + x * x, 0));
+          // Added up in double both here and there, the root halves the error; one rounding to the dtype.
+          expectWithin(y, [want], want * ((data.flat().length + 3) * UNIT.f64 + UNIT[dtype]));
+          for (const input of inputs) input.dispose();
+        },
+      ),
       { numRuns: 40 },
     );
   });
 
   test('does not overflow where the norm itself does not', async () => {
     const x = tensor([1e30, -1e30]);
-    expectWithin(await bothWays1((t) => globalNorm([t]), [x]), [Math.fround(1e30) * Math.SQRT2], 1e30 * 2 ** -23);
+    expectWithin(
+      await bothWays1((t) => globalNorm([t]), [x]),
+      [Math.fround(1e30) * Math.SQRT2],
+      1e30 * 2 ** -23,
+    );
   });
 
   test.each([NaN, Infinity])('shows %d', async (value) => {
@@ -201,7 +223,11 @@ describe('is refused:', () => {
     ['integers', 'DT_DTYPE_MISMATCH', () => sum(tensor([1], { dtype: 'i32' }))],
     ['the norm of two dtypes', 'DT_DTYPE_MISMATCH', () => globalNorm([x, tensor([1], { dtype: 'f64' })])],
     ['the norm of nothing', 'DT_INVALID_ARGUMENT', () => globalNorm([])],
-    ['the norm of an array', 'DT_INVALID_ARGUMENT', () => globalNorm([new Float32Array(2) as unknown as Tensor])],
+    [
+      'the norm of an array',
+      'DT_INVALID_ARGUMENT',
+      () => globalNorm([new Float32Array(2) as unknown as Tensor]),
+    ],
   ])('%s', (_, code, run) => {
     expect(refusalOf(run).code).toBe(code);
   });

@@ -1,5 +1,15 @@
 import { readFileSync } from 'node:fs';
-import { compile, contiguous, DrivetrainError, type DType, defaultPool, permute, slice, Tensor, tensor } from 'drivetrain';
+import {
+  compile,
+  contiguous,
+  DrivetrainError,
+  type DType,
+  defaultPool,
+  permute,
+  slice,
+  Tensor,
+  tensor,
+} from 'drivetrain';
 import fc from 'fast-check';
 import { expect } from 'vitest';
 import type { TypedArray } from '../../dist/native/index.js';
@@ -21,7 +31,7 @@ export interface Value {
   readonly data: TypedArray;
 }
 
-export const valueOf = (t: Tensor): Value => ({ dtype: t.dtype, shape: [...t.shape], data: t.toArray() });
+export const contentOf = (t: Tensor): Value => ({ dtype: t.dtype, shape: [...t.shape], data: t.toArray() });
 export const numbersOf = ({ data }: Value): number[] => Array.from(data as ArrayLike<number>, Number);
 
 export function bitsOf(data: TypedArray): string {
@@ -50,7 +60,7 @@ export async function bothWays(
   fn: (...inputs: Tensor[]) => Results,
   inputs: readonly Tensor[],
 ): Promise<Value[]> {
-  const eagerly = (given: readonly Tensor[]) => defaultPool.scope(() => list(fn(...given)).map(valueOf));
+  const eagerly = (given: readonly Tensor[]) => defaultPool.scope(() => list(fn(...given)).map(contentOf));
   const eager = eagerly(inputs);
   const rowMajor = defaultPool.scope(() => eagerly(inputs.map(contiguous)));
   await expectRecorded(fn, inputs, rowMajor, 'with inputs');
@@ -66,9 +76,9 @@ async function expectRecorded(
 ): Promise<void> {
   const compiled = compile((...symbols: Tensor[]) => list(fn(...symbols)));
   compiled.program(...inputs); // what the recording makes must not belong to the scope
-  const sync = defaultPool.scope(() => compiled.runSync(...inputs).map(valueOf));
+  const sync = defaultPool.scope(() => compiled.runSync(...inputs).map(contentOf));
   const outputs = await compiled(...inputs);
-  const awaited = outputs.map(valueOf);
+  const awaited = outputs.map(contentOf);
   for (const output of outputs) output.dispose();
   expect(sync).toHaveLength(want.length);
   want.forEach((value, i) => {
@@ -111,7 +121,9 @@ export function expectWithin(
 /** Numbers too small to be normal, of both signs. */
 export function denormals(dtype: Float): number[] {
   const smallest = dtype === 'f32' ? 2 ** -149 : 2 ** -1074;
-  return [smallest, 3 * smallest, TINY[dtype] / 1024, TINY[dtype] / 2, TINY[dtype] - smallest].flatMap((x) => [x, -x]);
+  return [smallest, 3 * smallest, TINY[dtype] / 1024, TINY[dtype] / 2, TINY[dtype] - smallest].flatMap(
+    (x) => [x, -x],
+  );
 }
 
 /** A deterministic source of test data (mulberry32): uniform on [0, 1). */
@@ -145,7 +157,8 @@ export function awkwardNumbers(n: number, seed: number, dtype: Float): number[] 
   return Array.from({ length: n }, () => {
     const kind = next();
     if (kind < 0.3) return special[Math.floor(next() * special.length)]!;
-    if (kind < 0.6) return (next() < 0.5 ? -1 : 1) * round((1 + next()) * 2 ** ((2 * next() - 1) * exponents));
+    if (kind < 0.6)
+      return (next() < 0.5 ? -1 : 1) * round((1 + next()) * 2 ** ((2 * next() - 1) * exponents));
     return round((2 * next() - 1) * 20);
   });
 }

@@ -1,0 +1,193 @@
+import * as drivetrain from 'drivetrain';
+import {
+  add,
+  assign,
+  compile,
+  type DType,
+  embedding,
+  Generator,
+  globalNorm,
+  layerNorm,
+  linear,
+  matmul,
+  type Tensor,
+  tensor,
+  where,
+} from 'drivetrain';
+import { describe, expect, test } from 'vitest';
+import { contentOf, refusalOf } from './support.js';
+
+const UNARY = ['neg', 'abs', 'sign', 'exp', 'log', 'sqrt', 'tanh', 'sigmoid', 'relu', 'gelu'] as const;
+const ROWS = ['softmax', 'logSoftmax'] as const;
+const REDUCE = ['sum', 'mean', 'max', 'argmax'] as const;
+const ARITHMETIC = ['add', 'sub', 'mul', 'div', 'maximum', 'minimum'] as const;
+const COMPARISON = ['equal', 'greater'] as const;
+
+type Fn = (...inputs: Tensor[]) => unknown;
+const op = (name: string): Fn => (drivetrain as unknown as Record<string, Fn>)[name]!;
+
+/** Every function of tensors that users call, as one of a single tensor. */
+const functions: Record<string, Fn> = {
+  ...Object.fromEntries([...UNARY, ...ROWS, ...REDUCE].map((name) => [name, op(name)])),
+  ...Object.fromEntries(
+    [...ARITHMETIC, ...COMPARISON].map((name) => [name, (x: Tensor) => op(name)(x, tensor([1, 2]))]),
+  ),
+  ...Object.fromEntries(
+    [...ARITHMETIC, ...COMPARISON].map((name) => [
+      `${name}, second operand`,
+      (x: Tensor) => op(name)(tensor([1, 2]), x),
+    ]),
+  ),
+  where: (x) => where(tensor([1, 0], { dtype: 'bool' }), x, 0),
+  'where, condition': (x) => where(x, 1, 0),
+  cast: (x) => drivetrain.cast(x, 'f64'),
+  clone: (x) => drivetrain.clone(x),
+  contiguous: (x) => drivetrain.contiguous(x),
+  assign: (x) => assign(x, tensor([1, 2])),
+  'assign, source': (x) => assign(tensor([1, 2]), x),
+  reshape: (x) => drivetrain.reshape(x, [2, 1]),
+  permute: (x) => drivetrain.permute(x, [0]),
+  transpose: (x) => drivetrain.transpose(x, 0, 0),
+  broadcastTo: (x) => drivetrain.broadcastTo(x, [3, 2]),
+  slice: (x) => drivetrain.slice(x, 0, 0, 1),
+  matmul: (x) => matmul(x, tensor([[1, 2]])),
+  'matmul, second operand': (x) => matmul(tensor([[1, 2]]), x),
+  linear: (x) => linear(x, tensor([[1, 2]])),
+  'linear, weight': (x) => linear(tensor([1, 2]), x),
+  'linear, bias': (x) => linear(tensor([1]), tensor([[1], [2]]), x),
+  layerNorm: (x) => layerNorm(x, tensor([1, 1]), tensor([0, 0])),
+  'layerNorm, gamma': (x) => layerNorm(tensor([1, 2]), x, tensor([0, 0])),
+  embedding: (x) => embedding(x, tensor([0], { dtype: 'i32' })),
+  'embedding, indices': (x) => embedding(tensor([[1]]), x),
+  globalNorm: (x) => globalNorm([tensor([1]), x]),
+  dropout: (x) => drivetrain.dropout(x, tensor(0.5, { dtype: 'f64' }), new Generator(0)),
+  quantizeRows: (x) => drivetrain.quantizeRows(x),
+  dequantizeRows: (x) => drivetrain.dequantizeRows(x, tensor(1)),
+};
+
+/** May be left out. */
+const optional = ['linear, bias'];
+/** Gives its argument back as it is. */
+const untouched = ['contiguous'];
+
+describe.each(Object.entries(functions))('%s', (name, fn) => {
+  test.each<[string, unknown, string]>([
+    ...(optional.includes(name) ? [] : [['nothing', undefined, 'undefined'] as [string, unknown, string]]),
+    ['a typed array', new Float32Array(2), 'wrap(array)'],
+    ['a plain array', [1, 2], 'object'],
+    ['null', null, 'object'],
+    ['text', '1', 'string'],
+  ])('refuses %s and says so', (_kind, value, hint) => {
+    const refusal = refusalOf(() => fn(value as unknown as Tensor));
+    expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
+    expect(refusal.message).toMatch(/^Expected a Tensor for \w+ but received/);
+    expect(refusal.message).toContain(hint);
+  });
+
+  test.skipIf(untouched.includes(name))('refuses what was disposed, and names its shape', () => {
+    // Of a dtype and shape that would do.
+    const kinds: [number | number[] | number[][], DType][] = [
+      [[1, 2], 'f32'],
+      [[1, 0], 'bool'],
+      [[[1, 2]], 'f32'],
+      [[[1], [2]], 'f32'],
+      [[0], 'i32'],
+      [[1, 2], 'i8'],
+    ];
+    const gone = kinds
+      .map(([data, dtype]) => tensor(data, { dtype }))
+      .filter((t) => {
+        try {
+          fn(t);
+        } catch {
+          return false;
+        }
+        return true;
+      });
+    expect(gone.length).toBeGreaterThan(0);
+    for (const t of gone) {
+      t.dispose();
+      const refusal = refusalOf(() => fn(t));
+      expect(refusal.code).toBe('DT_DISPOSED');
+      expect(refusal.message).toContain(`[${t.shape.join(', ')}]`);
+    }
+  });
+});
+
+describe.each([...UNARY, ...ROWS, ...REDUCE, ...ARITHMETIC])('%s', (name) => {
+  test.each(['i64', 'i32', 'i8', 'u8', 'bool', 'f16', 'bf16'] as const)(
+    'refuses %s and names it',
+    (dtype) => {
+      const x = tensor([1, 0], { dtype });
+      const refusal = refusalOf(() => op(name)(x, x));
+      expect(refusal.code).toBe('DT_DTYPE_MISMATCH');
+      expect(refusal.message).toContain(`f32 or f64 for ${name} but received ${dtype}`);
+    },
+  );
+});
+
+describe.each([...ARITHMETIC, ...COMPARISON])('%s', (name) => {
+  test('refuses two dtypes: nothing is promoted', () => {
+    const refusal = refusalOf(() => op(name)(tensor([1]), tensor([1], { dtype: 'f64' })));
+    expect(refusal.code).toBe('DT_DTYPE_MISMATCH');
+    expect(refusal.message).toContain('f32 and f64');
+  });
+
+  test('refuses shapes that do not broadcast, and names both', () => {
+    const refusal = refusalOf(() => op(name)(tensor([1, 2, 3]), tensor([1, 2])));
+    expect(refusal.code).toBe('DT_SHAPE_MISMATCH');
+    expect(refusal.message).toContain('[3] and [2]');
+  });
+});
+
+describe('a refused write changes nothing:', () => {
+  test.each<[string, string, (target: Tensor) => unknown]>([
+    ['assign of another shape', 'DT_SHAPE_MISMATCH', (t) => assign(t, tensor([1, 2, 3]))],
+    ['assign of another dtype', 'DT_DTYPE_MISMATCH', (t) => assign(t, tensor([1, 2], { dtype: 'f64' }))],
+  ])('%s', (_, code, write) => {
+    const target = tensor([7, 8]);
+    expect(refusalOf(() => write(target)).code).toBe(code);
+    expect(contentOf(target).data).toEqual(Float32Array.of(7, 8));
+  });
+
+  test('assign to a frozen tensor', () => {
+    const target = tensor([7, 8]);
+    target.storage.frozen = true;
+    expect(refusalOf(() => assign(target, tensor([1, 2]))).code).toBe('DT_FROZEN');
+    expect(refusalOf(() => compile(() => assign(target, tensor([1, 2]))).program()).code).toBe('DT_FROZEN');
+    expect(contentOf(target).data).toEqual(Float32Array.of(7, 8));
+  });
+});
+
+describe('inside compile', () => {
+  test('errors are the same, when the function is recorded', () => {
+    const refusal = refusalOf(() =>
+      compile((x: Tensor) => add(x, tensor([1, 2, 3]))).program(tensor([1, 2])),
+    );
+    expect(refusal.code).toBe('DT_SHAPE_MISMATCH');
+  });
+
+  test.each<[string, (x: Tensor) => unknown]>([
+    ['item()', (x) => x.viewAs([]).item()],
+    ['toArray()', (x) => x.toArray()],
+    ['borrow()', (x) => x.borrow()],
+    ['toJSON()', (x) => JSON.stringify(x)],
+  ])('%s says that values are not known yet', (_, look) => {
+    const refusal = refusalOf(() =>
+      compile((x: Tensor) => {
+        look(x);
+        return x;
+      }).program(tensor([1])),
+    );
+    expect(refusal.code).toBe('DT_SYMBOLIC_VALUE');
+  });
+
+  test('a symbolic tensor that got out is refused by eager calls', () => {
+    let leaked: Tensor | undefined;
+    compile((x: Tensor) => {
+      leaked = x;
+      return x;
+    }).program(tensor([1]));
+    expect(refusalOf(() => add(leaked!, 1)).code).toBe('DT_SYMBOLIC_VALUE');
+  });
+});

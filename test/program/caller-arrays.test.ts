@@ -1,0 +1,114 @@
+import { AdamW, add, assign, compile, defaultPool, mul, tensor, wrap, zeros } from 'drivetrain';
+import { expect, test } from 'vitest';
+import { big, failure, slowly } from './support.js';
+
+const detach = (array: Float32Array) => structuredClone(array, { transfer: [array.buffer as ArrayBuffer] });
+
+test('an eager op on a transferred buffer is refused', async () => {
+  const array = Float32Array.of(1, 2);
+  const x = wrap(array);
+  detach(array);
+  const { message } = await failure('DT_DETACHED_BUFFER', () => add(x, 1));
+  expect(message).toContain('transferred');
+});
+
+test('reading a tensor over a transferred buffer is refused', async () => {
+  const array = Float32Array.of(1, 2);
+  const x = wrap(array);
+  detach(array);
+  await failure('DT_DETACHED_BUFFER', () => x.toArray());
+  await failure('DT_DETACHED_BUFFER', () => x.borrow());
+});
+
+test('a compiled function refuses a transferred buffer as input, run and runSync', async () => {
+  const f = compile((x) => add(x, 1));
+  const array = Float32Array.of(1, 2);
+  const x = wrap(array);
+  detach(array);
+  await failure('DT_DETACHED_BUFFER', () => f(x));
+  await failure('DT_DETACHED_BUFFER', () => f.runSync(x));
+});
+
+test('a compiled function refuses a captured tensor whose buffer was transferred', async () => {
+  const array = Float32Array.of(1, 2);
+  const captured = wrap(array);
+  const f = compile((x) => add(x, captured));
+  expect((await f(tensor([1, 1]))).toArray()).toEqual(Float32Array.of(2, 3));
+  detach(array);
+  await failure('DT_DETACHED_BUFFER', () => f(tensor([1, 1])));
+});
+
+test("a caller's buffer may be transferred while an awaited run uses it: the run has a copy", async () => {
+  const f = compile((x) => mul(x, 2));
+  const arrays = Array.from({ length: 50 }, (_, i) => new Float32Array(10_000).fill(i));
+  const runs = arrays.map((array) => {
+    const run = f(wrap(array));
+    detach(array);
+    return run;
+  });
+  const results = await Promise.all(runs);
+  results.forEach((result, i) => {
+    expect(result.toArray().every((value) => value === 2 * i)).toBe(true);
+    result.dispose();
+  });
+});
+
+test("a caller's array that changes after the call does not change the run", async () => {
+  const f = compile((x) => mul(x, 2));
+  const array = new Float32Array(100_000).fill(3);
+  const run = f(wrap(array));
+  array.fill(7);
+  expect((await run).toArray().every((value) => value === 6)).toBe(true);
+});
+
+test("an awaited run that would write a caller's array is refused, and frees what it took", async () => {
+  const weights = Float32Array.of(1, 2);
+  const w = wrap(weights);
+  const f = compile((x) => {
+    assign(w, x);
+    return add(x, 1);
+  });
+  const x = tensor([5, 6]);
+  const { blocks } = defaultPool.statistics;
+  const { message } = await failure('DT_NOT_SHARED', () => f(x));
+  expect(message).toContain('tensor(array)');
+  expect(message).toContain('runSync');
+  expect(weights).toEqual(Float32Array.of(1, 2));
+  expect(defaultPool.statistics.blocks).toBe(blocks);
+});
+
+test("runSync writes a caller's array in place", () => {
+  const weights = Float32Array.of(1, 2);
+  const adam = new AdamW([weights], { lr: 0.5, weightDecay: 0 });
+  const f = compile((g) => adam.step([g]));
+  f.runSync(tensor([1, -1]));
+  expect(weights[0]).toBeCloseTo(0.5, 5);
+  expect(weights[1]).toBeCloseTo(2.5, 5);
+});
+
+test('an array on a SharedArrayBuffer is used in place, by awaited runs too', async () => {
+  const shared = new Float32Array(new SharedArrayBuffer(16));
+  const w = wrap(shared);
+  await compile((x) => assign(w, x))(tensor([1, 2, 3, 4]));
+  expect([...shared]).toEqual([1, 2, 3, 4]);
+});
+
+test('views of one SharedArrayBuffer that overlap share a lock, whichever was wrapped first', async () => {
+  const shared = new SharedArrayBuffer(4 * 2 ** 20);
+  for (const [first, second] of [
+    [new Float32Array(shared, 64, 16), new Float32Array(shared)],
+    [new Float32Array(shared), new Float32Array(shared, 64, 16)],
+    [new Float32Array(shared, 0, 32), new Float32Array(shared, 64, 32)],
+    [new Float32Array(shared, 64, 32), new Float32Array(shared, 0, 32)],
+  ] as const) {
+    const [a, b] = [wrap(first), wrap(second)];
+    const run = compile((x) => {
+      const late = slowly(x, 200);
+      assign(a, zeros(a.shape));
+      return late;
+    })(big());
+    await failure('DT_TENSOR_BUSY', () => b.toArray());
+    await run;
+    b.toArray();
+  }
+});

@@ -1,0 +1,35 @@
+import { add, type DrivetrainError, type Tensor, zeros } from 'drivetrain';
+import { expect } from 'vitest';
+
+/** Expects a rejection or an exception with one of our codes; returns the error. */
+export async function failure(code: string, act: () => unknown): Promise<DrivetrainError> {
+  let outcome: unknown;
+  try {
+    outcome = await act();
+  } catch (error) {
+    expect(error).toMatchObject({ name: 'DrivetrainError', code });
+    return error as DrivetrainError;
+  }
+  throw new Error(`expected ${code} but it went through with ${String(outcome).slice(0, 100)}`);
+}
+
+const SLOW_ELEMENTS = 2 ** 20;
+
+/** A tensor on which `slowly` takes its time. */
+export const big = (): Tensor => zeros([SLOW_ELEMENTS]);
+
+/** Adds 1 as often as `steps` says: bound by memory, so that it takes some 0.2 ms a step on every instruction set. */
+export function slowly(x: Tensor, steps: number): Tensor {
+  let y = x;
+  for (let i = 0; i < steps; i++) y = add(y, 1);
+  return y;
+}
+
+/** The bits of a tensor's elements. */
+export function bits(t: Tensor): string {
+  const { buffer } = t.toArray();
+  return Buffer.from(buffer).toString('hex');
+}
+
+/** Lets the event loop come round. */
+export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
