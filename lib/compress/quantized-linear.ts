@@ -19,15 +19,17 @@ export class QuantizedLinear extends Module {
 
   constructor(weight: Tensor, scale: Tensor, bias?: Tensor) {
     super();
+    const perChannel = (t: Tensor) => t.dtype === 'f32' && t.rank === 1 && t.size === weight.shape[0];
     if (
       weight.rank !== 2 ||
       weight.dtype !== 'i8' ||
-      scale.dtype !== 'f32' ||
-      scale.size !== weight.shape[0]
+      !perChannel(scale) ||
+      (bias !== undefined && !perChannel(bias))
     ) {
+      const received = [weight, scale, ...(bias ? [bias] : [])];
       throw new DrivetrainError(
         'DT_SHAPE_MISMATCH',
-        `Expected weight i8 [out, in] and scale f32 [out] for QuantizedLinear but received ${weight.dtype} ${formatShape(weight.shape)} and ${scale.dtype} ${formatShape(scale.shape)}.`,
+        `Expected weight i8 [out, in], scale f32 [out] and bias f32 [out] for QuantizedLinear but received ${received.map((t) => `${t.dtype} ${formatShape(t.shape)}`).join(', ')}.`,
       );
     }
     this.weight = weight;
@@ -65,10 +67,29 @@ export class QuantizedLinear extends Module {
 
   /** The weight is frozen, since a packed copy of it exists; loading writes both. */
   protected override loadField(field: string, target: Tensor, source: Tensor): void {
-    target.storage.frozen = false;
-    super.loadField(field, target, source);
-    if (field !== 'weight') return;
-    target.storage.frozen = true;
+    if (field !== 'weight') {
+      super.loadField(field, target, source);
+      return;
+    }
+    this.#thawed(() => super.loadField(field, target, source));
     currentPool().scope(() => assign(this.#packed, packInt8(target)));
+  }
+
+  protected override checkLoadable(field: string, target: Tensor): void {
+    if (field !== 'weight') {
+      super.checkLoadable(field, target);
+      return;
+    }
+    this.#thawed(() => super.checkLoadable(field, target));
+    this.#packed.checkReady(true);
+  }
+
+  #thawed(fn: () => void): void {
+    this.weight.storage.frozen = false;
+    try {
+      fn();
+    } finally {
+      this.weight.storage.frozen = true;
+    }
   }
 }

@@ -4,8 +4,9 @@ import type { Binding } from './binding.js' with { 'resolution-mode': 'import' }
 
 type Attempt = { file: string; load: () => Binding };
 
-/** Every path is a literal, so that bundlers can follow it. */
+/** Every path is a literal, so that bundlers can follow it. A clone's own build comes first: it fits the sources. */
 const attempts: Attempt[] = [
+  { file: 'build/Release/drivetrain.node', load: () => require('../../build/Release/drivetrain.node') },
   {
     file: 'prebuilds/linux-x64/drivetrain.node',
     load: () => {
@@ -13,7 +14,6 @@ const attempts: Attempt[] = [
       return require('../../prebuilds/linux-x64/drivetrain.node');
     },
   },
-  { file: 'build/Release/drivetrain.node', load: () => require('../../build/Release/drivetrain.node') },
 ];
 
 const ERROR_TEXT_LIMIT = 300;

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { assign } from '../ops/index.js';
+import { assign, checkTensor } from '../ops/index.js';
 import { formatShape, sameShape, Tensor } from '../tensor/index.js';
 
 /**
@@ -46,7 +46,12 @@ export abstract class Module {
         `Expected exactly the model's own tensors for loadStateDict but received others.${list('Missing', missing)}${list('Unknown', unknown)}`,
       );
     }
-    for (const { name, tensor } of own) checkSameKind(name, tensor, state[name]!);
+    for (const { name, tensor } of own) {
+      checkTensor(`loadStateDict, ${name}`, state[name]);
+      checkSameKind(name, tensor, state[name]);
+      state[name].checkReady(false);
+    }
+    for (const { owner, field, tensor } of own) owner.checkLoadable(field, tensor);
     for (const { name, owner, field, tensor } of own) owner.loadField(field, tensor, state[name]!);
   }
 
@@ -63,6 +68,11 @@ export abstract class Module {
   }
 
   protected setTraining(_training: boolean): void {}
+
+  /** Throws where `loadField` would. */
+  protected checkLoadable(_field: string, target: Tensor): void {
+    target.checkReady(true);
+  }
 
   /** Copies a saved tensor into a field. */
   protected loadField(_field: string, target: Tensor, source: Tensor): void {

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { DTYPES, type DType, formatShape, type Shape, sameShape, Tensor } from '../tensor/index.js';
+import { type DType, formatShape, type Shape, sameShape, Tensor } from '../tensor/index.js';
 
 /** Refuses what is not a tensor, with a hint for the usual slips. */
 export function checkTensor(operation: string, value: unknown): asserts value is Tensor {
@@ -11,15 +11,6 @@ export function checkTensor(operation: string, value: unknown): asserts value is
     'DT_INVALID_ARGUMENT',
     `Expected a Tensor for ${operation} but received ${received}.`,
   );
-}
-
-export function checkDtype(operation: string, dtype: DType): void {
-  if (DTYPES[dtype] === undefined) {
-    throw new DrivetrainError(
-      'DT_DTYPE_MISMATCH',
-      `Expected one of ${Object.keys(DTYPES).join(', ')} for ${operation} but received ${String(dtype)}.`,
-    );
-  }
 }
 
 /** Refuses anything but f32 and f64, the dtypes that operations compute in. */

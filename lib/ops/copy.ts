@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
-import { type DType, formatShape, sameShape, type Tensor } from '../tensor/index.js';
+import { checkDtype, type DType, formatShape, sameShape, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
-import { checkDtype, checkSameDtype, checkTensor } from './checks.js';
+import { checkSameDtype, checkTensor } from './checks.js';
 import type { Op } from './op.js';
 
 /** The destination is the second input; there is no output. */

@@ -1,7 +1,14 @@
 import { DrivetrainError } from '../native/index.js';
-import { checkHeldBy, checkShape, type DType, type Shape, type Tensor, tensor } from '../tensor/index.js';
+import {
+  checkDtype,
+  checkHeldBy,
+  checkShape,
+  type DType,
+  type Shape,
+  type Tensor,
+  tensor,
+} from '../tensor/index.js';
 import { apply } from './apply.js';
-import { checkDtype } from './checks.js';
 import type { Op } from './op.js';
 
 interface Fill {

@@ -1,5 +1,6 @@
 export { activeRecorder, apply, withRecorder } from './apply.js';
 export { Bindings } from './bindings.js';
+export { checkTensor } from './checks.js';
 export { assign, cast, clone, contiguous } from './copy.js';
 export { arange, type CreateOptions, full, fullLike, ones, zeros } from './create.js';
 export {

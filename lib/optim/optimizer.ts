@@ -1,5 +1,5 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
-
+import { activeRecorder } from '../ops/index.js';
 import { formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
 
 /** What can be optimised in place: a tensor, or a caller's own Float32Array or Float64Array. */
@@ -90,6 +90,7 @@ export abstract class Optimizer<H extends object> {
         return asGradient(gradients[index] as Tensor | TypedArray, parameter, index);
       }),
     );
+    this.#checkReady(checked.flat());
     this.#states.forEach(({ hyperparameters, count, params, state }, g) => {
       this.apply(
         hyperparameters,
@@ -97,6 +98,15 @@ export abstract class Optimizer<H extends object> {
         params.map((parameter, i) => [parameter, checked[g]![i]!, ...state[i]!]),
       );
     });
+  }
+
+  /** One group must not step where the next one cannot. A recorded step sees to that itself. */
+  #checkReady(gradients: readonly Tensor[]): void {
+    if (this.#states.length === 1 || activeRecorder() !== undefined) return;
+    for (const gradient of gradients) gradient.checkReady(false);
+    for (const { count, params, state } of this.#states) {
+      for (const written of [count, ...params, ...state.flat()]) written.checkReady(true);
+    }
   }
 
   /** Runs the kernel on one group. */

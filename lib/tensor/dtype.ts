@@ -28,6 +28,15 @@ export const DTYPES: Readonly<Record<DType, DTypeInfo>> = {
   bf16: { id: 8, bytes: 2, array: Uint16Array, float: true },
 };
 
+export function checkDtype(operation: string, dtype: DType): void {
+  if (DTYPES[dtype] === undefined) {
+    throw new DrivetrainError(
+      'DT_DTYPE_MISMATCH',
+      `Expected one of ${Object.keys(DTYPES).join(', ')} for ${operation} but received ${String(dtype)}.`,
+    );
+  }
+}
+
 /** The least and the greatest number of an integer dtype that is also a number of JavaScript. */
 const INTEGER_RANGES: Partial<Readonly<Record<DType, readonly [number, number]>>> = {
   i64: [-(2 ** 63), 2 ** 63 - 1024],

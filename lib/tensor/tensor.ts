@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError, type TypedArray } from '../native/index.js';
-import { checkHeldBy, DTYPES, type DType, dtypeOf } from './dtype.js';
+import { checkDtype, checkHeldBy, DTYPES, type DType, dtypeOf } from './dtype.js';
 import { toFloat16, toFloat32 } from './half.js';
 import { currentPool, type MemoryPool } from './memory-pool.js';
 import { checkShape, formatShape, isRowMajor, rowMajorStrides, type Shape, sizeOf } from './shape.js';
@@ -139,6 +139,18 @@ export class Tensor {
     if (this.storage instanceof BorrowedStorage) this.storage.checkAttached();
   }
 
+  /** Throws what writing to it (or reading it) now would throw; for what must happen to several tensors or to none. */
+  checkReady(write: boolean): void {
+    this.checkUsable();
+    if (write && this.storage.frozen) {
+      throw new DrivetrainError(
+        'DT_FROZEN',
+        `Expected a tensor that may be written but received a frozen one of shape ${formatShape(this.shape)}.`,
+      );
+    }
+    if (this.storage instanceof SharedStorage) this.storage.locked(write, () => {});
+  }
+
   /** Another tensor on the same storage; strides and offset in elements. */
   viewAs(shape: Shape, strides: Shape = rowMajorStrides(shape), offset: number = this.offset): Tensor {
     return new Tensor(this.storage, this.dtype, shape, strides, offset);
@@ -157,8 +169,14 @@ export class Tensor {
     if (this.storage.kind === 'symbolic') return `${head} (recorded)`;
     if (this.disposed) return `${head} (disposed)`;
     if (this.size > INSPECT_ELEMENTS) return `${head} { ${this.size} elements }`;
-    const values = Array.from(this.toArray() as ArrayLike<number | bigint>, (value) => this.#decode(value));
-    return `${head} ${inspect(nest(values, this.shape), options)}`;
+    try {
+      const values = Array.from(this.toArray() as ArrayLike<number | bigint>, (value) => this.#decode(value));
+      return `${head} ${inspect(nest(values, this.shape), options)}`;
+    } catch (error) {
+      // Looking at a tensor must not fail where it is in use, or its buffer was transferred.
+      if (error instanceof DrivetrainError) return `${head} (${error.code})`;
+      throw error;
+    }
   }
 
   #decode(value: number | bigint): number | bigint | boolean {
@@ -247,6 +265,7 @@ export function tensor(data: NestedNumbers | TypedArray, options: TensorOptions 
     return filled(shape, dtype, data as ArrayLike<number>);
   }
   const dtype = options.dtype ?? 'f32';
+  checkDtype('tensor', dtype);
   const values: number[] = [];
   const nestedShape = flatten(data as NestedNumbers, values, 0);
   const shape = options.shape ?? nestedShape;

@@ -39,7 +39,7 @@ def module_case(module, *inputs, loss=None):
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(parameter.float().double())
-    floats = [x.requires_grad_() if x.is_floating_point() else x for x in inputs]
+    floats = [x.clone().requires_grad_() if x.is_floating_point() else x for x in inputs]
     output = module(*floats)
     weights = values(*output.shape)
     total = loss(output) if loss else (output * weights).sum()
@@ -64,7 +64,7 @@ def layers():
         norm.weight.copy_(values(9))
         norm.bias.copy_(values(9))
     mlp = nn.Sequential(nn.Linear(7, 19), nn.GELU(), nn.LayerNorm(19), nn.Linear(19, 17), nn.ReLU(), nn.Linear(17, 6))
-    spread = torch.tensor([-40.0, -10, -3.5, -1, -0.75, -1e-3, 0, 1e-9, 0.3, 1, 2.75, 6, 12, 40])
+    spread = torch.tensor([-40.0, -10, -3.5, -1, -0.75, -1e-3, 0, 1e-9, 0.3, 1, 2.75, 6, 12, 40]).float().double()
     write("nn/layers.json", {
         "linear": module_case(nn.Linear(5, 4), values(3, 5)),
         "linear without bias": module_case(nn.Linear(5, 4, bias=False), values(3, 5)),

@@ -1,0 +1,211 @@
+import { AdamW, compile, SGD, type Tensor, tensor, transpose, zeros } from 'drivetrain';
+import { describe, expect, test } from 'vitest';
+import { binding } from '../../dist/native/index.js';
+import type { SharedStorage } from '../../dist/tensor/index.js';
+import { bitsOf, refusalOf, rejectionOf } from '../ops/support.js';
+
+const weights = () => Float32Array.of(1, 2, 3);
+
+describe('hyperparameters', () => {
+  const bad: [string, (number | string)[]][] = [
+    ['lr', [NaN, -1, Infinity, '0.1']],
+    ['weightDecay', [NaN, -0.1, Infinity]],
+    ['maximize', [NaN, 2, 'yes']],
+  ];
+  const adamOnly: typeof bad = [
+    ['beta1', [NaN, 1, -0.1]],
+    ['beta2', [NaN, 1, 1.5]],
+    ['eps', [NaN, -1e-8]],
+  ];
+  const sgdOnly: typeof bad = [
+    ['momentum', [NaN, 1, -0.5]],
+    ['dampening', [NaN, -1]],
+    ['nesterov', [0.5]],
+  ];
+  const cases = [
+    ...[...bad, ...adamOnly].flatMap(([key, values]) =>
+      values.map((value) => ['AdamW', key, value] as const),
+    ),
+    ...[...bad, ...sgdOnly].flatMap(([key, values]) => values.map((value) => ['SGD', key, value] as const)),
+  ];
+  const make = (name: string, options: object) =>
+    name === 'SGD' ? new SGD([weights()], { lr: 0.1, ...options }) : new AdamW([weights()], options);
+
+  test.each(cases)('%s refuses %s of %s, when it is made, in a group and later', (name, key, value) => {
+    const inGroup = () =>
+      name === 'SGD'
+        ? new SGD([{ params: [weights()], [key]: value }], { lr: 0.1 })
+        : new AdamW([{ params: [weights()], [key]: value }]);
+    const optimizer = make(name, {});
+    const group = optimizer.groups[0] as unknown as Record<string, unknown>;
+    const before = group[key];
+    const later = () => {
+      group[key] = value;
+    };
+    for (const run of [() => make(name, { [key]: value }), inGroup, later]) {
+      const refusal = refusalOf(run);
+      expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
+      expect(refusal.message).toContain(`for ${key} of ${name} but received ${value}`);
+    }
+    expect(group[key]).toBe(before);
+  });
+
+  test('nesterov needs momentum and no dampening', () => {
+    for (const options of [{ nesterov: true }, { nesterov: true, momentum: 0.9, dampening: 0.1 }]) {
+      expect(refusalOf(() => make('SGD', options)).code).toBe('DT_INVALID_ARGUMENT');
+    }
+  });
+
+  test('SGD has no learning rate of its own', () => {
+    expect(refusalOf(() => new SGD([weights()], {} as never)).message).toContain('lr of SGD');
+    expect(refusalOf(() => new SGD([weights()], undefined as never)).message).toContain('lr of SGD');
+  });
+});
+
+describe('parameters', () => {
+  test.each<[string, string, () => unknown]>([
+    ['none', 'DT_INVALID_ARGUMENT', () => new AdamW([])],
+    ['no array', 'DT_INVALID_ARGUMENT', () => new AdamW(weights() as never)],
+    ['a group without any', 'DT_INVALID_ARGUMENT', () => new AdamW([{ params: [] }])],
+    [
+      'groups and parameters mixed',
+      'DT_INVALID_ARGUMENT',
+      () => new AdamW([{ params: [weights()] }, weights()] as never),
+    ],
+    ['plain arrays', 'DT_DTYPE_MISMATCH', () => new AdamW([[1, 2]] as never)],
+    ['integers', 'DT_DTYPE_MISMATCH', () => new AdamW([new Int32Array(2)] as never)],
+    ['a strided tensor', 'DT_DTYPE_MISMATCH', () => new AdamW([transpose(zeros([2, 3]))])],
+    ['two dtypes in a group', 'DT_DTYPE_MISMATCH', () => new AdamW([weights(), new Float64Array(2)])],
+  ])('of %s are refused', (_, code, run) => {
+    expect(refusalOf(run).code).toBe(code);
+  });
+});
+
+/** Two groups that have stepped once, and all that a step may change. */
+function stepped(make: 'SGD' | 'AdamW') {
+  const params = [
+    tensor([
+      [1, 2],
+      [3, 4],
+    ]),
+    tensor([5, 6, 7]),
+  ];
+  const groups = params.map((p) => ({ params: [p] }));
+  const optimizer = make === 'SGD' ? new SGD(groups, { lr: 0.1, momentum: 0.9 }) : new AdamW(groups);
+  optimizer.step([
+    tensor([
+      [1, 1],
+      [1, 1],
+    ]),
+    tensor([1, 1, 1]),
+  ]);
+  const bits = () => [...params, ...Object.values(optimizer.stateDict())].map((t) => bitsOf(t.toArray()));
+  return { optimizer, params, bits };
+}
+
+describe.each(['SGD', 'AdamW'] as const)(
+  'a step of %s that is refused changes no parameter, state or count:',
+  (name) => {
+    const good = () =>
+      tensor([
+        [1, 1],
+        [1, 1],
+      ]);
+    const disposed = () => {
+      const t = tensor([1, 1, 1]);
+      t.dispose();
+      return t;
+    };
+    const cases: [string, string, () => unknown][] = [
+      ['too few gradients', 'DT_SHAPE_MISMATCH', () => [good()]],
+      ['too many gradients', 'DT_SHAPE_MISMATCH', () => [good(), tensor([1, 1, 1]), good()]],
+      ['no array', 'DT_SHAPE_MISMATCH', () => undefined],
+      ['another shape', 'DT_SHAPE_MISMATCH', () => [good(), tensor([1, 1])]],
+      [
+        'the right length in another shape',
+        'DT_SHAPE_MISMATCH',
+        () => [tensor([1, 1, 1, 1]), tensor([1, 1, 1])],
+      ],
+      ['an array of another length', 'DT_SHAPE_MISMATCH', () => [good(), new Float32Array(4)]],
+      ['another dtype', 'DT_DTYPE_MISMATCH', () => [good(), new Float64Array(3)]],
+      ['a plain array', 'DT_INVALID_ARGUMENT', () => [good(), [1, 1, 1]]],
+      ['nothing for one', 'DT_INVALID_ARGUMENT', () => [good(), undefined]],
+      ['a disposed gradient', 'DT_DISPOSED', () => [good(), disposed()]],
+    ];
+    test.each(cases)('%s', (_, code, gradients) => {
+      const { optimizer, bits } = stepped(name);
+      const before = bits();
+      expect(refusalOf(() => optimizer.step(gradients() as Tensor[])).code).toBe(code);
+      expect(bits()).toEqual(before);
+      expect(optimizer.steps).toBe(1);
+    });
+
+    test('a parameter of the second group in use by a run', () => {
+      const { optimizer, params, bits } = stepped(name);
+      const before = bits();
+      const { handle } = params[1]!.storage as SharedStorage;
+      expect(binding.lock(handle, true)).toBe(true);
+      try {
+        expect(refusalOf(() => optimizer.step([good(), tensor([1, 1, 1])])).code).toBe('DT_TENSOR_BUSY');
+      } finally {
+        binding.unlock(handle, true);
+      }
+      expect(bits()).toEqual(before);
+    });
+
+    test('a frozen parameter of the second group', () => {
+      const { optimizer, params, bits } = stepped(name);
+      const before = bits();
+      params[1]!.storage.frozen = true;
+      expect(refusalOf(() => optimizer.step([good(), tensor([1, 1, 1])])).code).toBe('DT_FROZEN');
+      expect(bits()).toEqual(before);
+    });
+
+    test('a recorded step on callers’ arrays, awaited', async () => {
+      const array = weights();
+      const optimizer = name === 'SGD' ? new SGD([array], { lr: 0.1 }) : new AdamW([array]);
+      const step = compile((g: Tensor) => optimizer.step([g]));
+      expect((await rejectionOf(step(tensor([1, 1, 1])))).code).toBe('DT_NOT_SHARED');
+      expect([...array]).toEqual([1, 2, 3]);
+      expect(optimizer.steps).toBe(0);
+    });
+  },
+);
+
+test('a strided gradient is taken for what it holds', () => {
+  const [a, b] = [Float32Array.of(1, 2, 3, 4), Float32Array.of(1, 2, 3, 4)];
+  const make = (array: Float32Array) => new SGD([tensor(array, { shape: [2, 2] })], { lr: 1 });
+  const [first, second] = [make(a), make(b)];
+  first.step([
+    transpose(
+      tensor([
+        [1, 2],
+        [3, 4],
+      ]),
+    ),
+  ]);
+  second.step([
+    tensor([
+      [1, 3],
+      [2, 4],
+    ]),
+  ]);
+  expect(first.groups[0]!.params[0]!.toArray()).toEqual(second.groups[0]!.params[0]!.toArray());
+});
+
+test('the state has a name for every tensor', () => {
+  expect(Object.keys(stepped('SGD').optimizer.stateDict())).toEqual([
+    '0.step',
+    '0.0.momentum',
+    '1.step',
+    '1.0.momentum',
+  ]);
+  expect(Object.keys(stepped('AdamW').optimizer.stateDict())).toEqual([
+    '0.step',
+    '0.0.m',
+    '0.0.v',
+    '1.step',
+    '1.0.m',
+    '1.0.v',
+  ]);
+});
