@@ -8,7 +8,7 @@ const DEFINES = {
   DRIVETRAIN_SANITIZE: 'ON',
   // Optimised enough to be quick, and with assertions.
   CMAKE_BUILD_TYPE: 'RelWithDebInfo',
-  CMAKE_CXX_FLAGS_RELWITHDEBINFO: '-O1 -g',
+  CMAKE_CXX_FLAGS_RELWITHDEBINFO: '-O1 -g1',
 };
 
 // Node itself is not instrumented, so the sanitizer's runtime has to be there first, and the C++ runtime beside it:

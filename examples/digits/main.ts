@@ -9,7 +9,7 @@ import { device, type Module, quantize, readSafetensors, writeSafetensors } from
 import type { InferenceServer } from 'drivetrain/serve';
 import { type Digits, loadMnist, PIXELS, toInputs } from './data.js';
 import { measure, type ServedReport, scrape, startServer } from './serving.js';
-import { drawDigits, heading, keyValues, table } from './terminal.js';
+import { drawDigits, heading, keyValues, paint, styleOf, table } from './terminal.js';
 import { accuracyOf, createModel, logitsOf, mostLikely, train } from './train.js';
 
 const SEED = 1;
@@ -53,6 +53,7 @@ function fingerprint(model: Module): string {
 }
 
 function showMistakes(test: Digits, predictions: Uint8Array): void {
+  const style = styleOf();
   const mistakes = Array.from(predictions.keys()).filter((i) => predictions[i] !== test.labels[i]);
   const shown = mistakes.slice(0, SHOWN_MISTAKES);
   const images = shown.map((i) => test.pixels.subarray(i * PIXELS, (i + 1) * PIXELS));
@@ -60,7 +61,7 @@ function showMistakes(test: Digits, predictions: Uint8Array): void {
   console.log(
     drawDigits(
       images,
-      shown.map((i) => `true ${test.labels[i]}, said ${predictions[i]}`),
+      shown.map((i) => `true ${test.labels[i]}, said ${paint(String(predictions[i]), 'red', style)}`),
     ),
   );
 }

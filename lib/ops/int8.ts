@@ -35,7 +35,8 @@ export const matmulInt8Op: Op<MatmulAttrs> = {
 
 /**
  * Each row of x [..., n] (f32) as i8 with a scale of its own: x ≈ q · scale, |q| ≤ 127, rounded to nearest even. A row
- * with NaN or infinity has the scale NaN. Returns [q, scales [...]].
+ * with NaN or infinity has the scale NaN; one whose scale would be under 2^-125 (denormals, as good as zeros) has 1, and
+ * zeros. Returns [q, scales [...]].
  */
 export function quantizeRows(x: Tensor): [q: Tensor, scales: Tensor] {
   checkOneOf('quantizeRows', 'x', x, ['f32']);

@@ -62,6 +62,7 @@ export class CosineAnnealingLR extends Schedule {
   constructor(optimizer: Scheduled, { tMax, etaMin = 0 }: CosineAnnealingOptions) {
     super(optimizer);
     checkSteps('tMax', tMax, 1);
+    checkBetween('etaMin', etaMin, Number.MAX_VALUE);
     this.#tMax = tMax;
     this.#etaMin = etaMin;
     this.begin();
@@ -89,6 +90,7 @@ export class WarmupCosineLR extends Schedule {
     super(optimizer);
     checkSteps('warmupSteps', warmupSteps, 0);
     checkSteps('totalSteps', totalSteps, warmupSteps + 1);
+    checkBetween('floor', floor, 1);
     this.#options = { warmupSteps, totalSteps, floor };
     this.begin();
   }
@@ -98,6 +100,15 @@ export class WarmupCosineLR extends Schedule {
     if (step < warmupSteps) return (initial * (step + 1)) / warmupSteps;
     const progress = Math.min(1, (step - warmupSteps) / (totalSteps - warmupSteps));
     return initial * (floor + ((1 - floor) * (1 + Math.cos(Math.PI * progress))) / 2);
+  }
+}
+
+function checkBetween(name: string, value: number, most: number): void {
+  if (!(value >= 0 && value <= most)) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected ${name} to be a finite number from 0 ${most === 1 ? 'to 1' : 'on'} but received ${value}.`,
+    );
   }
 }
 

@@ -30,12 +30,6 @@ export class SGD extends Optimizer<SGDOptions> {
     params: readonly Parameter[] | readonly ParameterGroupOptions<SGDOptions>[],
     options: SGDOptions,
   ) {
-    if (options.nesterov && (!options.momentum || options.dampening)) {
-      throw new DrivetrainError(
-        'DT_INVALID_ARGUMENT',
-        'Expected momentum above 0 and no dampening for SGD with nesterov.',
-      );
-    }
     super(
       'SGD',
       params,
@@ -51,6 +45,13 @@ export class SGD extends Optimizer<SGDOptions> {
       (parameter) => [likeParameter(parameter)],
       stepCount,
     );
+    for (const { momentum, dampening, nesterov } of this.groups) {
+      if (!nesterov || (momentum > 0 && dampening === 0)) continue;
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected momentum above 0 and no dampening for SGD with nesterov but received ${momentum} and ${dampening}.`,
+      );
+    }
   }
 
   protected apply(hyperparameters: Tensor, count: Tensor, parameters: readonly (readonly Tensor[])[]): void {

@@ -10,10 +10,10 @@ const pending = new Map<number, PendingRun>();
 let lastId = 0;
 
 binding.start((id, status) => {
-  const run = pending.get(id)!;
+  const run = pending.get(id);
   pending.delete(id);
-  if (status === Status.ok) run.resolve();
-  else run.reject(aborted());
+  if (status === Status.ok) run?.resolve();
+  else run?.reject(aborted());
 });
 
 function aborted(): DrivetrainError {
@@ -27,10 +27,12 @@ function aborted(): DrivetrainError {
 export function submitRun(program: number, signal: AbortSignal | undefined): Promise<void> {
   if (signal?.aborted) return Promise.reject(aborted());
   const id = ++lastId;
-  const cancel = () => binding.cancel(id);
-  signal?.addEventListener('abort', cancel, { once: true });
-  return new Promise<void>((resolve, reject) => {
+  const submitted = new Promise<void>((resolve, reject) => {
     pending.set(id, { resolve, reject });
     binding.run(program, id);
-  }).finally(() => signal?.removeEventListener('abort', cancel));
+  });
+  if (signal === undefined) return submitted;
+  const cancel = () => binding.cancel(id);
+  signal.addEventListener('abort', cancel, { once: true });
+  return submitted.finally(() => signal.removeEventListener('abort', cancel));
 }

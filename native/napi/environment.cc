@@ -26,10 +26,12 @@ Environment& Environment::of(napi_env env) {
 }
 
 void Environment::start(napi_value on_complete) {
-  napi_create_threadsafe_function(env_, on_complete, nullptr, from_string(env_, "drivetrain run"), 0, 1, nullptr, nullptr,
-                                  this, deliver, &completions_);
+  const bool again = completions_ != nullptr;
+  napi_create_threadsafe_function(env_, on_complete, nullptr, from_string(env_, "drivetrain run"), 0, 1,
+                                  nullptr, nullptr, this, deliver, &completions_);
   napi_unref_threadsafe_function(env_, completions_);
   // Hooks run last first, so this one comes before the queue's own: nothing is queued once it has gone.
+  if (again) napi_remove_env_cleanup_hook(env_, cleanup, this);
   napi_add_env_cleanup_hook(env_, cleanup, this);
 }
 

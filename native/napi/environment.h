@@ -1,5 +1,5 @@
-// What one Node environment (the main thread or a worker) has open in native code. Its end cancels and joins its runs
-// before its memory goes away.
+// What one Node environment (the main thread or a worker) has open in native code. Its end cancels and joins
+// its runs before its memory goes away.
 #pragma once
 #include <node_api.h>
 
@@ -31,7 +31,9 @@ class HandleTable {
     return handle;
   }
   // Null where the handle is not in use.
-  T* get(size_t handle) { return handle < entries_.size() && entries_[handle].used ? &entries_[handle].value : nullptr; }
+  T* get(size_t handle) {
+    return handle < entries_.size() && entries_[handle].used ? &entries_[handle].value : nullptr;
+  }
   void remove(size_t handle) {
     entries_[handle] = {T{}, false};
     free_.push_back(handle);
@@ -59,7 +61,8 @@ class Environment {
 
   static Environment& of(napi_env env);
 
-  // The function that learns of each finished run. Its queue keeps the event loop alive while runs are under way.
+  // The function that learns of each finished run. Its queue keeps the event loop alive while runs are under
+  // way. Test runners that load JavaScript anew for each file, but addons once, call this again.
   void start(napi_value on_complete);
 
   void add_run(Run* run);

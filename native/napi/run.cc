@@ -13,7 +13,8 @@ Bindings::Bindings(napi_env env, Environment& environment, const double*& words,
     const bool write = *words++ != 0;
     if (handle < 0) {
       napi_value array = nullptr;
-      napi_get_element(env, borrowed, static_cast<uint32_t>(-1 - handle), &array);
+      const auto index = static_cast<uint32_t>(-1 - handle);
+      if (napi_get_element(env, borrowed, index, &array) != napi_ok) complete_ = false;
       slots_.push_back(static_cast<char*>(data_of(env, array)) + offset);
       continue;
     }
@@ -30,6 +31,7 @@ Bindings::Bindings(napi_env env, Environment& environment, const double*& words,
 }
 
 bool Bindings::try_lock() const {
+  if (!complete_) return false;
   for (size_t i = 0; i < requests_.size(); i++) {
     if (drivetrain::try_lock(requests_[i].lock, requests_[i].write)) continue;
     while (i-- > 0) drivetrain::unlock(requests_[i].lock, requests_[i].write);

@@ -13,21 +13,25 @@ namespace drivetrain {
 // The outcomes that lib/native/binding.ts names.
 enum class Status : int { kOk = 0, kBusy = 1, kCancelled = 2 };
 
-// The memory behind the slots of a command page's binding section, and the locks that it needs. Layout, in doubles:
-//   slots, then for each slot a storage handle (or -1 - i for the caller's i-th array), a byte offset into it and
-//   whether it is written.
+// The memory behind the slots of a command page's binding section, and the locks that it needs. Layout, in
+// doubles:
+//   slots, then for each slot a storage handle (or -1 - i for the caller's i-th array), a byte offset into it
+//   and whether it is written.
 class Bindings {
  public:
   Bindings(napi_env env, Environment& environment, const double*& words, napi_value borrowed);
 
   char* const* slots() const { return slots_.data(); }
   std::vector<LockWaiter::Request> take_requests() { return std::move(requests_); }
+  // Takes all locks, or none. Never succeeds where the arrays could not be had: the environment is being
+  // terminated.
   bool try_lock() const;
   void unlock() const;
 
  private:
   std::vector<char*> slots_;
   std::vector<LockWaiter::Request> requests_;
+  bool complete_ = true;
 };
 
 class Run final : public Task, public LockWaiter {
@@ -35,8 +39,8 @@ class Run final : public Task, public LockWaiter {
   Run(Environment& environment, double id, std::shared_ptr<const Program> program, Bindings bindings);
 
   void submit() { acquire_all(this); }
-  // Ends the run before its commit section if that has not begun. True where it was still waiting for locks and will
-  // not execute at all.
+  // Ends the run before its commit section if that has not begun. True where it was still waiting for locks
+  // and will not execute at all.
   bool cancel();
 
   void ready() override { drivetrain::submit(this); }

@@ -66,6 +66,11 @@ for (const [name, content] of [
   });
 }
 
+test('JavaScript may be loaded anew beside an addon that stays, as test runners do', async () => {
+  const outcome = await runFixture('loaded-twice.mjs');
+  expect(outcome).toEqual({ code: 0, signal: null, stdout: '[[2,0]]\n', stderr: '' });
+});
+
 test('an addon with other opcodes is refused, with the remedy', async () => {
   const { code, message } = await load({ DRIVETRAIN_BINARY: fixture('other-addon.cjs') });
   expect(code).toBe('DT_ADDON_MISMATCH');

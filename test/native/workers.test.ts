@@ -45,6 +45,15 @@ test('workers are terminated in the middle of their runs while the main thread g
   }
 });
 
+test("workers are terminated in the middle of eager calls on arrays of the caller's", async () => {
+  for (let round = 0; round < 25; round++) {
+    const worker = start();
+    await ask(worker, 'optimise');
+    await new Promise((resolve) => setTimeout(resolve, round % 3));
+    expect(await worker.terminate()).toBe(1);
+  }
+});
+
 test('what a terminated worker had locked is free again', async () => {
   const shared = tensor([1, 2, 3, 4]);
   const worker = start();

@@ -31,7 +31,7 @@ function quantized(row: readonly number[]): { q: number[]; scale: number } {
   const zeros = row.map(() => 0);
   if (!Number.isFinite(largest)) return { q: zeros, scale: NaN };
   const scale = Math.fround(largest / 127);
-  if (scale < 2 ** -126) return { q: zeros, scale: 1 };
+  if (scale < 2 ** -125) return { q: zeros, scale: 1 };
   return { q: row.map((x) => roundToEven(Math.fround(x / scale))), scale };
 }
 

@@ -73,7 +73,7 @@ function expectUnary({ reference, ulps, steep }: Case, dtype: Float, x: number, 
       .filter((end) => !(Number.isNaN(end) && !Number.isNaN(got)))
       .sort((a, b) => a - b);
     if (Number.isNaN(got)) {
-      expect(ends, `of ${x}`).toContain(NaN);
+      expect(ends.some(Number.isNaN), `of ${x}`).toBe(true);
       return;
     }
     expect(got, `of ${x}`).toBeGreaterThanOrEqual(ends[0]! - bound(ends[0]!));

