@@ -14,8 +14,8 @@ export class QuantizedLinear extends Module {
   readonly scale: Tensor;
   /** f32 [out] */
   readonly bias?: Tensor;
-  /** The weight in the layout of this processor's kernels; made anew after loading. */
-  readonly #packed: Tensor;
+  /** The weight in the layout of this processor's kernels, made anew after loading: no part of the model's state. */
+  private readonly layout: { readonly packed: Tensor };
 
   constructor(weight: Tensor, scale: Tensor, bias?: Tensor) {
     super();
@@ -35,7 +35,7 @@ export class QuantizedLinear extends Module {
     this.weight = weight;
     this.scale = scale;
     if (bias !== undefined) this.bias = bias;
-    this.#packed = packInt8(weight);
+    this.layout = { packed: packInt8(weight) };
     this.weight.storage.frozen = true;
   }
 
@@ -56,7 +56,7 @@ export class QuantizedLinear extends Module {
     }
     const lead = x.shape.slice(0, -1);
     const [q, scales] = quantizeRows(reshape(x, [sizeOf(lead), width]));
-    const y = matmulInt8(q, scales, this.#packed, this.scale, this.bias);
+    const y = matmulInt8(q, scales, this.layout.packed, this.scale, this.bias);
     return reshape(y, [...lead, out]);
   }
 
@@ -72,7 +72,7 @@ export class QuantizedLinear extends Module {
       return;
     }
     this.#thawed(() => super.loadField(field, target, source));
-    currentPool().scope(() => assign(this.#packed, packInt8(target)));
+    currentPool().scope(() => assign(this.layout.packed, packInt8(target)));
   }
 
   protected override checkLoadable(field: string, target: Tensor): void {
@@ -81,7 +81,7 @@ export class QuantizedLinear extends Module {
       return;
     }
     this.#thawed(() => super.checkLoadable(field, target));
-    this.#packed.checkReady(true);
+    this.layout.packed.checkReady(true);
   }
 
   #thawed(fn: () => void): void {

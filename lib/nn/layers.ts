@@ -90,7 +90,7 @@ export class LayerNorm extends Module {
 /** In training, sets elements to zero with probability `rate` and scales the others by 1 / (1 − rate); else does nothing. */
 export class Dropout extends Module {
   readonly rate: number;
-  readonly #generator: Generator | undefined;
+  private readonly generator: Generator | undefined;
   /** The rate in force, read each time a program runs: that of the mode. */
   readonly #active = new Float64Array(1);
   readonly #activeTensor = wrap(this.#active, []);
@@ -104,12 +104,12 @@ export class Dropout extends Module {
       );
     }
     this.rate = rate;
-    this.#generator = generator;
+    this.generator = generator;
     this.setTraining(true);
   }
 
   forward(x: Tensor): Tensor {
-    return dropout(x, this.#activeTensor, this.#generator);
+    return dropout(x, this.#activeTensor, this.generator);
   }
 
   protected override setTraining(training: boolean): void {

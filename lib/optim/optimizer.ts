@@ -38,7 +38,8 @@ interface GroupState {
  */
 export abstract class Optimizer<H extends object> {
   readonly groups: readonly ParameterGroup<H>[];
-  readonly #states: readonly GroupState[];
+  /** Not `#private`: a scope that returns the optimizer has to find its tensors. */
+  private readonly states: readonly GroupState[];
 
   protected constructor(
     name: string,
@@ -49,8 +50,12 @@ export abstract class Optimizer<H extends object> {
     stepCount: (like: Tensor) => Tensor,
   ) {
     const groupOptions = asGroups(name, params);
+    checkDistinct(
+      name,
+      groupOptions.flatMap((group) => group.params),
+    );
     const groups: ParameterGroup<H>[] = [];
-    this.#states = groupOptions.map((group) => {
+    this.states = groupOptions.map((group) => {
       const tensors = group.params.map((parameter) => asParameter(name, parameter));
       checkOneDtype(name, tensors);
       const values = new Float64Array(Object.keys(table).length);
@@ -67,7 +72,7 @@ export abstract class Optimizer<H extends object> {
 
   /** Steps taken so far, by the first group. */
   get steps(): number {
-    return this.#states[0]!.count.item();
+    return this.states[0]!.count.item();
   }
 
   /**
@@ -75,7 +80,7 @@ export abstract class Optimizer<H extends object> {
    * the same length. Inside `compile(fn)` the step is recorded, and happens whole or not at all.
    */
   step(gradients: readonly (Tensor | TypedArray)[]): void {
-    const expected = this.#states.reduce((sum, { params }) => sum + params.length, 0);
+    const expected = this.states.reduce((sum, { params }) => sum + params.length, 0);
     if (!Array.isArray(gradients) || gradients.length !== expected) {
       const received = Array.isArray(gradients) ? `${gradients.length}` : typeof gradients;
       throw new DrivetrainError(
@@ -84,14 +89,14 @@ export abstract class Optimizer<H extends object> {
       );
     }
     let next = 0;
-    const checked = this.#states.map(({ params }) =>
+    const checked = this.states.map(({ params }) =>
       params.map((parameter) => {
         const index = next++;
         return asGradient(gradients[index] as Tensor | TypedArray, parameter, index);
       }),
     );
     this.#checkReady(checked.flat());
-    this.#states.forEach(({ hyperparameters, count, params, state }, g) => {
+    this.states.forEach(({ hyperparameters, count, params, state }, g) => {
       this.apply(
         hyperparameters,
         count,
@@ -102,9 +107,9 @@ export abstract class Optimizer<H extends object> {
 
   /** One group must not step where the next one cannot. A recorded step sees to that itself. */
   #checkReady(gradients: readonly Tensor[]): void {
-    if (this.#states.length === 1 || activeRecorder() !== undefined) return;
+    if (this.states.length === 1 || activeRecorder() !== undefined) return;
     for (const gradient of gradients) gradient.checkReady(false);
-    for (const { count, params, state } of this.#states) {
+    for (const { count, params, state } of this.states) {
       for (const written of [count, ...params, ...state.flat()]) written.checkReady(true);
     }
   }
@@ -119,7 +124,7 @@ export abstract class Optimizer<H extends object> {
   /** The optimizer's tensors by name: `group.parameter.which`, and the step count of each group. */
   protected namedState(names: readonly string[]): Record<string, Tensor> {
     const state: Record<string, Tensor> = {};
-    this.#states.forEach((group, g) => {
+    this.states.forEach((group, g) => {
       state[`${g}.step`] = group.count;
       group.state.forEach((tensors, p) => {
         tensors.forEach((tensor, i) => {
@@ -145,6 +150,14 @@ function asGroups<H>(
   throw new DrivetrainError(
     'DT_INVALID_ARGUMENT',
     `Expected parameters for ${name} (tensors or Float32Arrays, or groups { params: [...], lr, … }), at least one in each group, but received ${Array.isArray(params) ? `an array of ${params.length}` : typeof params}.`,
+  );
+}
+
+function checkDistinct(name: string, params: readonly Parameter[]): void {
+  if (new Set(params).size === params.length) return;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected each parameter once for ${name} but received ${params.length} of which ${params.length - new Set(params).size} came before; a step would change them twice.`,
   );
 }
 

@@ -1,6 +1,14 @@
 import { DrivetrainError } from '../native/index.js';
 import { clone, type Op, type Recorder, type View, withRecorder } from '../ops/index.js';
-import { DTYPES, formatShape, type Storage, SymbolicStorage, sizeOf, Tensor } from '../tensor/index.js';
+import {
+  DTYPES,
+  formatShape,
+  outsideScopes,
+  type Storage,
+  SymbolicStorage,
+  sizeOf,
+  Tensor,
+} from '../tensor/index.js';
 import { coversStorage } from './plan.js';
 import type { Taped, TapeEntry } from './tape.js';
 
@@ -70,31 +78,36 @@ function symbolic({ shape, dtype }: InputSpec): Tensor {
   return new Tensor(new SymbolicStorage(sizeOf(shape) * DTYPES[dtype].bytes), dtype, shape);
 }
 
-/** Runs `fn` once on symbolic tensors and keeps the ops; changes no state. */
+/**
+ * Runs `fn` once on symbolic tensors and keeps the ops; changes no state. Constants that `fn` makes last as long as the
+ * program, whatever scope is open.
+ */
 export function record<R>(fn: (...inputs: Tensor[]) => R, specs: readonly InputSpec[]): Recording<R> {
   const recorder = new ProgramRecorder();
   const inputs = specs.map(symbolic);
   const outputs: Tensor[] = [];
-  const result = withRecorder(recorder, () => {
-    const returned = fn(...inputs);
-    if (typeof (returned as { then?: unknown } | null | undefined)?.then === 'function') {
-      // What the promise comes to is of no use: its rejection must not end the process.
-      Promise.resolve(returned).catch(() => {});
-      throw new DrivetrainError(
-        'DT_INVALID_ARGUMENT',
-        'Expected a synchronous function for compile but received one that returns a promise.',
-      );
-    }
-    const taken = new Set<Storage>(inputs.map(({ storage }) => storage));
-    const fresh = mapTensors(returned, (value) => {
-      const output = ownStorage(value, taken);
-      taken.add(output.storage);
-      outputs.push(output);
-      return output;
-    });
-    recorder.finish();
-    return fresh;
-  });
+  const result = outsideScopes(() =>
+    withRecorder(recorder, () => {
+      const returned = fn(...inputs);
+      if (typeof (returned as { then?: unknown } | null | undefined)?.then === 'function') {
+        // What the promise comes to is of no use: its rejection must not end the process.
+        Promise.resolve(returned).catch(() => {});
+        throw new DrivetrainError(
+          'DT_INVALID_ARGUMENT',
+          'Expected a synchronous function for compile but received one that returns a promise.',
+        );
+      }
+      const taken = new Set<Storage>(inputs.map(({ storage }) => storage));
+      const fresh = mapTensors(returned, (value) => {
+        const output = ownStorage(value, taken);
+        taken.add(output.storage);
+        outputs.push(output);
+        return output;
+      });
+      recorder.finish();
+      return fresh;
+    }),
+  );
   const steps = recorder.tape.filter((entry) => entry.kind === 'op');
   checkKnown(steps, inputs, outputs);
   return { inputs, steps, result: result as R, outputs };

@@ -211,3 +211,10 @@ test('the state has a name for every tensor', () => {
     '1.0.v',
   ]);
 });
+
+test('a parameter that is given twice is refused', () => {
+  const weights = new Float32Array(4);
+  expect(() => new AdamW([weights, weights])).toThrow(
+    expect.objectContaining({ code: 'DT_INVALID_ARGUMENT', message: expect.stringContaining('once') }),
+  );
+});
