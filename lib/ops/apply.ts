@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { formatShape, type Tensor } from '../tensor/index.js';
+import { currentPool, formatShape, type Tensor } from '../tensor/index.js';
 import { execute } from './execute.js';
 import type { Op, Recorder, View } from './op.js';
 
@@ -20,14 +20,35 @@ export function withRecorder<T>(recorder: Recorder | undefined, fn: () => T): T 
   }
 }
 
+/** A row-major copy, with a gradient of its own. */
+export const copyOp: Op = {
+  name: 'copy',
+  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
+  strided: () => true,
+};
+
 /** Runs an op now, or records it where a recorder is active. */
 export function apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
-  for (let i = 0; i < inputs.length; i++) {
-    const input = inputs[i]!;
+  inputs.forEach((input, i) => {
     input.checkUsable();
     if (op.writes?.(i)) checkWritable(op, input);
+  });
+  const ready = inputs.map((input, i) =>
+    input.contiguous || op.strided?.(i) ? input : apply(copyOp, [input], undefined)[0]!,
+  );
+  if (active !== undefined) return active.apply(op, ready, attrs);
+  try {
+    return execute(op, ready, attrs);
+  } finally {
+    ready.forEach((copy, i) => {
+      if (copy !== inputs[i]) copy.dispose();
+    });
   }
-  return active === undefined ? execute(op, inputs, attrs) : active.apply(op, inputs, attrs);
+}
+
+/** Calls `fn` and frees what it made and does not return, unless a recorder is active and may need it. */
+export function transient<T>(fn: () => T): T {
+  return active === undefined ? currentPool().scope(fn) : fn();
 }
 
 /** Announces a view to the recorder, if there is one, and returns it. */

@@ -1,6 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
 import { checkDtype, type DType, formatShape, sameShape, type Tensor } from '../tensor/index.js';
-import { apply } from './apply.js';
+import { apply, copyOp } from './apply.js';
 import { checkSameDtype, checkTensor } from './checks.js';
 import type { Op } from './op.js';
 
@@ -8,12 +8,8 @@ import type { Op } from './op.js';
 const assignOp: Op = {
   name: 'copy',
   infer: () => [],
+  strided: () => true,
   writes: (input) => input === 1,
-};
-
-const cloneOp: Op = {
-  name: 'copy',
-  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
 };
 
 interface EmbedSlice {
@@ -26,6 +22,7 @@ const embedSliceOp: Op<EmbedSlice> = {
   name: 'embedSlice',
   infer: ([dy], { shape }) => [{ shape, dtype: dy!.dtype }],
   numbers: ({ axis, begin }) => [axis, begin],
+  strided: () => true,
 };
 
 const castOp: Op<{ dtype: DType }> = {
@@ -36,7 +33,7 @@ const castOp: Op<{ dtype: DType }> = {
 /** A row-major copy with memory of its own. */
 export function clone(x: Tensor): Tensor {
   checkTensor('clone', x);
-  return apply(cloneOp, [x], undefined)[0]!;
+  return apply(copyOp, [x], undefined)[0]!;
 }
 
 /** The tensor itself where it is row-major without gaps, else a copy that is. */
@@ -64,7 +61,7 @@ export function assign(target: Tensor, source: Tensor): void {
 export function cast(x: Tensor, dtype: DType): Tensor {
   checkTensor('cast', x);
   checkDtype('cast', dtype);
-  return x.dtype === dtype ? x : apply(castOp, [contiguous(x)], { dtype })[0]!;
+  return x.dtype === dtype ? x : apply(castOp, [x], { dtype })[0]!;
 }
 
 /** Zeros in the shape of `like`, with `dy` from `begin` on along `axis`: the gradient of `slice`. */

@@ -1,7 +1,7 @@
 import { broadcastShapes, type DType, Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import { checkFloat, checkOneOf, checkSameDtype } from './checks.js';
-import { full } from './create.js';
+import { scalar } from './create.js';
 import type { Op } from './op.js';
 import type { Opcode } from './opcodes.js';
 import { broadcastTo } from './views.js';
@@ -13,7 +13,7 @@ const sameAsFirst: Op['infer'] = ([x]) => [{ shape: x!.shape, dtype: x!.dtype }]
 const boolLikeFirst: Op['infer'] = ([x]) => [{ shape: x!.shape, dtype: 'bool' }];
 
 function unaryOp(name: Opcode): (x: Tensor) => Tensor {
-  const op: Op = { name, infer: sameAsFirst, inPlace: true };
+  const op: Op = { name, infer: sameAsFirst, strided: () => true, inPlace: true };
   return (x) => {
     checkFloat(name, x);
     return apply(op, [x], undefined)[0]!;
@@ -21,7 +21,7 @@ function unaryOp(name: Opcode): (x: Tensor) => Tensor {
 }
 
 function binaryOp(name: Opcode): (a: Operand, b: Operand) => Tensor {
-  const op: Op = { name, infer: sameAsFirst, inPlace: true };
+  const op: Op = { name, infer: sameAsFirst, strided: () => true, inPlace: true };
   return (a, b) => {
     const [x, y] = asTensors(a, b);
     checkFloat(name, x, y);
@@ -32,7 +32,7 @@ function binaryOp(name: Opcode): (a: Operand, b: Operand) => Tensor {
 const COMPARABLE: readonly DType[] = ['f32', 'f64', 'i64', 'i32', 'i8', 'u8', 'bool'];
 
 function comparisonOp(name: Opcode): (a: Operand, b: Operand) => Tensor {
-  const op: Op = { name, infer: boolLikeFirst };
+  const op: Op = { name, infer: boolLikeFirst, strided: () => true };
   return (a, b) => {
     const [x, y] = asTensors(a, b);
     checkOneOf(name, 'operands', x, COMPARABLE);
@@ -53,7 +53,7 @@ function asTensors(a: Operand, b: Operand): [Tensor, Tensor] {
 }
 
 function asTensor(operand: Operand, dtype: DType): Tensor {
-  return typeof operand === 'number' ? full([], operand, { dtype }) : operand;
+  return typeof operand === 'number' ? scalar(operand, dtype) : operand;
 }
 
 /** −x. Any shape, f32 or f64; so are all functions of this file unless they say otherwise. */
@@ -96,6 +96,7 @@ export const greater = comparisonOp('greater');
 const whereOp: Op = {
   name: 'where',
   infer: ([, a]) => [{ shape: a!.shape, dtype: a!.dtype }],
+  strided: () => true,
 };
 
 /** a where the condition (bool) holds, else b. */

@@ -2,7 +2,6 @@ import { DrivetrainError } from '../native/index.js';
 import { formatShape, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import { checkFloat, checkOneOf } from './checks.js';
-import { contiguous } from './copy.js';
 import type { Op } from './op.js';
 
 const embeddingOp: Op = {
@@ -28,10 +27,10 @@ export function embedding(weight: Tensor, indices: Tensor): Tensor {
       `Expected weight [rows, n] for embedding but received ${formatShape(weight.shape)}.`,
     );
   }
-  return apply(embeddingOp, [contiguous(weight), contiguous(indices)], undefined)[0]!;
+  return apply(embeddingOp, [weight, indices], undefined)[0]!;
 }
 
 /** Adds each row of dy [..., n] to the row that its index names: [rows, n]. */
 export function embeddingGrad(indices: Tensor, dy: Tensor, rows: number): Tensor {
-  return apply(embeddingGradOp, [indices, contiguous(dy)], { rows })[0]!;
+  return apply(embeddingGradOp, [indices, dy], { rows })[0]!;
 }

@@ -1,6 +1,6 @@
 import type { Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
-import { cast, contiguous, embedSlice } from './copy.js';
+import { cast, embedSlice } from './copy.js';
 import { full, fullLike } from './create.js';
 import { div, equal, geluGrad, greater, mul, neg, reluGrad, sign, sub, where } from './elementwise.js';
 import { embeddingGrad } from './embedding.js';
@@ -130,7 +130,7 @@ const RULES: Partial<Record<Opcode, GradientRule>> = {
   ],
   // The same positions of the stream give the same mask.
   dropout: ({ dy, inputs: [, rate, state], attrs }) => [
-    apply(dropoutOp, [contiguous(dy), rate!, state!], attrs as DropoutAttrs)[0]!,
+    apply(dropoutOp, [dy, rate!, state!], attrs as DropoutAttrs)[0]!,
   ],
 };
 

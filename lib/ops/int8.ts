@@ -2,7 +2,6 @@ import { binding, DrivetrainError } from '../native/index.js';
 import { formatShape, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import { checkMinRank, checkOneOf, checkShapeIs } from './checks.js';
-import { contiguous } from './copy.js';
 import { ACTIVATIONS, type MatmulAttrs } from './matmul.js';
 import type { Op } from './op.js';
 
@@ -25,6 +24,7 @@ const packInt8Op: Op = {
     const [n, k] = weight!.shape as [number, number];
     return [{ shape: [binding.packedInt8Bytes(k, n)], dtype: 'i8' }];
   },
+  strided: () => true,
 };
 
 export const matmulInt8Op: Op<MatmulAttrs> = {
@@ -41,7 +41,7 @@ export const matmulInt8Op: Op<MatmulAttrs> = {
 export function quantizeRows(x: Tensor): [q: Tensor, scales: Tensor] {
   checkOneOf('quantizeRows', 'x', x, ['f32']);
   checkMinRank('quantizeRows', x, 1);
-  return apply(quantizeRowsOp, [contiguous(x)], undefined) as [Tensor, Tensor];
+  return apply(quantizeRowsOp, [x], undefined) as [Tensor, Tensor];
 }
 
 /** q [..., n] (i8) times the scale of each row [...] (f32): f32 [..., n]. */
@@ -50,7 +50,7 @@ export function dequantizeRows(q: Tensor, scales: Tensor): Tensor {
   checkOneOf('dequantizeRows', 'scales', scales, ['f32']);
   checkMinRank('dequantizeRows', q, 1);
   checkShapeIs('dequantizeRows', 'scales', scales, q.shape.slice(0, -1));
-  return apply(dequantizeRowsOp, [contiguous(q), contiguous(scales)], undefined)[0]!;
+  return apply(dequantizeRowsOp, [q, scales], undefined)[0]!;
 }
 
 /** Weight [out, in] (i8) in the layout of the kernels in use: opaque bytes for `linearInt8`, in this process only. */
@@ -98,5 +98,5 @@ export function matmulInt8(
     checkShapeIs(operation, 'bias', bias, [out]);
     operands.push(bias);
   }
-  return apply(matmulInt8Op, operands.map(contiguous), { activation: 'none' })[0]!;
+  return apply(matmulInt8Op, operands, { activation: 'none' })[0]!;
 }

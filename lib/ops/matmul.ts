@@ -2,7 +2,6 @@ import { DrivetrainError } from '../native/index.js';
 import { broadcastShapes, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import { checkFloat, checkMinRank, checkSameDtype, checkShapeIs } from './checks.js';
-import { contiguous } from './copy.js';
 import type { Op } from './op.js';
 import { broadcastTo, reshape, transpose } from './views.js';
 
@@ -18,6 +17,7 @@ export const matmulOp: Op<MatmulAttrs> = {
   name: 'matmul',
   infer: ([a, b]) => [{ shape: [...a!.shape.slice(0, -1), b!.shape.at(-1)!], dtype: a!.dtype }],
   numbers: ({ activation }) => [ACTIVATIONS[activation]],
+  strided: (input) => input < 2,
 };
 
 /**
@@ -59,7 +59,7 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
   if (bias !== undefined) {
     checkSameDtype('linear', weight, bias);
     checkShapeIs('linear', 'bias', bias, [out]);
-    operands.push(contiguous(bias));
+    operands.push(bias);
   }
   const y = apply(matmulOp, operands, { activation: 'none' })[0]!;
   return reshape(y, [...lead, out]);

@@ -14,6 +14,8 @@ export interface Op<A = undefined> {
   readonly infer: (inputs: readonly Tensor[], attrs: A) => readonly TensorSpec[];
   /** The numbers that native code gets; none by default. */
   readonly numbers?: (attrs: A, inputs: readonly Tensor[]) => readonly number[];
+  /** Inputs that may have any strides, by index; the others are made row-major first. */
+  readonly strided?: (input: number) => boolean;
   /** Inputs that the op writes in place, by index. */
   readonly writes?: (input: number) => boolean;
   /** The output may take the first input's memory. */

@@ -1,6 +1,5 @@
 import type { Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
-import { contiguous } from './copy.js';
 import type { Op } from './op.js';
 
 /** Hyperparameters (f64) and step count (f64 scalar) come first; then the tensors of each parameter. */
@@ -26,12 +25,7 @@ function step(
   count: Tensor,
   parameters: readonly (readonly Tensor[])[],
 ): void {
-  const tensors = parameters.flatMap(([parameter, gradient, ...state]) => [
-    parameter!,
-    contiguous(gradient!),
-    ...state,
-  ]);
-  apply(op, [hyperparameters, count, ...tensors], undefined);
+  apply(op, [hyperparameters, count, ...parameters.flat()], undefined);
 }
 
 /** One step of SGD on all parameters, in place. Hyperparameters: lr, momentum, dampening, weight decay, nesterov, maximize. */

@@ -8,9 +8,9 @@ import {
   type Tensor,
   tensor,
 } from '../tensor/index.js';
-import { activeRecorder, apply } from './apply.js';
+import { activeRecorder, apply, transient } from './apply.js';
 import { checkFloat, checkOneOf, checkShapeIs } from './checks.js';
-import { clone, contiguous } from './copy.js';
+import { clone } from './copy.js';
 import type { Op } from './op.js';
 
 interface RandomAttrs {
@@ -73,9 +73,11 @@ export class Generator {
   draw(blocks: number, draw: (state: Tensor, distance: number) => Tensor): Tensor {
     const recorder = activeRecorder();
     if (recorder?.atEnd === undefined) {
-      const result = draw(clone(this.state), 0);
-      apply(advanceOp, [this.state], { blocks });
-      return result;
+      return transient(() => {
+        const result = draw(clone(this.state), 0);
+        apply(advanceOp, [this.state], { blocks });
+        return result;
+      });
     }
     if (!this.#drawn.has(recorder)) {
       recorder.atEnd(() => apply(advanceOp, [this.state], { blocks: this.#drawn.get(recorder)! }));
@@ -141,6 +143,6 @@ export function dropout(x: Tensor, rate: Tensor, generator: Generator = globalGe
   checkShapeIs('dropout', 'rate', rate, []);
   return generator.draw(
     blocksFor(x.size, x.dtype),
-    (state, distance) => apply(dropoutOp, [contiguous(x), rate, state], { distance })[0]!,
+    (state, distance) => apply(dropoutOp, [x, rate, state], { distance })[0]!,
   );
 }

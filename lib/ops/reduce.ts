@@ -2,7 +2,6 @@ import { DrivetrainError } from '../native/index.js';
 import { formatShape, normaliseAxis, type Shape, sameShape, sizeOf, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import { checkFloat, checkSameDtype, checkTensor } from './checks.js';
-import { contiguous } from './copy.js';
 import { mul } from './elementwise.js';
 import type { Op } from './op.js';
 import { permute, reshape } from './views.js';
@@ -14,7 +13,7 @@ export interface ReduceOptions {
   keepDims?: boolean;
 }
 
-/** A contiguous input seen as [outer, reduced, inner]; the output has shape [outer, inner]. */
+/** A row-major input seen as [outer, reduced, inner]; the output has shape [outer, inner]. */
 export interface Reduction {
   outer: number;
   reduced: number;
@@ -55,7 +54,7 @@ function reduce(op: Op<Reduction>, x: Tensor, { axis, keepDims = false }: Reduce
   // Adjacent dimensions are reduced where they are; others are moved to the end first.
   const first = axes[0] ?? 0;
   const adjacent = axes.every((axis, i) => axis === first + i);
-  const source = contiguous(adjacent ? x : permute(x, [...kept, ...axes]));
+  const source = adjacent ? x : permute(x, [...kept, ...axes]);
   const outer = sizeOf(adjacent ? x.shape.slice(0, first) : kept.map((i) => x.shape[i]!));
   const inner = adjacent ? sizeOf(x.shape.slice(first + axes.length)) : 1;
   const y = apply(op, [source], { outer, reduced, inner })[0]!;
@@ -103,7 +102,7 @@ export function argmax(x: Tensor, axis = -1): Tensor {
       `Expected at least one element along dimension ${along} for argmax but received shape ${formatShape(x.shape)}.`,
     );
   }
-  const source = contiguous(permute(x, [...kept, along]));
+  const source = permute(x, [...kept, along]);
   return reshape(apply(argmaxOp, [source], { outer: sizeOf(shape), reduced, inner: 1 })[0]!, shape);
 }
 
@@ -133,5 +132,5 @@ export function globalNorm(tensors: readonly Tensor[]): Tensor {
     );
   }
   for (const other of others) checkSameDtype('globalNorm', first, other);
-  return apply(normOp, tensors.map(contiguous), undefined)[0]!;
+  return apply(normOp, tensors, undefined)[0]!;
 }

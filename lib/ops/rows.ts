@@ -2,7 +2,6 @@ import { DrivetrainError } from '../native/index.js';
 import { formatShape, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import { checkFloat, checkMinRank, checkOneOf, checkSameDtype, checkShapeIs } from './checks.js';
-import { contiguous } from './copy.js';
 import type { Op } from './op.js';
 import type { Opcode } from './opcodes.js';
 
@@ -13,13 +12,13 @@ function rowOp(name: Opcode): (x: Tensor) => Tensor {
   return (x) => {
     checkFloat(name, x);
     checkMinRank(name, x, 1);
-    return apply(op, [contiguous(x)], undefined)[0]!;
+    return apply(op, [x], undefined)[0]!;
   };
 }
 
 function rowGradOp(name: Opcode): (y: Tensor, dy: Tensor) => Tensor {
   const op: Op = { name, infer: sameAsFirst };
-  return (y, dy) => apply(op, [contiguous(y), contiguous(dy)], undefined)[0]!;
+  return (y, dy) => apply(op, [y, dy], undefined)[0]!;
 }
 
 /** e^x over its sum, along the last dimension. f32 or f64, as are all functions of this file. */
@@ -51,11 +50,11 @@ export function crossEntropyRows(logits: Tensor, labels: Tensor): Tensor {
     );
   }
   checkShapeIs('crossEntropy', 'labels', labels, [logits.shape[0]!]);
-  return apply(crossEntropyOp, [contiguous(logits), contiguous(labels)], undefined)[0]!;
+  return apply(crossEntropyOp, [logits, labels], undefined)[0]!;
 }
 
 export function crossEntropyGrad(logits: Tensor, labels: Tensor, dy: Tensor): Tensor {
-  return apply(crossEntropyGradOp, [logits, labels, contiguous(dy)], undefined)[0]!;
+  return apply(crossEntropyGradOp, [logits, labels, dy], undefined)[0]!;
 }
 
 export interface LayerNormAttrs {
@@ -86,9 +85,9 @@ export function layerNorm(x: Tensor, gamma: Tensor, beta: Tensor, eps = 1e-5): T
   const width = [x.shape.at(-1)!];
   checkShapeIs('layerNorm', 'gamma', gamma, width);
   checkShapeIs('layerNorm', 'beta', beta, width);
-  return apply(layerNormOp, [contiguous(x), contiguous(gamma), contiguous(beta)], { eps })[0]!;
+  return apply(layerNormOp, [x, gamma, beta], { eps })[0]!;
 }
 
 export function layerNormGrad(x: Tensor, gamma: Tensor, dy: Tensor, eps: number): Tensor[] {
-  return apply(layerNormGradOp, [x, gamma, contiguous(dy)], { eps });
+  return apply(layerNormGradOp, [x, gamma, dy], { eps });
 }
