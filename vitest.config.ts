@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 // Folders whose results depend on the kernels: they run once more for every further instruction set of this machine.
-const NUMERIC = ['native', 'tensor', 'ops', 'program', 'io', 'nn', 'optim', 'compress'];
+const NUMERIC = ['tensor', 'ops', 'program', 'io', 'nn', 'optim', 'compress'];
 
 async function furtherInstructionSets(): Promise<string[]> {
   const library = new URL('dist/index.js', import.meta.url);

@@ -1,7 +1,21 @@
 export { QuantizedLinear, quantize } from './compress/index.js';
 export * from './io/index.js';
 export { type DeviceInfo, DrivetrainError, device, type ErrorCode, type TypedArray } from './native/index.js';
-export * from './nn/index.js';
+export {
+  crossEntropy,
+  Dropout,
+  Embedding,
+  GELU,
+  LayerNorm,
+  type LayerNormOptions,
+  type LayerOptions,
+  Linear,
+  type LinearOptions,
+  Module,
+  mseLoss,
+  ReLU,
+  Sequential,
+} from './nn/index.js';
 export { defaultRegistry, METRICS_CONTENT_TYPE, Registry } from './observe/index.js';
 export {
   abs,

@@ -1,4 +1,5 @@
-// Writes build/generated/opcodes.h from dist/ops/opcodes.js, only where its content changed.
+// Writes build/generated/opcodes.h, with the hash of opcodes and binding surface, from dist/ops/opcodes.js; only where
+// its content changed.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,5 +1,5 @@
 // Configures and builds CMake's part, each kind of build in a folder of its own: the addon through cmake-js, the tests
-// of the kernels, which need nothing of Node, without it.
+// that are native themselves, which need nothing of Node, without it.
 import { join } from 'node:path';
 import { jobs, root, run, runNode, step } from './shared.mjs';
 
@@ -27,8 +27,11 @@ export function buildAddon(name, folder, defines) {
   return `${folder}/Release/drivetrain.node`;
 }
 
-/** Configures a folder and builds the kernel tests, as one printed step; returns the path of their program. */
-export function buildKernelTests(name, folder, defines = {}) {
+/** Tests of the kernels; then of the thread pool and of the locks, under many threads. */
+const NATIVE_TESTS = ['kernels_test', 'thread_pool_test', 'locks_test'];
+
+/** Configures a folder and builds native tests, as one printed step; returns the paths of their programs. */
+export function buildNativeTests(name, folder, defines = {}, tests = NATIVE_TESTS) {
   const output = join(root, folder);
   const all = {
     CMAKE_BUILD_TYPE: 'Release',
@@ -44,7 +47,7 @@ export function buildKernelTests(name, folder, defines = {}) {
       folder,
       ...Object.entries(all).map(([key, value]) => `-D${key}=${value}`),
     ]);
-    build(folder, 'kernels_test');
+    for (const test of tests) build(folder, test);
   });
-  return join(output, 'kernels_test');
+  return tests.map((test) => join(output, test));
 }

@@ -1,8 +1,8 @@
-// Kernel tests and library tests under AddressSanitizer and UndefinedBehaviorSanitizer (GCC's).
+// Native tests and library tests under AddressSanitizer and UndefinedBehaviorSanitizer (GCC's).
 import { isAbsolute, join } from 'node:path';
-import { buildAddon, buildKernelTests } from './native.mjs';
+import { buildAddon, buildNativeTests } from './native.mjs';
 import { main, root, run, StepError } from './shared.mjs';
-import { kernelTests, report, vitest } from './suites.mjs';
+import { nativeTest, report, vitest } from './suites.mjs';
 
 const DEFINES = {
   DRIVETRAIN_SANITIZE: 'ON',
@@ -25,13 +25,14 @@ function preloaded() {
 
 await main(() => {
   const options = { UBSAN_OPTIONS: 'print_stacktrace=1' };
-  const program = buildKernelTests('kernel tests, sanitized', 'build-asan-tests', DEFINES);
-  const native = kernelTests(program, { env: { ...options, ASAN_OPTIONS: 'detect_leaks=1' } });
+  const env = { ...options, ASAN_OPTIONS: 'detect_leaks=1' };
+  const programs = buildNativeTests('native tests, sanitized', 'build-asan-tests', DEFINES);
+  const native = programs.map((program) => nativeTest(program, { env }));
   const addon = buildAddon('addon, sanitized', 'build-asan', DEFINES);
   const library = vitest(['--project', 'default', '--testTimeout', '120000'], {
     env: {
       ...options,
-      // V8 keeps what it allocates until the end; leaks are looked for in the kernel tests alone. A short quarantine:
+      // V8 keeps what it allocates until the end; leaks are looked for in the native tests alone. A short quarantine:
       // tests that watch the growth of memory would count it.
       ASAN_OPTIONS: 'detect_leaks=0:quarantine_size_mb=16',
       LD_PRELOAD: preloaded(),
@@ -39,5 +40,5 @@ await main(() => {
       DRIVETRAIN_BINARY: join(root, addon),
     },
   });
-  report([native, library]);
+  report([...native, library]);
 });

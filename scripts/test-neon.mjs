@@ -1,10 +1,10 @@
 // NEON without an ARM machine: kernel tests and the addon are cross-compiled and run under qemu's user emulation.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { buildAddon, buildKernelTests } from './native.mjs';
+import { buildAddon, buildNativeTests } from './native.mjs';
 import { nodeBinary } from './nodes.mjs';
 import { main, root, run, StepError, step } from './shared.mjs';
-import { kernelTests, report } from './suites.mjs';
+import { nativeTest, report } from './suites.mjs';
 
 const EMULATOR = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'];
 
@@ -27,8 +27,9 @@ function checkTools() {
 await main(() => {
   checkTools();
   const defines = { CMAKE_TOOLCHAIN_FILE: join(root, 'toolchain/gcc-aarch64-linux-gnu.cmake') };
-  const program = buildKernelTests('kernel tests for arm64', 'build-neon-tests', defines);
-  const native = kernelTests(program, { emulator: EMULATOR });
+  const kernels = ['kernels_test'];
+  const programs = buildNativeTests('kernel tests for arm64', 'build-neon-tests', defines, kernels);
+  const native = programs.map((program) => nativeTest(program, { emulator: EMULATOR }));
   const addon = buildAddon('addon for arm64', 'build-neon', defines);
   const node = nodeBinary('linux-arm64', 20);
   const env = { DRIVETRAIN_BINARY: join(root, addon) };
@@ -37,5 +38,5 @@ await main(() => {
     run(emulator, [...options, node, '--input-type=module', '-e', SMOKE], { env }),
   );
   const smoke = { passed: 1, failed: 0, skipped: 0 };
-  report([native, smoke]);
+  report([...native, smoke]);
 });

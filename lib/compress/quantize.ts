@@ -20,12 +20,20 @@ export function quantize(model: Module): Module {
 }
 
 function quantizeModule(module: Module, counted: { linear: number }): Module {
-  if (module instanceof Sequential) {
+  // Subclasses may do something else in forward: they are left as they are.
+  if (isExactly(module, Sequential)) {
     return new Sequential(...module.layers.map((layer) => quantizeModule(layer, counted)));
   }
-  if (module instanceof Linear) {
+  if (isExactly(module, Linear)) {
     counted.linear++;
     return QuantizedLinear.from(module.weight, module.bias);
   }
   return module;
+}
+
+function isExactly<M extends Module>(
+  module: Module,
+  type: abstract new (...args: never[]) => M,
+): module is M {
+  return module?.constructor === type;
 }

@@ -1,6 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
 import { Module } from '../nn/index.js';
-import { assign, clone, matmulInt8, packInt8, quantizeRows, reshape } from '../ops/index.js';
+import { assign, clone, matmulInt8, packInt8, quantizeRows, reshape, transient } from '../ops/index.js';
 import { currentPool, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
 
 /**
@@ -32,7 +32,8 @@ export class QuantizedLinear extends Module {
         `Expected weight i8 [out, in], scale f32 [out] and bias f32 [out] for QuantizedLinear but received ${received.map((t) => `${t.dtype} ${formatShape(t.shape)}`).join(', ')}.`,
       );
     }
-    this.weight = weight;
+    // A caller's array could change under its packed copy.
+    this.weight = weight.storage.kind === 'borrowed' ? clone(weight) : weight;
     this.scale = scale;
     if (bias !== undefined) this.bias = bias;
     this.layout = { packed: packInt8(weight) };
@@ -55,9 +56,11 @@ export class QuantizedLinear extends Module {
       );
     }
     const lead = x.shape.slice(0, -1);
-    const [q, scales] = quantizeRows(reshape(x, [sizeOf(lead), width]));
-    const y = matmulInt8(q, scales, this.layout.packed, this.scale, this.bias);
-    return reshape(y, [...lead, out]);
+    return transient(() => {
+      const [q, scales] = quantizeRows(reshape(x, [sizeOf(lead), width]));
+      const y = matmulInt8(q, scales, this.layout.packed, this.scale, this.bias);
+      return reshape(y, [...lead, out]);
+    });
   }
 
   /** Nothing here is trained. */

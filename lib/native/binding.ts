@@ -1,3 +1,4 @@
+import { DrivetrainError } from './errors.js';
 import load from './load.cjs';
 import type { TypedArray } from './typed-array.js';
 
@@ -35,7 +36,7 @@ export interface Binding {
 
   /** Tells V8 of memory that it does not count itself. */
   adjustExternalMemory(bytes: number): void;
-  /** Gives the pages of a free range back to the system; they read as zeros afterwards. */
+  /** Gives the pages of a free range back to the system; its content is undefined afterwards. */
   discardPages(slab: Uint8Array, byteOffset: number, bytes: number): void;
   /** Marks a range as not to be touched by native code, or as usable again. Only in sanitized builds. */
   poison(slab: Uint8Array, byteOffset: number, bytes: number, poisoned: boolean): void;
@@ -63,4 +64,15 @@ export interface Binding {
   packedInt8Bytes(k: number, n: number): number;
 }
 
-export const binding: Binding = load();
+function loadAddon(): Binding {
+  try {
+    return load();
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new DrivetrainError(code === 'DT_UNSUPPORTED_ISA' ? code : 'DT_ADDON_LOAD', message, {
+      cause: error,
+    });
+  }
+}
+
+export const binding: Binding = loadAddon();

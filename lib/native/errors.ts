@@ -1,7 +1,7 @@
 /** Every error that drivetrain throws carries one of these codes; docs/errors.md lists them with their remedies. */
 export type ErrorCode =
-  | 'DT_ADDON_LOAD'
   | 'DT_ABORTED'
+  | 'DT_ADDON_LOAD'
   | 'DT_ADDON_MISMATCH'
   | 'DT_BATCH_TOO_LARGE'
   | 'DT_CLOSED'
@@ -18,7 +18,6 @@ export type ErrorCode =
   | 'DT_NOT_CONTIGUOUS'
   | 'DT_NOT_DIFFERENTIABLE'
   | 'DT_NOT_FOUND'
-  | 'DT_NOT_ON_HOST'
   | 'DT_NOT_RECORDING'
   | 'DT_NOT_SHARED'
   | 'DT_POOL_LIMIT'

@@ -50,11 +50,7 @@ function failure(file: string, error: unknown): string {
   return `${file}: ${reason}`;
 }
 
-class AddonLoadError extends Error {
-  override readonly name = 'DrivetrainError';
-  readonly code = 'DT_ADDON_LOAD';
-}
-
+/** Throws an Error that says what was tried; binding.ts makes it one of ours. */
 function load(): Binding {
   const custom = process.env['DRIVETRAIN_BINARY'];
   if (custom) {
@@ -62,7 +58,7 @@ function load(): Binding {
       return require(fs.realpathSync(custom));
     } catch (error) {
       if (refused(error)) throw error;
-      throw new AddonLoadError(diagnose([failure(`DRIVETRAIN_BINARY=${custom}`, error)]), { cause: error });
+      throw new Error(diagnose([failure(`DRIVETRAIN_BINARY=${custom}`, error)]), { cause: error });
     }
   }
   const failures: string[] = [];
@@ -74,7 +70,7 @@ function load(): Binding {
       failures.push(failure(attempt.file, error));
     }
   }
-  throw new AddonLoadError(diagnose(failures));
+  throw new Error(diagnose(failures));
 }
 
 export = load;

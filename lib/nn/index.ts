@@ -12,3 +12,4 @@ export {
 } from './layers.js';
 export { crossEntropy, mseLoss } from './losses.js';
 export { Module } from './module.js';
+export { loadState, type StateEntry } from './state-dict.js';

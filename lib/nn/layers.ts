@@ -8,6 +8,7 @@ import {
   linear,
   ones,
   relu,
+  transient,
   zeros,
 } from '../ops/index.js';
 import { type Tensor, wrap } from '../tensor/index.js';
@@ -87,23 +88,23 @@ export class LayerNorm extends Module {
   }
 }
 
-/** In training, sets elements to zero with probability `rate` and scales the others by 1 / (1 − rate); else does nothing. */
+/** In training, sets elements to zero with probability `p` and scales the others by 1 / (1 − p); else does nothing. */
 export class Dropout extends Module {
-  readonly rate: number;
+  readonly p: number;
   private readonly generator: Generator | undefined;
-  /** The rate in force, read each time a program runs: that of the mode. */
+  /** The probability in force, read each time a program runs: p in training, else 0. */
   readonly #active = new Float64Array(1);
   readonly #activeTensor = wrap(this.#active, []);
 
-  constructor(rate = 0.5, { generator }: LayerOptions = {}) {
+  constructor(p = 0.5, { generator }: LayerOptions = {}) {
     super();
-    if (!(rate >= 0 && rate <= 1)) {
+    if (!(p >= 0 && p <= 1)) {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
-        `Expected rate of Dropout from 0 to 1 but received ${rate}.`,
+        `Expected p of Dropout from 0 to 1 but received ${p}.`,
       );
     }
-    this.rate = rate;
+    this.p = p;
     this.generator = generator;
     this.setTraining(true);
   }
@@ -113,7 +114,7 @@ export class Dropout extends Module {
   }
 
   protected override setTraining(training: boolean): void {
-    this.#active[0] = training ? this.rate : 0;
+    this.#active[0] = training ? this.p : 0;
   }
 }
 
@@ -141,7 +142,7 @@ export class Sequential extends Module {
   }
 
   forward(x: Tensor): Tensor {
-    return this.layers.reduce((value, layer) => layer.forward(value), x);
+    return transient(() => this.layers.reduce((value, layer) => layer.forward(value), x));
   }
 }
 

@@ -1,13 +1,15 @@
-import { crossEntropyRows, mean, mul, sub } from '../ops/index.js';
+import { crossEntropyRows, mean, mul, sub, transient } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 
 /** The mean over rows of the negative log-likelihood of labels [n] (i32 or i64) under softmax(logits [n, classes]). */
 export function crossEntropy(logits: Tensor, labels: Tensor): Tensor {
-  return mean(crossEntropyRows(logits, labels));
+  return transient(() => mean(crossEntropyRows(logits, labels)));
 }
 
 /** The mean of the squared differences; same dtype, shapes broadcast. */
 export function mseLoss(prediction: Tensor, target: Tensor): Tensor {
-  const difference = sub(prediction, target);
-  return mean(mul(difference, difference));
+  return transient(() => {
+    const difference = sub(prediction, target);
+    return mean(mul(difference, difference));
+  });
 }

@@ -1,6 +1,6 @@
-import { DrivetrainError } from '../native/index.js';
-import { assign, checkTensor } from '../ops/index.js';
-import { formatShape, sameShape, Tensor } from '../tensor/index.js';
+import { assign } from '../ops/index.js';
+import { Tensor } from '../tensor/index.js';
+import { loadState, type StateEntry } from './state-dict.js';
 
 /**
  * A part of a model: what it holds in its fields (tensors, modules, arrays of modules) are its parameters and its
@@ -9,15 +9,15 @@ import { formatShape, sameShape, Tensor } from '../tensor/index.js';
 export abstract class Module {
   abstract forward(...inputs: Tensor[]): Tensor;
 
-  /** Tensors that training changes, by name, in the order of the fields. */
+  /** Tensors that training changes, by name, in the order of the fields; one that stands in two places is named once. */
   namedParameters(): Map<string, Tensor> {
-    const found = new Map<string, Tensor>();
+    const names = new Map<Tensor, string>();
     for (const [name, value] of this.#entries()) {
-      if (value instanceof Tensor) found.set(name, value);
-      if (value instanceof Module)
-        for (const [inner, t] of value.namedParameters()) found.set(`${name}.${inner}`, t);
+      const found = value instanceof Module ? [...value.namedParameters()] : [];
+      for (const [inner, tensor] of found) if (!names.has(tensor)) names.set(tensor, `${name}.${inner}`);
+      if (value instanceof Tensor && !names.has(value)) names.set(value, name);
     }
-    return found;
+    return new Map([...names].map(([tensor, name]) => [name, tensor]));
   }
 
   parameters(): Tensor[] {
@@ -34,25 +34,7 @@ export abstract class Module {
    * missing, unknown or of another kind.
    */
   loadStateDict(state: Readonly<Record<string, Tensor>>): void {
-    const own = this.#state();
-    const names = new Set(own.map(({ name }) => name));
-    const missing = [...names].filter((name) => !Object.hasOwn(state, name));
-    const unknown = Object.keys(state).filter((name) => !names.has(name));
-    if (missing.length > 0 || unknown.length > 0) {
-      const list = (what: string, found: string[]) =>
-        found.length > 0 ? ` ${what}: ${found.join(', ')}.` : '';
-      throw new DrivetrainError(
-        'DT_INVALID_ARGUMENT',
-        `Expected exactly the model's own tensors for loadStateDict but received others.${list('Missing', missing)}${list('Unknown', unknown)}`,
-      );
-    }
-    for (const { name, tensor } of own) {
-      checkTensor(`loadStateDict, ${name}`, state[name]);
-      checkSameKind(name, tensor, state[name]);
-      state[name].checkReady(false);
-    }
-    for (const { owner, field, tensor } of own) owner.checkLoadable(field, tensor);
-    for (const { name, owner, field, tensor } of own) owner.loadField(field, tensor, state[name]!);
+    loadState(this.#state(), state);
   }
 
   /** Training mode: dropout drops. Read by compiled functions each time they run. */
@@ -79,11 +61,15 @@ export abstract class Module {
     assign(target, source);
   }
 
-  #state(): { name: string; owner: Module; field: string; tensor: Tensor }[] {
-    return [...this.#entries()].flatMap(([name, value]) => {
-      if (value instanceof Tensor) return [{ name, owner: this as Module, field: name, tensor: value }];
-      if (!(value instanceof Module)) return [];
-      return value.#state().map((entry) => ({ ...entry, name: `${name}.${entry.name}` }));
+  #state(): StateEntry[] {
+    return [...this.#entries()].flatMap(([name, value]): StateEntry[] => {
+      if (value instanceof Module) {
+        return value.#state().map((entry) => ({ ...entry, name: `${name}.${entry.name}` }));
+      }
+      if (!(value instanceof Tensor)) return [];
+      const check = () => this.checkLoadable(name, value);
+      const load = (source: Tensor) => this.loadField(name, value, source);
+      return [{ name, tensor: value, check, load }];
     });
   }
 
@@ -93,12 +79,4 @@ export abstract class Module {
       else for (const [i, item] of value.entries()) yield [`${name}.${i}`, item];
     }
   }
-}
-
-function checkSameKind(name: string, target: Tensor, source: Tensor): void {
-  if (source.dtype === target.dtype && sameShape(source.shape, target.shape)) return;
-  throw new DrivetrainError(
-    'DT_SHAPE_MISMATCH',
-    `Expected ${target.dtype} ${formatShape(target.shape)} for ${name} but received ${source.dtype} ${formatShape(source.shape)}.`,
-  );
 }

@@ -8,6 +8,7 @@ export class Bindings {
   readonly storages: Storage[] = [];
   /** Callers' arrays among the storages, by the index that the command page uses. */
   readonly borrowed: TypedArray[] = [];
+  readonly #slots = new Map<Storage, number>();
   readonly #byteOffsets: number[] = [];
   readonly #written: boolean[] = [];
 
@@ -20,10 +21,14 @@ export class Bindings {
 
   /** The slot of a storage, bound now if it was not yet. */
   slotOf(storage: Storage, written: boolean): number {
-    const known = this.storages.indexOf(storage);
-    if (known < 0) return this.add(storage, written);
-    this.#written[known] ||= written;
-    return known;
+    const known = this.#slots.get(storage);
+    if (known !== undefined) {
+      this.#written[known] ||= written;
+      return known;
+    }
+    const slot = this.add(storage, written);
+    this.#slots.set(storage, slot);
+    return slot;
   }
 
   get words(): number {

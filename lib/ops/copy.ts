@@ -1,6 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
 import { checkDtype, type DType, formatShape, sameShape, type Tensor } from '../tensor/index.js';
-import { apply, copyOp } from './apply.js';
+import { apply, copyOp, transient } from './apply.js';
 import { checkSameDtype, checkTensor } from './checks.js';
 import type { Op } from './op.js';
 
@@ -51,7 +51,14 @@ export function assign(target: Tensor, source: Tensor): void {
       `Expected a source of shape ${formatShape(target.shape)} for assign but received ${formatShape(source.shape)}.`,
     );
   }
-  apply(assignOp, [source, target], undefined);
+  if (target.size > 0 && target.strides.some((stride, i) => stride === 0 && target.shape[i]! > 1)) {
+    throw new DrivetrainError(
+      'DT_SHAPE_MISMATCH',
+      `Expected a target whose elements are apart for assign but received one of shape ${formatShape(target.shape)} that broadcasting repeats.`,
+    );
+  }
+  const overlap = source.storage === target.storage;
+  transient(() => apply(assignOp, [overlap ? clone(source) : source, target], undefined));
 }
 
 /**

@@ -6,23 +6,31 @@ import type { Op } from './op.js';
 
 /** Runs one op now, into fresh tensors. Throws `DT_TENSOR_BUSY` where an awaited run holds an operand. */
 export function execute<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
-  for (const input of inputs) if (input.storage.kind === 'symbolic') input.toArray();
-  const outputs = op.infer(inputs, attrs).map(({ shape, dtype }) => empty(shape, dtype));
-  const operands = [...inputs, ...outputs];
-  const numbers = op.numbers?.(attrs, inputs) ?? [];
-  const bindings = new Bindings();
-  const places = operands.map((operand, i): Place => {
-    const written = i >= inputs.length || (op.writes?.(i) ?? false);
-    return { slot: bindings.slotOf(operand.storage, written), byteOffset: 0 };
-  });
-  const page = commandPage(bindings.words + instructionWords(operands, numbers));
-  const at = bindings.write(page);
-  const placeOf = (storage: Storage): Place =>
-    places[operands.findIndex((operand) => operand.storage === storage)]!;
-  writeInstruction(page, at, op.name, operands, numbers, placeOf);
-  if (binding.execute(bindings.borrowed) === Status.busy) {
+  for (const { storage, dtype } of inputs) if (storage.kind === 'symbolic') storage.view(dtype, 0, 0);
+  const outputs: Tensor[] = [];
+  try {
+    for (const { shape, dtype } of op.infer(inputs, attrs)) outputs.push(empty(shape, dtype));
+    executeInto(op, inputs, outputs, op.numbers?.(attrs, inputs) ?? []);
+    return outputs;
+  } catch (error) {
     for (const output of outputs) output.dispose();
-    throw busy();
+    throw error;
   }
-  return outputs;
+}
+
+function executeInto<A>(
+  op: Op<A>,
+  inputs: readonly Tensor[],
+  outputs: readonly Tensor[],
+  numbers: readonly number[],
+): void {
+  const operands = [...inputs, ...outputs];
+  const bindings = new Bindings();
+  const slots = operands.map(({ storage }, i) =>
+    bindings.slotOf(storage, i >= inputs.length || (op.writes?.(i) ?? false)),
+  );
+  const page = commandPage(bindings.words + instructionWords(operands, numbers));
+  const placeOf = (_: Storage, operand: number): Place => ({ slot: slots[operand]!, byteOffset: 0 });
+  writeInstruction(page, bindings.write(page), op.name, operands, numbers, placeOf);
+  if (binding.execute(bindings.borrowed) === Status.busy) throw busy();
 }

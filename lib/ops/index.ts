@@ -1,4 +1,4 @@
-export { activeRecorder, apply, withRecorder } from './apply.js';
+export { activeRecorder, apply, transient, withRecorder } from './apply.js';
 export { Bindings } from './bindings.js';
 export { checkTensor } from './checks.js';
 export { assign, cast, clone, contiguous } from './copy.js';

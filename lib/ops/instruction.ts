@@ -34,14 +34,14 @@ export function writeInstruction(
   opcode: Opcode,
   operands: readonly Tensor[],
   numbers: readonly number[],
-  placeOf: (storage: Storage) => Place,
+  placeOf: (storage: Storage, operand: number) => Place,
 ): number {
   let i = at;
   page[i++] = NUMBERS.get(opcode)!;
   page[i++] = operands.length;
   page[i++] = numbers.length;
-  for (const operand of operands) {
-    const { slot, byteOffset } = placeOf(operand.storage);
+  for (const [index, operand] of operands.entries()) {
+    const { slot, byteOffset } = placeOf(operand.storage, index);
     const { id, bytes } = DTYPES[operand.dtype];
     page[i++] = slot;
     page[i++] = byteOffset + operand.offset * bytes;

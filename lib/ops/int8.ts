@@ -5,6 +5,9 @@ import { checkMinRank, checkOneOf, checkShapeIs } from './checks.js';
 import { ACTIVATIONS, type MatmulAttrs } from './matmul.js';
 import type { Op } from './op.js';
 
+/** The most products of −128 · −128 whose sum 32 bits hold. */
+const MAX_INT8_DEPTH = 131_071;
+
 const quantizeRowsOp: Op = {
   name: 'quantizeRows',
   infer: ([x]) => [
@@ -60,6 +63,12 @@ export function packInt8(weight: Tensor): Tensor {
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',
       `Expected weight [out, in] for packInt8 but received ${formatShape(weight.shape)}.`,
+    );
+  }
+  if (weight.shape[1]! > MAX_INT8_DEPTH) {
+    throw new DrivetrainError(
+      'DT_SHAPE_MISMATCH',
+      `Expected at most ${MAX_INT8_DEPTH} columns for packInt8, so that 32-bit sums are exact, but received ${formatShape(weight.shape)}.`,
     );
   }
   return apply(packInt8Op, [weight], undefined)[0]!;

@@ -1,6 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
 import { broadcastShapes, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
-import { apply } from './apply.js';
+import { apply, transient } from './apply.js';
 import { checkFloat, checkMinRank, checkSameDtype, checkShapeIs } from './checks.js';
 import type { Op } from './op.js';
 import { broadcastTo, reshape, transpose } from './views.js';
@@ -54,13 +54,14 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
       `Expected x [..., in] and weight [out, in] for linear but received ${formatShape(x.shape)} and ${formatShape(weight.shape)}.`,
     );
   }
-  const lead = x.shape.slice(0, -1);
-  const operands = [reshape(x, [sizeOf(lead), width]), transpose(weight)];
   if (bias !== undefined) {
     checkSameDtype('linear', weight, bias);
     checkShapeIs('linear', 'bias', bias, [out]);
-    operands.push(bias);
   }
-  const y = apply(matmulOp, operands, { activation: 'none' })[0]!;
-  return reshape(y, [...lead, out]);
+  const lead = x.shape.slice(0, -1);
+  return transient(() => {
+    const operands = [reshape(x, [sizeOf(lead), width]), transpose(weight), ...(bias ? [bias] : [])];
+    const y = apply(matmulOp, operands, { activation: 'none' })[0]!;
+    return reshape(y, [...lead, out]);
+  });
 }

@@ -55,12 +55,15 @@ export const OPCODES = [
   'matmulInt8',
 ] as const;
 
+/** Bumped when lib/native/binding.ts changes in a way that older addons do not have; part of the hash. */
+const SURFACE = 1;
+
 export type Opcode = (typeof OPCODES)[number];
 
-/** FNV-1a over the names, as the generated header has it. */
+/** FNV-1a over `SURFACE` and the names, as the generated header has it. */
 export function opcodeHash(): string {
   let hash = 0x811c9dc5;
-  for (const character of OPCODES.join(',')) {
+  for (const character of [SURFACE, ...OPCODES].join(',')) {
     hash = Math.imul(hash ^ character.charCodeAt(0), 0x01000193) >>> 0;
   }
   return hash.toString(16).padStart(8, '0');

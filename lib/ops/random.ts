@@ -10,7 +10,7 @@ import {
 } from '../tensor/index.js';
 import { activeRecorder, apply, transient } from './apply.js';
 import { checkFloat, checkOneOf, checkShapeIs } from './checks.js';
-import { clone } from './copy.js';
+import { assign, clone } from './copy.js';
 import type { Op } from './op.js';
 
 interface RandomAttrs {
@@ -96,9 +96,9 @@ export function globalGenerator(): Generator {
   return defaultGenerator;
 }
 
-/** Starts the default generator's stream anew. */
+/** Starts the default generator's stream anew, also for compiled functions that draw from it. */
 export function seed(value: number): void {
-  defaultGenerator = outsideScopes(() => new Generator(value));
+  transient(() => assign(globalGenerator().state, new Generator(value).state));
 }
 
 const BLOCK_BYTES = 16;
@@ -117,6 +117,12 @@ export interface RandomOptions {
 function random(op: Op<RandomAttrs>, shape: Shape, options: RandomOptions): Tensor {
   checkShape(shape);
   const { dtype = 'f32', generator = globalGenerator() } = options;
+  if (dtype !== 'f32' && dtype !== 'f64') {
+    throw new DrivetrainError(
+      'DT_DTYPE_MISMATCH',
+      `Expected dtype f32 or f64 for random numbers but received ${String(dtype)}.`,
+    );
+  }
   return generator.draw(
     blocksFor(sizeOf(shape), dtype),
     (state, distance) => apply(op, [state], { shape, dtype, distance })[0]!,

@@ -1,6 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
 import { formatShape, normaliseAxis, type Shape, sameShape, sizeOf, type Tensor } from '../tensor/index.js';
-import { apply } from './apply.js';
+import { apply, transient } from './apply.js';
 import { checkFloat, checkSameDtype, checkTensor } from './checks.js';
 import { mul } from './elementwise.js';
 import type { Op } from './op.js';
@@ -79,8 +79,10 @@ export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
 /** The mean over dimensions. */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   checkFloat('mean', x);
-  const total = sum(x, options);
-  return mul(total, total.size / x.size);
+  return transient(() => {
+    const total = sum(x, options);
+    return mul(total, total.size / x.size);
+  });
 }
 
 /** The largest element over dimensions; NaN where there is one. */

@@ -43,10 +43,10 @@ const crossEntropyGradOp: Op = { name: 'crossEntropyGrad', infer: sameAsFirst };
 export function crossEntropyRows(logits: Tensor, labels: Tensor): Tensor {
   checkFloat('crossEntropy', logits);
   checkOneOf('crossEntropy', 'labels', labels, ['i32', 'i64']);
-  if (logits.rank !== 2) {
+  if (logits.rank !== 2 || logits.shape[1] === 0) {
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',
-      `Expected logits [n, classes] for crossEntropy but received ${formatShape(logits.shape)}.`,
+      `Expected logits [n, classes], with at least one class, for crossEntropy but received ${formatShape(logits.shape)}.`,
     );
   }
   checkShapeIs('crossEntropy', 'labels', labels, [logits.shape[0]!]);

@@ -25,6 +25,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 }
 
 function resolveShape(x: Tensor, shape: Shape): number[] {
+  if (!Array.isArray(shape)) checkShape(shape);
   const known = shape.reduce((product, dimension) => (dimension === -1 ? product : product * dimension), 1);
   const target = shape.map((dimension) => (dimension === -1 ? x.size / known : dimension));
   const unknown = shape.filter((dimension) => dimension === -1).length;

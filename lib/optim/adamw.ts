@@ -1,16 +1,14 @@
 import { type AdamWTensors, adamwStep } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
-import { belowOne, flag, nonNegative } from './hyperparameter.js';
-import { Optimizer, type Parameter, type ParameterGroupOptions } from './optimizer.js';
-import { likeParameter, stepCount } from './state.js';
+import { flag, nonNegative, twoBelowOne } from './hyperparameter.js';
+import { Optimizer } from './optimizer.js';
+import type { Parameter, ParameterGroupOptions } from './parameter-group.js';
 
 export interface AdamWOptions {
   /** Learning rate, from 0 on; 1e-3 unless given. */
   lr?: number;
-  /** Decay of the first moment, in [0, 1); 0.9 unless given. */
-  beta1?: number;
-  /** Decay of the second moment, in [0, 1); 0.999 unless given. */
-  beta2?: number;
+  /** Decay of the first and of the second moment, each in [0, 1); [0.9, 0.999] unless given. */
+  betas?: readonly [beta1: number, beta2: number];
   /** Added to the root of the second moment; 1e-8 unless given. */
   eps?: number;
   /** Decoupled weight decay; 0.01 unless given. */
@@ -36,23 +34,16 @@ export class AdamW extends Optimizer<AdamWOptions> {
       options,
       {
         lr: nonNegative(1e-3),
-        beta1: belowOne(0.9),
-        beta2: belowOne(0.999),
+        betas: twoBelowOne(0.9, 0.999),
         eps: nonNegative(1e-8),
         weightDecay: nonNegative(0.01),
         maximize: flag(),
       },
-      (parameter) => [likeParameter(parameter), likeParameter(parameter)],
-      stepCount,
+      ['m', 'v'],
     );
   }
 
   protected apply(hyperparameters: Tensor, count: Tensor, parameters: readonly (readonly Tensor[])[]): void {
     adamwStep(hyperparameters, count, parameters as unknown as readonly AdamWTensors[]);
-  }
-
-  /** The moments and step counts, by name. */
-  stateDict(): Record<string, Tensor> {
-    return this.namedState(['m', 'v']);
   }
 }

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { add, div, globalNorm, minimum, mul } from '../ops/index.js';
+import { add, div, globalNorm, minimum, mul, transient } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 
 /**
@@ -16,7 +16,9 @@ export function clipGradNorm(
       `Expected maxNorm of clipGradNorm from 0 on but received ${maxNorm}.`,
     );
   }
-  const norm = globalNorm(gradients);
-  const scale = minimum(div(maxNorm, add(norm, 1e-6)), 1);
-  return { gradients: gradients.map((gradient) => mul(gradient, scale)), norm };
+  return transient(() => {
+    const norm = globalNorm(gradients);
+    const scale = minimum(div(maxNorm, add(norm, 1e-6)), 1);
+    return { gradients: gradients.map((gradient) => mul(gradient, scale)), norm };
+  });
 }

@@ -1,20 +1,65 @@
-import type { Hyperparameter } from './optimizer.js';
+/** An option of an optimizer: its range, and its numbers among those that native code reads. */
+export interface Hyperparameter<T> {
+  readonly default: T | undefined;
+  readonly expected: string;
+  /** How many numbers it takes. */
+  readonly width: number;
+  /** The numbers of a value, or undefined where the value is out of range. */
+  readonly encode: (value: unknown) => readonly number[] | undefined;
+  readonly decode: (numbers: Float64Array) => T;
+}
+
+/** What an optimizer's options may be, in the order of the numbers. */
+export type HyperparameterTable<H> = { readonly [K in keyof H]-?: Hyperparameter<Required<H>[K]> };
 
 /** A finite number from 0 on: learning rates, decay, eps. */
-export function nonNegative(initial?: number): Hyperparameter {
+export function nonNegative(initial?: number): Hyperparameter<number> {
   return {
     default: initial,
-    valid: (value) => Number.isFinite(value) && value >= 0,
     expected: 'a finite number from 0 on',
+    width: 1,
+    encode: (value) => (typeof value === 'number' && value >= 0 && value < Infinity ? [value] : undefined),
+    decode: ([value]) => value!,
   };
 }
 
-/** A number from 0 up to, but not with, 1: decay rates of running averages. */
-export function belowOne(initial: number): Hyperparameter {
-  return { default: initial, valid: (value) => value >= 0 && value < 1, expected: 'a number in [0, 1)' };
+const isBelowOne = (value: unknown) => typeof value === 'number' && value >= 0 && value < 1;
+
+/** A number from 0 up to, but not with, 1: the decay rate of a running average. */
+export function belowOne(initial: number): Hyperparameter<number> {
+  return {
+    default: initial,
+    expected: 'a number in [0, 1)',
+    width: 1,
+    encode: (value) => (isBelowOne(value) ? [value as number] : undefined),
+    decode: ([value]) => value!,
+  };
 }
 
-/** true or false. */
-export function flag(): Hyperparameter {
-  return { default: 0, valid: (value) => value === 0 || value === 1, expected: 'true or false' };
+/** Two numbers as of `belowOne`. */
+export function twoBelowOne(
+  first: number,
+  second: number,
+): Hyperparameter<readonly [first: number, second: number]> {
+  return {
+    default: [first, second],
+    expected: 'two numbers in [0, 1)',
+    width: 2,
+    encode: (value) =>
+      Array.isArray(value) && value.length === 2 && isBelowOne(value[0]) && isBelowOne(value[1])
+        ? value
+        : undefined,
+    decode: ([first, second]) => [first!, second!],
+  };
+}
+
+/** true or false; false unless given. */
+export function flag(): Hyperparameter<boolean> {
+  return {
+    default: false,
+    expected: 'true or false',
+    width: 1,
+    encode: (value) => (typeof value === 'boolean' ? [Number(value)] : undefined),
+    decode: ([value]) => value === 1,
+  };
 }

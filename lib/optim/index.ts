@@ -1,6 +1,7 @@
 export { AdamW, type AdamWOptions } from './adamw.js';
 export { clipGradNorm } from './clip.js';
-export { Optimizer, type Parameter, type ParameterGroup, type ParameterGroupOptions } from './optimizer.js';
+export { Optimizer } from './optimizer.js';
+export type { Parameter, ParameterGroup, ParameterGroupOptions } from './parameter-group.js';
 export {
   CosineAnnealingLR,
   type CosineAnnealingOptions,

@@ -1,27 +1,16 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
-import { activeRecorder } from '../ops/index.js';
+import { loadState } from '../nn/index.js';
+import { activeRecorder, assign } from '../ops/index.js';
 import { formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
-
-/** What can be optimised in place: a tensor, or a caller's own Float32Array or Float64Array. */
-export type Parameter = Tensor | Float32Array | Float64Array;
-
-/** Parameters with options of their own. */
-export type ParameterGroupOptions<H> = Partial<H> & { readonly params: readonly Parameter[] };
-
-/** What a hyperparameter may be: its place among the numbers that native code reads, and its valid range. */
-export interface Hyperparameter {
-  readonly default: number | undefined;
-  readonly valid: (value: number) => boolean;
-  readonly expected: string;
-}
-
-/**
- * Parameters that share hyperparameters. The fields may be changed at any time, between steps and between the runs of
- * a compiled step alike: they are read when a step runs.
- */
-export type ParameterGroup<H> = { -readonly [K in keyof H]-?: number } & {
-  readonly params: readonly Tensor[];
-};
+import type { HyperparameterTable } from './hyperparameter.js';
+import {
+  checkKeys,
+  makeGroup,
+  type Parameter,
+  type ParameterGroup,
+  type ParameterGroupOptions,
+} from './parameter-group.js';
+import { likeParameter, stepCount } from './state.js';
 
 interface GroupState {
   readonly params: readonly Tensor[];
@@ -37,37 +26,39 @@ interface GroupState {
  * works in place, on all parameters of a group in one native call.
  */
 export abstract class Optimizer<H extends object> {
-  readonly groups: readonly ParameterGroup<H>[];
+  readonly paramGroups: readonly ParameterGroup<H>[];
   /** Not `#private`: a scope that returns the optimizer has to find its tensors. */
   private readonly states: readonly GroupState[];
+  readonly #stateNames: readonly string[];
 
+  /** `stateNames` name the tensors of state that every parameter has. */
   protected constructor(
     name: string,
     params: readonly Parameter[] | readonly ParameterGroupOptions<H>[],
     options: Partial<H>,
-    table: { readonly [K in keyof H]-?: Hyperparameter },
-    stateFor: (parameter: Tensor) => readonly Tensor[],
-    stepCount: (like: Tensor) => Tensor,
+    table: HyperparameterTable<H>,
+    stateNames: readonly string[],
   ) {
-    const groupOptions = asGroups(name, params);
+    checkKeys(name, options, table);
+    const given = asGroups(name, params);
     checkDistinct(
       name,
-      groupOptions.flatMap((group) => group.params),
+      given.flatMap((group) => group.params),
     );
-    const groups: ParameterGroup<H>[] = [];
-    this.states = groupOptions.map((group) => {
+    const made = given.map((group) => {
+      checkKeys(`a group of ${name}`, group, table, ['params']);
       const tensors = group.params.map((parameter) => asParameter(name, parameter));
       checkOneDtype(name, tensors);
-      const values = new Float64Array(Object.keys(table).length);
-      groups.push(makeGroup(name, tensors, values, table, { ...options, ...group }));
-      return {
-        params: tensors,
-        hyperparameters: wrap(values),
-        count: stepCount(tensors[0]!),
-        state: tensors.map(stateFor),
-      };
+      return makeGroup(name, tensors, table, group, options);
     });
-    this.groups = groups;
+    this.paramGroups = made.map(({ group }) => group);
+    this.#stateNames = stateNames;
+    this.states = made.map(({ group: { params: tensors }, numbers }) => ({
+      params: tensors,
+      hyperparameters: wrap(numbers),
+      count: stepCount(tensors[0]!),
+      state: tensors.map((tensor) => stateNames.map(() => likeParameter(tensor))),
+    }));
   }
 
   /** Steps taken so far, by the first group. */
@@ -121,18 +112,35 @@ export abstract class Optimizer<H extends object> {
     parameters: readonly (readonly Tensor[])[],
   ): void;
 
-  /** The optimizer's tensors by name: `group.parameter.which`, and the step count of each group. */
-  protected namedState(names: readonly string[]): Record<string, Tensor> {
-    const state: Record<string, Tensor> = {};
-    this.states.forEach((group, g) => {
-      state[`${g}.step`] = group.count;
-      group.state.forEach((tensors, p) => {
-        tensors.forEach((tensor, i) => {
-          state[`${g}.${p}.${names[i]}`] = tensor;
-        });
-      });
-    });
-    return state;
+  /**
+   * Step counts and state by name, `group.step` and `group.parameter.which`: the tensors themselves, which the next step
+   * changes. Parameters and hyperparameters are not among them.
+   */
+  stateDict(): Record<string, Tensor> {
+    return Object.fromEntries(this.#namedState());
+  }
+
+  /**
+   * Copies tensors of the same names, shapes and dtypes into the state. Throws before anything is written where one is
+   * missing, unknown or of another kind.
+   */
+  loadStateDict(state: Readonly<Record<string, Tensor>>): void {
+    const entries = this.#namedState().map(([name, tensor]) => ({
+      name,
+      tensor,
+      check: () => tensor.checkReady(true),
+      load: (source: Tensor) => assign(tensor, source),
+    }));
+    loadState(entries, state);
+  }
+
+  #namedState(): [name: string, tensor: Tensor][] {
+    return this.states.flatMap(({ count, state }, g) => [
+      [`${g}.step`, count],
+      ...state.flatMap((tensors, p) =>
+        tensors.map((tensor, i): [string, Tensor] => [`${g}.${p}.${this.#stateNames[i]}`, tensor]),
+      ),
+    ]);
   }
 }
 
@@ -216,31 +224,4 @@ function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: num
 /** A flat typed array may stand for a gradient of any shape with as many elements. */
 function wrapGradient(gradient: TypedArray, parameter: Tensor): Tensor {
   return wrap(gradient, gradient.length === parameter.size ? parameter.shape : [gradient.length]);
-}
-
-function makeGroup<H extends object>(
-  name: string,
-  params: readonly Tensor[],
-  values: Float64Array,
-  table: { readonly [K in keyof H]-?: Hyperparameter },
-  options: Partial<H>,
-): ParameterGroup<H> {
-  const group = { params } as ParameterGroup<H>;
-  (Object.entries(table) as [keyof H & string, Hyperparameter][]).forEach(
-    ([key, { valid, expected, default: initial }], i) => {
-      const set = (value: unknown) => {
-        const number = typeof value === 'boolean' ? Number(value) : value;
-        if (typeof number !== 'number' || !valid(number)) {
-          throw new DrivetrainError(
-            'DT_INVALID_ARGUMENT',
-            `Expected ${expected} for ${key} of ${name} but received ${String(value)}.`,
-          );
-        }
-        values[i] = number;
-      };
-      Object.defineProperty(group, key, { enumerable: true, get: () => values[i], set });
-      set(options[key] ?? initial);
-    },
-  );
-  return group;
 }

@@ -2,7 +2,7 @@ import { DrivetrainError } from '../native/index.js';
 
 /** An optimizer, as far as a schedule is concerned. */
 interface Scheduled {
-  readonly groups: readonly { lr: number }[];
+  readonly paramGroups: readonly { lr: number }[];
 }
 
 /**
@@ -15,8 +15,8 @@ abstract class Schedule {
   #step = 0;
 
   protected constructor(optimizer: Scheduled) {
-    this.#groups = optimizer.groups;
-    this.#initial = optimizer.groups.map(({ lr }) => lr);
+    this.#groups = optimizer.paramGroups;
+    this.#initial = optimizer.paramGroups.map(({ lr }) => lr);
   }
 
   /** Steps taken. */

@@ -2,8 +2,8 @@ import { DrivetrainError } from '../native/index.js';
 import { type SgdTensors, sgdStep } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { belowOne, flag, nonNegative } from './hyperparameter.js';
-import { Optimizer, type Parameter, type ParameterGroupOptions } from './optimizer.js';
-import { likeParameter, stepCount } from './state.js';
+import { Optimizer } from './optimizer.js';
+import type { Parameter, ParameterGroupOptions } from './parameter-group.js';
 
 export interface SGDOptions {
   /** Learning rate, from 0 on. */
@@ -14,6 +14,7 @@ export interface SGDOptions {
   dampening?: number;
   /** L2 penalty; 0 unless given. */
   weightDecay?: number;
+  /** Needs momentum, and no dampening. */
   nesterov?: boolean;
   /** Goes up the gradient. */
   maximize?: boolean;
@@ -42,10 +43,9 @@ export class SGD extends Optimizer<SGDOptions> {
         nesterov: flag(),
         maximize: flag(),
       },
-      (parameter) => [likeParameter(parameter)],
-      stepCount,
+      ['momentum'],
     );
-    for (const { momentum, dampening, nesterov } of this.groups) {
+    for (const { momentum, dampening, nesterov } of this.paramGroups) {
       if (!nesterov || (momentum > 0 && dampening === 0)) continue;
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
@@ -56,10 +56,5 @@ export class SGD extends Optimizer<SGDOptions> {
 
   protected apply(hyperparameters: Tensor, count: Tensor, parameters: readonly (readonly Tensor[])[]): void {
     sgdStep(hyperparameters, count, parameters as unknown as readonly SgdTensors[]);
-  }
-
-  /** The momentum buffers and step counts, by name. */
-  stateDict(): Record<string, Tensor> {
-    return this.namedState(['momentum']);
   }
 }

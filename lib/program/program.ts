@@ -10,7 +10,8 @@ import {
   type MemoryPool,
   type SharedStorage,
   type Storage,
-  type Tensor,
+  sameShape,
+  Tensor,
 } from '../tensor/index.js';
 import { splitSections, writtenBy } from './commit.js';
 import { optimise } from './optimise.js';
@@ -41,6 +42,7 @@ export class Program<R> {
   /** The memory that the program's temporaries take. */
   readonly memory: MemoryReport;
   readonly #handle: number;
+  readonly #inputs: readonly Tensor[];
   readonly #outputs: readonly Tensor[];
   readonly #captured: readonly Captured[];
   readonly #result: R;
@@ -50,6 +52,7 @@ export class Program<R> {
     const steps = [...compute, ...commit];
     const ends = [...recording.inputs, ...recording.outputs].map(({ storage }) => storage);
     const plan = planMemory(steps, new Set(ends));
+    this.#inputs = recording.inputs;
     this.#outputs = recording.outputs;
     this.#result = recording.result;
     this.#captured = capturedBy(steps);
@@ -106,6 +109,27 @@ export class Program<R> {
     return this.#captured.some((captured) => captured.written && captured.storage === storage);
   }
 
+  /** Slots have the shapes that were recorded: any other input would be read out of bounds. */
+  #checkInputs(inputs: readonly Tensor[]): void {
+    const fit =
+      inputs.length === this.#inputs.length &&
+      this.#inputs.every((expected, i) => {
+        const input = inputs[i];
+        return (
+          input instanceof Tensor &&
+          input.dtype === expected.dtype &&
+          sameShape(input.shape, expected.shape) &&
+          input.contiguous
+        );
+      });
+    if (fit) return;
+    const list = (tensors: readonly Tensor[]) => tensors.map((t) => `${t?.dtype} [${t?.shape}]`).join(', ');
+    throw new DrivetrainError(
+      'DT_SHAPE_MISMATCH',
+      `Expected contiguous inputs ${list(this.#inputs) || 'none'} for this program but received ${list(inputs) || 'none'}; the compiled function itself takes any shapes.`,
+    );
+  }
+
   #fresh(memory: RunMemory): Tensor[] {
     return this.#outputs.map(({ shape, dtype }) => {
       const output = empty(shape, dtype);
@@ -129,6 +153,7 @@ export class Program<R> {
       if (written && bound !== storage) throw notShared();
       bindings.add(bound, written, byteOffset);
     };
+    this.#checkInputs(inputs);
     for (const input of inputs) {
       input.checkUsable();
       if (this.#writes(input.storage)) throw writtenInput(input);

@@ -1,6 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { clone, type Op, type Recorder, type View, withRecorder } from '../ops/index.js';
 import {
+  checkShape,
   DTYPES,
   formatShape,
   outsideScopes,
@@ -75,6 +76,7 @@ function checkLasting(op: { name: string }, target: Tensor): void {
 }
 
 function symbolic({ shape, dtype }: InputSpec): Tensor {
+  checkShape(shape);
   return new Tensor(new SymbolicStorage(sizeOf(shape) * DTYPES[dtype].bytes), dtype, shape);
 }
 

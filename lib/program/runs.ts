@@ -24,15 +24,23 @@ function aborted(): DrivetrainError {
 }
 
 /** Submits a run with the bindings in the command page. Rejects with `DT_ABORTED` where the signal ends it in time. */
-export function submitRun(program: number, signal: AbortSignal | undefined): Promise<void> {
-  if (signal?.aborted) return Promise.reject(aborted());
+export async function submitRun(program: number, signal: AbortSignal | undefined): Promise<void> {
+  if (signal !== undefined && typeof signal.addEventListener !== 'function') {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected an AbortSignal for signal but received ${typeof signal}.`,
+    );
+  }
+  if (signal?.aborted) throw aborted();
   const id = ++lastId;
-  const submitted = new Promise<void>((resolve, reject) => {
-    pending.set(id, { resolve, reject });
-    binding.run(program, id);
-  });
-  if (signal === undefined) return submitted;
   const cancel = () => binding.cancel(id);
-  signal.addEventListener('abort', cancel, { once: true });
-  return submitted.finally(() => signal.removeEventListener('abort', cancel));
+  signal?.addEventListener('abort', cancel, { once: true });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      pending.set(id, { resolve, reject });
+      binding.run(program, id);
+    });
+  } finally {
+    signal?.removeEventListener('abort', cancel);
+  }
 }

@@ -10,7 +10,7 @@ import {
   viewGradient,
   zeros,
 } from '../ops/index.js';
-import { DTYPES, formatShape, type Tensor } from '../tensor/index.js';
+import { DTYPES, formatShape, type Storage, type Tensor } from '../tensor/index.js';
 
 /** What happened while a function ran, in order: ops and views, by the tensors that they took and gave. */
 export type TapeEntry =
@@ -58,14 +58,15 @@ export function grad(loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
 }
 
 function differentiate(tape: readonly TapeEntry[], loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
-  const { dependent, stale } = dependentOn(tape, parameters);
-  if (stale.has(loss)) throw writtenSince();
+  const dependent = dependentOn(tape, parameters);
+  const lastWrite = lastWrites(tape);
   const gradients = new Map<Tensor, Tensor>([[loss, unitGradient(loss)]]);
   for (let i = tape.length - 1; i >= 0; i--) {
     const entry = tape[i]!;
     const dy = entry.outputs[0] && gradients.get(entry.outputs[0]);
     if (dy === undefined || !entry.outputs.some((output) => dependent.has(output))) continue;
-    if (entry.inputs.some((input) => stale.has(input))) throw writtenSince();
+    // A rule reads its op's inputs again: they must be what they were.
+    if (entry.inputs.some(({ storage }) => (lastWrite.get(storage) ?? -1) > i)) throw writtenSince();
     const cotangents = backwardThrough(entry, dy, dependent);
     entry.inputs.forEach((input, k) => {
       const cotangent = cotangents[k];
@@ -97,44 +98,41 @@ function backwardThrough(
   return rule(context);
 }
 
-/** Floating-point tensors by what a gradient may do with them. */
-interface Dependence {
-  /** Those that depend on the parameters as they are now, these included. */
-  readonly dependent: ReadonlySet<Tensor>;
-  /** Those that depend on what a parameter was before it was last written. */
-  readonly stale: ReadonlySet<Tensor>;
+/** The floating-point tensors that depend on the parameters, these included. */
+function dependentOn(tape: readonly TapeEntry[], parameters: readonly Tensor[]): ReadonlySet<Tensor> {
+  const dependent = new Set(parameters);
+  const storages = new Set(parameters.map(({ storage }) => storage));
+  for (const { inputs, outputs } of tape) {
+    const stranger = inputs.find((input) => storages.has(input.storage) && !dependent.has(input));
+    if (stranger !== undefined) throw viewFromOutside(stranger);
+    if (!inputs.some((input) => dependent.has(input))) continue;
+    for (const output of outputs) if (DTYPES[output.dtype].float) dependent.add(output);
+  }
+  return dependent;
 }
 
-/** A write to a parameter (an optimizer's step) begins anew: gradients are those of what was computed after it. */
-function dependentOn(tape: readonly TapeEntry[], parameters: readonly Tensor[]): Dependence {
-  const dependent = new Set(parameters);
-  const stale = new Set<Tensor>();
-  const storages = new Set(parameters.map(({ storage }) => storage));
-  for (const entry of tape) {
-    const written = entry.kind === 'op' ? entry.inputs.filter((_, i) => entry.op.writes?.(i)) : [];
-    if (written.some(({ storage }) => storages.has(storage))) {
-      for (const tensor of dependent) stale.add(tensor);
-      dependent.clear();
-      for (const parameter of parameters) {
-        stale.delete(parameter);
-        dependent.add(parameter);
-      }
-    } else if (written.some((target) => dependent.has(target))) {
-      throw writtenSince();
-    }
-    const into = entry.inputs.some((input) => dependent.has(input))
-      ? dependent
-      : entry.inputs.some((input) => stale.has(input))
-        ? stale
-        : undefined;
-    for (const output of entry.outputs) if (DTYPES[output.dtype].float) into?.add(output);
-  }
-  return { dependent, stale };
+/** Where on the tape each storage was last written in place. */
+function lastWrites(tape: readonly TapeEntry[]): Map<Storage, number> {
+  const last = new Map<Storage, number>();
+  tape.forEach((entry, at) => {
+    if (entry.kind === 'view') return;
+    entry.inputs.forEach(({ storage }, i) => {
+      if (entry.op.writes?.(i)) last.set(storage, at);
+    });
+  });
+  return last;
+}
+
+function viewFromOutside({ shape }: Tensor): DrivetrainError {
+  return new DrivetrainError(
+    'DT_NOT_DIFFERENTIABLE',
+    `Expected views of a parameter to be made inside the function but received one (shape ${formatShape(shape)}) that was made outside, through which no gradient finds the parameter.`,
+  );
 }
 
 function writtenSince(): DrivetrainError {
   return new DrivetrainError(
     'DT_NOT_DIFFERENTIABLE',
-    'Expected no write in place between the parameters and the loss but one of them was written before grad was called; differentiate before writing, or compute a new tensor.',
+    'Expected no write in place between what the loss is computed from and grad but a tensor that it used was written; differentiate before writing, or compute a new tensor.',
   );
 }

@@ -1,5 +1,5 @@
 import { apply, type Op, type Recorder, type View, withRecorder } from '../ops/index.js';
-import { DTYPES, type Tensor } from '../tensor/index.js';
+import { currentPool, type Tensor } from '../tensor/index.js';
 import { grad, type Taped, type TapeEntry } from './tape.js';
 
 /** Runs everything at once and keeps what happened. */
@@ -24,14 +24,18 @@ class EagerTape implements Recorder, Taped {
 /**
  * A function that calls `fn` eagerly and also gives gradients of its result, a tensor of one element: with respect to
  * `parameters` where given, else to those of its arguments that are f32 or f64. `grad` may be called inside `fn` too.
+ * What else `fn` makes is freed.
  */
 export function valueAndGrad<A extends readonly Tensor[]>(
   fn: (...inputs: A) => Tensor,
   parameters?: readonly Tensor[],
 ): (...inputs: A) => { value: Tensor; grads: Tensor[] } {
   return (...inputs) =>
-    withRecorder(new EagerTape(), () => {
-      const value = fn(...inputs);
-      return { value, grads: grad(value, parameters ?? inputs.filter(({ dtype }) => DTYPES[dtype].float)) };
-    });
+    currentPool().scope(() =>
+      withRecorder(new EagerTape(), () => {
+        const value = fn(...inputs);
+        const floats = inputs.filter(({ dtype }) => dtype === 'f32' || dtype === 'f64');
+        return { value, grads: grad(value, parameters ?? floats) };
+      }),
+    );
 }

@@ -103,6 +103,12 @@ export class MemoryPool {
 
   /** A block of at least `bytes`, its content undefined. Throws `DT_POOL_LIMIT` at the limit, `DT_DISPOSED` after `dispose`. */
   allocate(bytes: number): SharedStorage {
+    if (!(Number.isSafeInteger(bytes) && bytes >= 0)) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected a whole number of bytes from 0 on for allocate but received ${bytes}.`,
+      );
+    }
     if (this.#disposed) {
       throw new DrivetrainError('DT_DISPOSED', 'Expected a pool in use but this one was disposed.');
     }

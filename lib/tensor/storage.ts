@@ -14,7 +14,7 @@ export type Release = () => void;
 export abstract class Storage {
   abstract readonly kind: 'shared' | 'borrowed' | 'symbolic';
   readonly byteLength: number;
-  /** Set by `freeze`: writes are refused, so that packed copies never go stale. */
+  /** Writes are refused, so that packed copies never go stale. */
   frozen = false;
 
   constructor(byteLength: number) {

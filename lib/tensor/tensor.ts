@@ -22,7 +22,7 @@ export class Tensor {
   readonly strides: readonly number[];
   readonly offset: number;
 
-  /** For the floors above; users call `tensor` or `wrap`. */
+  /** For the floors above, unchecked; users call `tensor` or `wrap`. @internal */
   constructor(
     storage: Storage,
     dtype: DType,
@@ -76,9 +76,16 @@ export class Tensor {
     });
   }
 
-  /** The same as `toArray`, on any device. */
+  /** The same as `toArray`, but waits for awaited runs that write the tensor. */
   async read(): Promise<TypedArray> {
-    return this.toArray();
+    for (;;) {
+      try {
+        return this.toArray();
+      } catch (error) {
+        if ((error as DrivetrainError).code !== 'DT_TENSOR_BUSY') throw error;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
   }
 
   /** The value of a tensor of one element, bool as 0 or 1. Throws for an i64 that no number holds exactly; see `toArray`. */
@@ -151,7 +158,7 @@ export class Tensor {
     if (this.storage instanceof SharedStorage) this.storage.locked(write, () => {});
   }
 
-  /** Another tensor on the same storage; strides and offset in elements. */
+  /** Another tensor on the same storage; strides and offset in elements, unchecked. @internal */
   viewAs(shape: Shape, strides: Shape = rowMajorStrides(shape), offset: number = this.offset): Tensor {
     return new Tensor(this.storage, this.dtype, shape, strides, offset);
   }
@@ -221,8 +228,20 @@ export function wrap(array: TypedArray, shape?: Shape, options: WrapOptions = {}
   const dtype = dtypeOf(array, options.dtype);
   const fullShape = shape ?? [array.length];
   checkLength(array.length, fullShape);
-  const storage = isShared(array) ? sharedStorageOf(array) : new BorrowedStorage(array);
+  const storage = isShared(array) ? sharedStorageOf(array) : borrowedStorageOf(array);
   return new Tensor(storage, dtype, [...fullShape]);
+}
+
+/** One storage for each array, however often it is wrapped, so that programs know it for the same. */
+const borrowed = new WeakMap<TypedArray, BorrowedStorage>();
+
+function borrowedStorageOf(array: TypedArray): BorrowedStorage {
+  let storage = borrowed.get(array);
+  if (storage === undefined) {
+    storage = new BorrowedStorage(array);
+    borrowed.set(array, storage);
+  }
+  return storage;
 }
 
 /** A caller's array on shared memory: a view of another thread's tensor, for example, whose locks it then shares. */

@@ -1,10 +1,11 @@
-// Set-up of the addon in one environment: a flat list of exports. Raw Node-API throughout: no C++ exception and no
-// property access of a wrapper can meet a worker's termination half-way.
+// Set-up of the addon in one environment: a flat list of exports. Raw Node-API throughout: no C++ exception
+// and no property access of a wrapper can meet a worker's termination half-way.
 #include "environment.h"
 #include "exports.h"
 #include "values.h"
 #include "../ops/table.h"
 #include "../runtime/cpu.h"
+#include "../runtime/thread_pool.h"
 
 namespace drivetrain {
 namespace {
@@ -39,12 +40,21 @@ constexpr Export kExports[] = {
 napi_value init(napi_env env, napi_value exports) {
   if (selected_kernels() == nullptr) {
     napi_throw_error(env, "DT_UNSUPPORTED_ISA",
-                     "DRIVETRAIN_ISA names an instruction set that this processor or this build does not have; unset it, or "
+                     "DRIVETRAIN_ISA names an instruction set that this processor or this build does not "
+                     "have; unset it, or "
                      "use scalar, avx2, avx512 (x64) or neon (arm64).");
     return nullptr;
   }
+  if (!start_pool()) {
+    napi_throw_error(
+        env, "DT_ADDON_LOAD",
+        "The system refused to start a thread; raise its limit of processes and threads (ulimit -u, or the "
+        "pids limit of the container).");
+    return nullptr;
+  }
   napi_set_instance_data(
-      env, new Environment(env), [](napi_env, void* data, void*) { delete static_cast<Environment*>(data); }, nullptr);
+      env, new Environment(env), [](napi_env, void* data, void*) { delete static_cast<Environment*>(data); },
+      nullptr);
   for (const auto& [name, callback] : kExports) {
     napi_value function = nullptr;
     napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function);

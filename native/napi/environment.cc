@@ -16,6 +16,7 @@ struct Completion {
 Environment::Environment(napi_env env) : env_(env) {}
 
 Environment::~Environment() {
+  for (const Held& held : held_) drivetrain::unlock(&held.request, 1);
   storages.for_each([](const Storage& storage) { unregister_storage(storage); });
 }
 
@@ -33,6 +34,25 @@ void Environment::start(napi_value on_complete) {
   // Hooks run last first, so this one comes before the queue's own: nothing is queued once it has gone.
   if (again) napi_remove_env_cleanup_hook(env_, cleanup, this);
   napi_add_env_cleanup_hook(env_, cleanup, this);
+}
+
+bool Environment::lock(size_t handle, bool write) {
+  const Storage* storage = storages.get(handle);
+  if (storage == nullptr) return false;
+  const LockRequest request{storage->lock, write};
+  if (!try_lock(&request, 1)) return false;
+  held_.push_back({handle, request});
+  return true;
+}
+
+// The storage may have been released meanwhile, and its handle given out again: the latest one is meant.
+void Environment::unlock(size_t handle, bool write) {
+  for (size_t i = held_.size(); i-- > 0;) {
+    if (held_[i].storage != handle || held_[i].request.write != write) continue;
+    drivetrain::unlock(&held_[i].request, 1);
+    held_.erase(held_.begin() + static_cast<ptrdiff_t>(i));
+    return;
+  }
 }
 
 void Environment::add_run(Run* run) {

@@ -70,6 +70,11 @@ class Environment {
   // From any thread, as the last thing that touches the run.
   void finish_run(Run* run);
 
+  // What JavaScript takes and gives back within one synchronous call. Its finally blocks do not run when a
+  // worker is terminated: whatever it held then is given back when the environment ends.
+  bool lock(size_t storage, bool write);
+  void unlock(size_t storage, bool write);
+
   HandleTable<Storage> storages;
   HandleTable<std::shared_ptr<const Program>> programs;
   const double* command_page = nullptr;
@@ -81,7 +86,13 @@ class Environment {
   // With the mutex held: reports the run's status and deletes it.
   void forget(Run* run);
 
+  struct Held {
+    size_t storage;
+    LockRequest request;
+  };
+
   napi_env env_;
+  std::vector<Held> held_;
   napi_threadsafe_function completions_ = nullptr;
   size_t undelivered_ = 0;  // runs whose completion JavaScript has not seen; only touched on its thread
 

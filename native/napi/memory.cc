@@ -13,7 +13,6 @@
 #endif
 
 #include <cstdint>
-#include <cstring>
 
 namespace drivetrain {
 namespace {
@@ -22,27 +21,25 @@ char* range_begin(napi_env env, napi_value view, napi_value offset) {
   return static_cast<char*>(data_of(env, view)) + to_size(env, offset);
 }
 
+// Gives the whole pages of a range back to the system; the content of the range is undefined afterwards.
 void discard(char* data, size_t bytes) {
 #if defined(_WIN32)
-  std::memset(data, 0, bytes);
+  SYSTEM_INFO system;
+  GetSystemInfo(&system);
+  const uintptr_t page = system.dwPageSize;
 #else
-  // Whole pages go back to the system and read as zeros; the ends are cleared by hand.
   const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(data), end = begin + bytes;
-  const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
-  if (first >= last) {
-    std::memset(data, 0, bytes);
-    return;
-  }
-  std::memset(data, 0, first - begin);
-  std::memset(reinterpret_cast<char*>(last), 0, end - last);
-#if defined(__APPLE__)
-  constexpr int kAdvice = MADV_FREE;
-  std::memset(reinterpret_cast<char*>(first), 0, last - first);
-#else
-  constexpr int kAdvice = MADV_DONTNEED;
 #endif
-  madvise(reinterpret_cast<void*>(first), last - first, kAdvice);
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
+  if (first >= last) return;
+  void* const pages = reinterpret_cast<void*>(first);
+#if defined(_WIN32)
+  DiscardVirtualMemory(pages, last - first);
+#elif defined(__APPLE__)
+  madvise(pages, last - first, MADV_FREE);
+#else
+  madvise(pages, last - first, MADV_DONTNEED);
 #endif
 }
 
@@ -66,7 +63,8 @@ napi_value poison(napi_env env, napi_callback_info info) {
 #ifdef DRIVETRAIN_ASAN
   char* begin = range_begin(env, arguments[0], arguments[1]);
   const size_t bytes = to_size(env, arguments[2]);
-  to_bool(env, arguments[3]) ? __asan_poison_memory_region(begin, bytes) : __asan_unpoison_memory_region(begin, bytes);
+  to_bool(env, arguments[3]) ? __asan_poison_memory_region(begin, bytes)
+                             : __asan_unpoison_memory_region(begin, bytes);
 #else
   (void)env;
 #endif

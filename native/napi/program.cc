@@ -41,12 +41,13 @@ napi_value execute_instruction(napi_env env, napi_callback_info info) {
   const Bindings bindings(env, environment, words, arguments[0]);
   thread_local Instruction instruction;
   decode_instruction(words, instruction);
-  return locked(env, bindings, [](char* const* slots) { execute(instruction, slots); });
+  return locked(env, bindings, [](const Slot* slots) { execute(instruction, slots); });
 }
 
 napi_value create_program(napi_env env, napi_callback_info info) {
   const Arguments<1> arguments(env, info);
-  auto program = std::make_shared<const Program>(decode_program(static_cast<const double*>(data_of(env, arguments[0]))));
+  auto program =
+      std::make_shared<const Program>(decode_program(static_cast<const double*>(data_of(env, arguments[0]))));
   return from_double(env, static_cast<double>(Environment::of(env).programs.add(std::move(program))));
 }
 
@@ -74,7 +75,7 @@ napi_value run_program_sync(napi_env env, napi_callback_info info) {
   const auto* program = environment.programs.get(to_size(env, arguments[0]));
   const double* words = environment.command_page;
   const Bindings bindings(env, environment, words, arguments[1]);
-  return locked(env, bindings, [&](char* const* slots) { execute(**program, slots, nullptr); });
+  return locked(env, bindings, [&](const Slot* slots) { execute(**program, slots, nullptr); });
 }
 
 napi_value cancel_run(napi_env env, napi_callback_info info) {
@@ -85,7 +86,8 @@ napi_value cancel_run(napi_env env, napi_callback_info info) {
 
 napi_value packed_int8_bytes(napi_env env, napi_callback_info info) {
   const Arguments<2> arguments(env, info);
-  const size_t bytes = selected_kernels()->packed_s8_bytes(to_size(env, arguments[0]), to_size(env, arguments[1]));
+  const size_t bytes =
+      selected_kernels()->packed_s8_bytes(to_size(env, arguments[0]), to_size(env, arguments[1]));
   return from_double(env, static_cast<double>(bytes));
 }
 

@@ -21,16 +21,18 @@ class Bindings {
  public:
   Bindings(napi_env env, Environment& environment, const double*& words, napi_value borrowed);
 
-  char* const* slots() const { return slots_.data(); }
-  std::vector<LockWaiter::Request> take_requests() { return std::move(requests_); }
+  const Slot* slots() const { return slots_.data(); }
+  std::vector<LockRequest> take_requests() { return std::move(requests_); }
   // Takes all locks, or none. Never succeeds where the arrays could not be had: the environment is being
   // terminated.
   bool try_lock() const;
   void unlock() const;
 
  private:
-  std::vector<char*> slots_;
-  std::vector<LockWaiter::Request> requests_;
+  void add_slot(char* data, size_t bytes, size_t offset);
+
+  std::vector<Slot> slots_;
+  std::vector<LockRequest> requests_;
   bool complete_ = true;
 };
 

@@ -26,14 +26,12 @@ napi_value release_storage(napi_env env, napi_callback_info info) {
 
 napi_value lock_storage(napi_env env, napi_callback_info info) {
   const Arguments<2> arguments(env, info);
-  const Storage* storage = Environment::of(env).storages.get(to_size(env, arguments[0]));
-  return from_bool(env, storage && try_lock(storage->lock, to_bool(env, arguments[1])));
+  return from_bool(env, Environment::of(env).lock(to_size(env, arguments[0]), to_bool(env, arguments[1])));
 }
 
 napi_value unlock_storage(napi_env env, napi_callback_info info) {
   const Arguments<2> arguments(env, info);
-  const Storage* storage = Environment::of(env).storages.get(to_size(env, arguments[0]));
-  if (storage) unlock(storage->lock, to_bool(env, arguments[1]));
+  Environment::of(env).unlock(to_size(env, arguments[0]), to_bool(env, arguments[1]));
   return nullptr;
 }
 

@@ -1,4 +1,5 @@
-// Reading arguments and making values. TypeScript has checked types and ranges; here a wrong value reads as zero.
+// Reading arguments and making values. TypeScript has checked types and ranges; here a wrong value reads as
+// zero.
 #pragma once
 #include <node_api.h>
 
@@ -36,6 +37,15 @@ inline void* data_of(napi_env env, napi_value typed_array) {
   void* data = nullptr;
   napi_get_typedarray_info(env, typed_array, nullptr, nullptr, &data, nullptr, nullptr);
   return data;
+}
+
+inline size_t bytes_of_array(napi_env env, napi_value typed_array) {
+  // By napi_typedarray_type.
+  constexpr size_t kBytes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8, 2};
+  napi_typedarray_type type = napi_int8_array;
+  size_t length = 0;
+  napi_get_typedarray_info(env, typed_array, &type, &length, nullptr, nullptr, nullptr);
+  return length * kBytes[type];
 }
 
 inline napi_value from_double(napi_env env, double value) {

@@ -1,5 +1,6 @@
 #include "locks.h"
 
+#include <cassert>
 #include <list>
 #include <map>
 #include <mutex>
@@ -13,15 +14,22 @@ struct LockState {
   };
   int readers = 0;
   bool writer = false;
-  int references = 0;
+  int references = 0;  // storages and holders
   char* begin = nullptr;
   std::list<Waiting> queue;  // costs nothing while it is empty, as it nearly always is
 
   bool grants(bool write) const { return !writer && (!write || readers == 0); }
   // First come, first served: nobody passes those who wait.
   bool grants_newcomer(bool write) const { return queue.empty() && grants(write); }
-  void take(bool write) { write ? void(writer = true) : void(readers++); }
-  void give(bool write) { write ? void(writer = false) : void(readers--); }
+  void take(bool write) {
+    write ? void(writer = true) : void(readers++);
+    references++;
+  }
+  void give(bool write) {
+    assert(write ? writer : readers > 0);
+    write ? void(writer = false) : void(readers--);
+    references--;
+  }
 };
 
 class LockTable {
@@ -58,25 +66,27 @@ class LockTable {
 
   void remove(const Storage& storage) {
     std::lock_guard guard(mutex_);
-    LockState* lock = storage.lock;
-    if (--lock->references > 0) return;
-    const auto found = ranges_.find(lock->begin);
-    if (found != ranges_.end() && found->second.lock == lock) ranges_.erase(found);
-    delete lock;
+    storage.lock->references--;
+    forget_unused(storage.lock);
   }
 
-  bool try_lock(LockState* lock, bool write) {
+  bool try_lock(const LockRequest* requests, size_t count) {
     std::lock_guard guard(mutex_);
-    if (!lock->grants_newcomer(write)) return false;
-    lock->take(write);
+    for (size_t i = 0; i < count; i++) {
+      if (!requests[i].lock->grants_newcomer(requests[i].write)) return false;
+    }
+    for (size_t i = 0; i < count; i++) requests[i].lock->take(requests[i].write);
     return true;
   }
 
-  void unlock(LockState* lock, bool write) {
+  void unlock(const LockRequest* requests, size_t count) {
     Ready ready;
     {
       std::lock_guard guard(mutex_);
-      give(lock, write, ready);
+      for (size_t i = 0; i < count; i++) {
+        requests[i].lock->give(requests[i].write);
+        serve(requests[i].lock, ready);
+      }
     }
     announce(ready);
   }
@@ -96,15 +106,6 @@ class LockTable {
       if (waiter->missing_ > 0) return;
     }
     waiter->ready();
-  }
-
-  void release(LockWaiter* waiter) {
-    Ready ready;
-    {
-      std::lock_guard guard(mutex_);
-      for (const auto& [lock, write] : waiter->requests) give(lock, write, ready);
-    }
-    announce(ready);
   }
 
   bool withdraw(LockWaiter* waiter) {
@@ -136,12 +137,8 @@ class LockTable {
     }
   };
 
-  void give(LockState* lock, bool write, Ready& ready) {
-    lock->give(write);
-    serve(lock, ready);
-  }
-
-  // Grants the head of the queue, and the readers behind it, as far as the lock allows.
+  // Grants the head of the queue, and the readers behind it, as far as the lock allows. Nobody queues at a
+  // lock that nobody holds, so the last to go takes it along.
   void serve(LockState* lock, Ready& ready) {
     while (!lock->queue.empty() && lock->grants(lock->queue.front().write)) {
       const auto [waiter, write] = lock->queue.front();
@@ -149,6 +146,14 @@ class LockTable {
       lock->take(write);
       if (--waiter->missing_ == 0) ready.push_back(waiter);
     }
+    forget_unused(lock);
+  }
+
+  void forget_unused(LockState* lock) {
+    if (lock->references > 0) return;
+    const auto found = ranges_.find(lock->begin);
+    if (found != ranges_.end() && found->second.lock == lock) ranges_.erase(found);
+    delete lock;
   }
 
   static void announce(const Ready& ready) {
@@ -161,10 +166,12 @@ class LockTable {
 
 Storage register_storage(char* data, size_t bytes) { return LockTable::instance().add(data, bytes); }
 void unregister_storage(const Storage& storage) { LockTable::instance().remove(storage); }
-bool try_lock(LockState* lock, bool write) { return LockTable::instance().try_lock(lock, write); }
-void unlock(LockState* lock, bool write) { LockTable::instance().unlock(lock, write); }
+bool try_lock(const LockRequest* requests, size_t count) {
+  return LockTable::instance().try_lock(requests, count);
+}
+void unlock(const LockRequest* requests, size_t count) { LockTable::instance().unlock(requests, count); }
 void acquire_all(LockWaiter* waiter) { LockTable::instance().acquire(waiter); }
-void release_all(LockWaiter* waiter) { LockTable::instance().release(waiter); }
+void release_all(LockWaiter* waiter) { unlock(waiter->requests.data(), waiter->requests.size()); }
 bool withdraw(LockWaiter* waiter) { return LockTable::instance().withdraw(waiter); }
 
 }  // namespace drivetrain

@@ -1,5 +1,6 @@
-// Reader-writer locks that runs queue for. A run asks for all of its locks at once, under one mutex, and each lock
-// serves its queue in order: no run can wait for one that waits for it, and no thread is held by waiting.
+// Reader-writer locks that runs queue for. A run asks for all of its locks at once, under one mutex, and each
+// lock serves its queue in order: no run can wait for one that waits for it, and no thread is held by
+// waiting.
 #pragma once
 #include <vector>
 
@@ -10,16 +11,11 @@ namespace drivetrain {
 // Something that waits for locks: ready() is called once, without the mutex, when it holds all of them.
 class LockWaiter {
  public:
-  struct Request {
-    LockState* lock;
-    bool write;
-  };
-
   virtual ~LockWaiter() = default;
   virtual void ready() = 0;
 
   // Each lock at most once.
-  std::vector<Request> requests;
+  std::vector<LockRequest> requests;
 
  private:
   friend void acquire_all(LockWaiter*);
@@ -32,7 +28,8 @@ class LockWaiter {
 void acquire_all(LockWaiter* waiter);
 // Gives back what ready() announced.
 void release_all(LockWaiter* waiter);
-// Leaves the queues if the waiter is not ready yet: true where it was still waiting, and ready() will not come.
+// Leaves the queues if the waiter is not ready yet: true where it was still waiting, and ready() will not
+// come.
 bool withdraw(LockWaiter* waiter);
 
 }  // namespace drivetrain

@@ -1,22 +1,47 @@
 #include "program.h"
 
+#include <cassert>
+
 #include "../runtime/denormals.h"
 
 namespace drivetrain {
+namespace {
+
+// Whether all elements lie within the slot.
+[[maybe_unused]] bool lies_within(const TensorRef& t, const Instruction::Place& place, const Slot& slot) {
+  int64_t first = 0, last = 0;
+  for (int d = 0; d < t.rank; d++) {
+    if (t.shape[d] == 0) return true;
+    (t.strides[d] < 0 ? first : last) += (t.shape[d] - 1) * t.strides[d];
+  }
+  const int64_t bytes = static_cast<int64_t>(bytes_of(t.dtype));
+  return place.offset + first * bytes >= 0 &&
+         place.offset + (last + 1) * bytes <= static_cast<int64_t>(slot.bytes);
+}
+
+}  // namespace
 
 void decode_instruction(const double*& words, Instruction& out) {
-  out.fn = kOpTable[static_cast<int>(*words++)];
+  const int opcode = static_cast<int>(*words++);
+  assert(opcode >= 0 && opcode < static_cast<int>(Opcode::kCount));
+  out.fn = kOpTable[opcode];
   const size_t operands = static_cast<size_t>(*words++), attrs = static_cast<size_t>(*words++);
   out.operands.resize(operands);
   out.places.resize(operands);
   for (size_t i = 0; i < operands; i++) {
     out.places[i].slot = static_cast<int>(*words++);
     out.places[i].offset = static_cast<int64_t>(*words++);
+    assert(out.places[i].slot >= 0 && out.places[i].offset >= 0);
     TensorRef& t = out.operands[i];
     t.data = nullptr;
     t.dtype = static_cast<DType>(static_cast<int>(*words++));
+    assert(t.dtype <= DType::kBF16);
     t.rank = static_cast<int>(*words++);
-    for (int d = 0; d < t.rank; d++) t.shape[d] = static_cast<int64_t>(*words++);
+    assert(t.rank >= 0 && t.rank <= kMaxRank);
+    for (int d = 0; d < t.rank; d++) {
+      t.shape[d] = static_cast<int64_t>(*words++);
+      assert(t.shape[d] >= 0);
+    }
     for (int d = 0; d < t.rank; d++) t.strides[d] = static_cast<int64_t>(*words++);
   }
   out.attrs.assign(words, words + attrs);
@@ -31,18 +56,19 @@ Program decode_program(const double* words) {
   return program;
 }
 
-void execute(const Instruction& instruction, char* const* slots) {
+void execute(const Instruction& instruction, const Slot* slots) {
   const FlushDenormals flush;
   thread_local std::vector<TensorRef> bound;
   bound = instruction.operands;
   for (size_t i = 0; i < bound.size(); i++) {
     const Instruction::Place& place = instruction.places[i];
-    bound[i].data = slots[place.slot] + place.offset;
+    assert(lies_within(bound[i], place, slots[place.slot]));
+    bound[i].data = slots[place.slot].data + place.offset;
   }
   instruction.fn({bound.data(), bound.size(), instruction.attrs.data(), instruction.attrs.size()});
 }
 
-bool execute(const Program& program, char* const* slots, const std::atomic<bool>* cancelled) {
+bool execute(const Program& program, const Slot* slots, const std::atomic<bool>* cancelled) {
   for (size_t i = 0; i < program.code.size(); i++) {
     if (i <= program.commit_start && cancelled && cancelled->load(std::memory_order_relaxed)) return false;
     execute(program.code[i], slots);

@@ -7,6 +7,12 @@
 
 namespace drivetrain {
 
+// Memory that a run is given.
+struct Slot {
+  char* data;
+  size_t bytes;
+};
+
 struct Instruction {
   struct Place {
     int slot;
@@ -25,17 +31,18 @@ struct Program {
 };
 
 // Reads one instruction and moves past it. Layout, in doubles:
-//   opcode, operands, attrs, then for each operand slot, byte offset, dtype, rank, shape…, strides…, then the attrs.
+//   opcode, operands, attrs, then for each operand slot, byte offset, dtype, rank, shape…, strides…, then the
+//   attrs.
 void decode_instruction(const double*& words, Instruction& out);
 
 // Layout: instructions, commit start, then the instructions.
 Program decode_program(const double* words);
 
-// Runs on the calling thread and on the pool; `slots` are the memory of each slot. False where `cancelled` was set
-// before the commit section began: nothing lasting was written then.
-bool execute(const Program& program, char* const* slots, const std::atomic<bool>* cancelled);
+// Runs on the calling thread and on the pool; `slots` are the memory of each slot. False where `cancelled`
+// was set before the commit section began: nothing lasting was written then.
+bool execute(const Program& program, const Slot* slots, const std::atomic<bool>* cancelled);
 
 // Runs one instruction.
-void execute(const Instruction& instruction, char* const* slots);
+void execute(const Instruction& instruction, const Slot* slots);
 
 }  // namespace drivetrain

@@ -19,8 +19,14 @@ struct Storage {
 Storage register_storage(char* data, size_t bytes);
 void unregister_storage(const Storage& storage);
 
-// Takes the lock at once, for the calling thread, or not at all.
-bool try_lock(LockState* lock, bool write);
-void unlock(LockState* lock, bool write);
+struct LockRequest {
+  LockState* lock;
+  bool write;
+};
+
+// Takes all the locks at once, for the calling thread, or none; each lock at most once. A lock that is held
+// outlives its storages.
+bool try_lock(const LockRequest* requests, size_t count);
+void unlock(const LockRequest* requests, size_t count);
 
 }  // namespace drivetrain

@@ -7,6 +7,10 @@
 #include <new>
 #include <thread>
 
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
 #include "cpu.h"
 #include "denormals.h"
 #include "../kernels/parallel.h"
@@ -73,6 +77,12 @@ class ThreadPool {
 
   int threads() { return threads_.load(std::memory_order_relaxed); }
 
+  bool start() {
+    std::lock_guard lock(mutex_);
+    if (started_ == 0 && start_thread(0)) started_ = 1;
+    return started_ > 0;
+  }
+
   void set_threads(int threads) {
     std::lock_guard lock(mutex_);
     threads_ = clamp(threads);
@@ -119,7 +129,37 @@ class ThreadPool {
 
   // With the mutex held.
   void start_threads() {
-    for (; started_ < threads(); started_++) std::thread(&ThreadPool::run, this, started_).detach();
+    while (started_ < threads()) {
+      if (start_thread(started_)) {
+        started_++;
+      } else {
+        threads_ = clamp(started_);
+        return;
+      }
+    }
+  }
+
+  // Without exceptions std::thread ends the process where the system has no thread to give.
+  bool start_thread(int index) {
+#if defined(_WIN32)
+    std::thread(&ThreadPool::run, this, index).detach();
+    return true;
+#else
+    struct Start {
+      ThreadPool* pool;
+      int index;
+    };
+    auto* const start = new Start{this, index};
+    const auto enter = [](void* opaque) -> void* {
+      const Start start = *static_cast<Start*>(opaque);
+      delete static_cast<Start*>(opaque);
+      start.pool->run(start.index);
+    };
+    pthread_t thread;
+    if (pthread_create(&thread, nullptr, enter, start) == 0) return pthread_detach(thread) == 0;
+    delete start;
+    return false;
+#endif
   }
 
   // Tells of work for `helpers` threads and lets go of the mutex: spinning threads see it, others are woken.
@@ -153,10 +193,11 @@ class ThreadPool {
     return task;
   }
 
-  // A thread's life. One beyond the current count waits apart, so that set_threads can shrink the pool. It
-  // spins after it has helped in a job, since the program goes on with the next one; after a task it parks at
-  // once, or it would hold the processor on which the system has just woken JavaScript for the result.
-  void run(int index) {
+  // A thread's life, without an end. One beyond the current count waits apart, so that set_threads can shrink
+  // the pool. It spins after it has helped in a job, since the program goes on with the next one; after a
+  // task it parks at once, or it would hold the processor on which the system has just woken JavaScript for
+  // the result.
+  [[noreturn]] void run(int index) {
     const FlushDenormals flush;
     bool helped = false;
     std::unique_lock lock(mutex_);
@@ -242,6 +283,7 @@ struct Scratch {
 
 }  // namespace
 
+bool start_pool() { return pool().start(); }
 void submit(Task* task) { pool().submit(task); }
 void set_threads(int threads) { pool().set_threads(threads); }
 int threads() { return pool().threads(); }

@@ -50,7 +50,7 @@ size_t index_of(const LockState* lock) {
   std::abort();
 }
 
-void enter(const LockWaiter::Request& request) {
+void enter(const LockRequest& request) {
   Cell& cell = cells[index_of(request.lock)];
   if (request.write) {
     CHECK(cell.writers.fetch_add(1, std::memory_order_relaxed) == 0);
@@ -63,9 +63,17 @@ void enter(const LockWaiter::Request& request) {
   }
 }
 
-void leave(const LockWaiter::Request& request) {
+void leave(const LockRequest& request) {
   Cell& cell = cells[index_of(request.lock)];
   (request.write ? cell.writers : cell.readers).fetch_sub(1, std::memory_order_relaxed);
+}
+
+// Takes the lock and gives it back, if nobody is in the way.
+bool free_for(LockState* lock, bool write) {
+  const LockRequest request{lock, write};
+  if (!try_lock(&request, 1)) return false;
+  unlock(&request, 1);
+  return true;
 }
 
 void some_requests(Choices& choices, LockWaiter& waiter) {
@@ -78,11 +86,11 @@ void hammer(unsigned seed, int rounds) {
   Choices choices(seed);
   for (int i = 0; i < rounds; i++) {
     if (choices.below(4) == 0) {
-      const LockWaiter::Request request{storages[choices.below(kStorages)].lock, choices.below(2) == 0};
-      if (!try_lock(request.lock, request.write)) continue;
+      const LockRequest request{storages[choices.below(kStorages)].lock, choices.below(2) == 0};
+      if (!try_lock(&request, 1)) continue;
       enter(request);
       leave(request);
-      unlock(request.lock, request.write);
+      unlock(&request, 1);
       continue;
     }
     Blocking waiter;
@@ -118,7 +126,7 @@ void first_come_first_served() {
       r6(order, 6, lock, false);
   for (Noting* waiter : {&r0, &r1, &w2, &r3, &w4, &r5, &r6}) acquire_all(waiter);
   CHECK((order == std::deque<int>{0, 1}));
-  CHECK(!try_lock(lock, false));  // nobody passes the writer that waits
+  CHECK(!free_for(lock, false));  // nobody passes the writer that waits
   CHECK(!withdraw(&r0));
   release_all(&r0);
   CHECK(order.size() == 2);
@@ -128,8 +136,7 @@ void first_come_first_served() {
   release_all(&w2);
   CHECK((order == std::deque<int>{0, 1, 2, 3, 5, 6}));
   for (Noting* waiter : {&r3, &r5, &r6}) release_all(waiter);
-  CHECK(try_lock(lock, true));
-  unlock(lock, true);
+  CHECK(free_for(lock, true));
 }
 
 // A waiter that holds one lock and waits for another gives the first one back when it withdraws.
@@ -167,6 +174,39 @@ void ranges() {
   unregister_storage(early);
 }
 
+// All of several locks, or none of them.
+void all_or_none() {
+  const LockRequest both[] = {{storages[0].lock, true}, {storages[1].lock, false}};
+  const LockRequest reader{storages[1].lock, false}, writer{storages[1].lock, true};
+  CHECK(try_lock(&writer, 1));
+  CHECK(!try_lock(both, 2));
+  CHECK(free_for(storages[0].lock, true));
+  unlock(&writer, 1);
+  CHECK(try_lock(&reader, 1) && try_lock(both, 2));
+  CHECK(!free_for(storages[0].lock, false));
+  unlock(both, 2);
+  unlock(&reader, 1);
+}
+
+// A lock whose storage goes while it is held stays until it is given back, for those who queue and for new
+// storages.
+void held_past_its_storage() {
+  char block[64];
+  const Storage storage = register_storage(block, sizeof block);
+  const LockRequest held{storage.lock, true};
+  std::deque<int> order;
+  Noting behind(order, 0, storage.lock, true);
+  CHECK(try_lock(&held, 1));
+  acquire_all(&behind);
+  unregister_storage(storage);
+  const Storage again = register_storage(block, sizeof block);
+  CHECK(again.lock == held.lock && !free_for(again.lock, false));
+  unregister_storage(again);
+  unlock(&held, 1);
+  CHECK(order.size() == 1);
+  release_all(&behind);
+}
+
 // Storages come and go, overlapping in all ways, while other threads lock theirs.
 void churn(unsigned seed, int rounds) {
   static char area[4096];
@@ -175,7 +215,7 @@ void churn(unsigned seed, int rounds) {
   for (int i = 0; i < rounds; i++) {
     if (open.size() < 8) {
       open.push_back(register_storage(area + choices.below(2048), choices.below(2048)));
-      if (try_lock(open.back().lock, true)) unlock(open.back().lock, true);
+      free_for(open.back().lock, true);
     } else {
       unregister_storage(open.front());
       open.pop_front();
@@ -192,12 +232,14 @@ int main() {
   for (size_t i = 0; i < kStorages; i++) storages[i] = register_storage(memory[i], sizeof memory[i]);
   first_come_first_served();
   withdrawal_gives_back();
+  all_or_none();
+  held_past_its_storage();
   ranges();
   constexpr int kRounds = 30000;
   std::deque<std::thread> threads;
   for (unsigned t = 0; t < 6; t++) threads.emplace_back(hammer, t, kRounds);
   for (unsigned t = 0; t < 2; t++) threads.emplace_back(churn, t, 2 * kRounds);
   for (std::thread& thread : threads) thread.join();
-  for (const Storage& storage : storages) CHECK(try_lock(storage.lock, true));
+  for (const Storage& storage : storages) CHECK(free_for(storage.lock, true));
   std::puts("locks: all well");
 }

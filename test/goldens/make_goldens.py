@@ -125,10 +125,7 @@ def optimizer_case(make, start, steps, rates=None, groups=False, **options):
     camel = {"weight_decay": "weightDecay"}
 
     def translated(source):
-        out = {camel.get(key, key): value for key, value in source.items() if key != "betas"}
-        if "betas" in source:
-            out["beta1"], out["beta2"] = source["betas"]
-        return out
+        return {camel.get(key, key): value for key, value in source.items()}
 
     case = {"options": translated(options), "trajectory": trajectory}
     if rates:

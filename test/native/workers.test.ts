@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { add, assign, compile, type DrivetrainError, matmul, ones, tensor } from 'drivetrain';
+import { add, assign, compile, type DrivetrainError, matmul, ones, tensor, zeros } from 'drivetrain';
 import { expect, test } from 'vitest';
 import { fixture, runFixture } from './support.js';
 
@@ -65,6 +65,20 @@ test('what a terminated worker had locked is free again', async () => {
     [2, 3, 4, 5],
     [6, 7, 8, 9],
   ]).toContainEqual([...(shared.toArray() as Float32Array)]);
+});
+
+test('what a terminated worker had locked for a synchronous read is free again', async () => {
+  const shared = zeros([1024, 1024]);
+  const write = compile(() => assign(shared, add(shared, 1)));
+  for (let round = 0; round < 15; round++) {
+    const worker = start();
+    expect(await ask(worker, 'read', shared.borrow())).toBe('begun');
+    await new Promise((resolve) => setTimeout(resolve, round % 4));
+    await worker.terminate();
+    assign(shared, add(shared, 1));
+    await write();
+    expect((shared.toArray() as Float32Array)[7]).toBe(2 * round + 2);
+  }
 });
 
 test("a view of a tensor that a worker's run writes: the lock is shared", async () => {

@@ -173,7 +173,7 @@ describe('Dropout', () => {
     expect(zeros(run.runSync(x))).toBe(0);
   });
 
-  test.each([-0.1, 1.1, NaN])('refuses a rate of %d', (rate) => {
-    expect(refusalOf(() => new Dropout(rate)).code).toBe('DT_INVALID_ARGUMENT');
+  test.each([-0.1, 1.1, NaN])('refuses p of %d', (p) => {
+    expect(refusalOf(() => new Dropout(p)).code).toBe('DT_INVALID_ARGUMENT');
   });
 });

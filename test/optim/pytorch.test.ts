@@ -26,7 +26,7 @@ function follow(
   look: () => Trajectory[0],
 ): Trajectory {
   return Array.from({ length: STEPS }, (_, k) => {
-    if (one.rates !== undefined) for (const group of optimizer.groups) group.lr = one.rates[k]!;
+    if (one.rates !== undefined) for (const group of optimizer.paramGroups) group.lr = one.rates[k]!;
     step(k);
     expect(optimizer.steps).toBe(k + 1);
     return look();
@@ -62,7 +62,7 @@ const ways: Record<string, (name: 'SGD' | 'AdamW', one: OptimizerCase, dtype: Fl
     const optimizer = makeOptimizer(name, one, params);
     const recorded = compile((...gradients: Tensor[]) =>
       optimizer.step(
-        gradients.map((g, i) => g.viewAs(optimizer.groups.flatMap((group) => group.params)[i]!.shape)),
+        gradients.map((g, i) => g.viewAs(optimizer.paramGroups.flatMap((group) => group.params)[i]!.shape)),
       ),
     );
     const step = (k: number) => {

@@ -30,7 +30,7 @@ describe.each(Object.entries(cases))('%s', (_, one) => {
         : new WarmupCosineLR(optimizer, { warmupSteps, totalSteps, floor });
     one.rates.forEach((rates, step) => {
       expect(schedule.steps).toBe(step);
-      optimizer.groups.forEach((group, i) => {
+      optimizer.paramGroups.forEach((group, i) => {
         // PyTorch's recurrence gathers some roundings of the largest rate at every step.
         expect(Math.abs(group.lr - rates[i]!)).toBeLessThan(1e-13 * one.lr[i]! + 1e-300);
       });
@@ -42,7 +42,7 @@ describe.each(Object.entries(cases))('%s', (_, one) => {
 test('a warm-up of no steps begins at the full rate', () => {
   const optimizer = optimizerOf([0.5]);
   new WarmupCosineLR(optimizer, { warmupSteps: 0, totalSteps: 10 });
-  expect(optimizer.groups[0]!.lr).toBe(0.5);
+  expect(optimizer.paramGroups[0]!.lr).toBe(0.5);
 });
 
 test.each<[string, (optimizer: SGD) => unknown]>([
@@ -57,5 +57,5 @@ test.each<[string, (optimizer: SGD) => unknown]>([
 ])('%s is refused and leaves the rates alone', (_, make) => {
   const optimizer = optimizerOf([0.1, 0.2]);
   expect(refusalOf(() => make(optimizer)).code).toBe('DT_INVALID_ARGUMENT');
-  expect(optimizer.groups.map(({ lr }) => lr)).toEqual([0.1, 0.2]);
+  expect(optimizer.paramGroups.map(({ lr }) => lr)).toEqual([0.1, 0.2]);
 });

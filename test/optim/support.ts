@@ -1,10 +1,12 @@
 import { AdamW, type Optimizer, SGD, type Tensor, tensor } from 'drivetrain';
 import { type Float, golden } from '../ops/support.js';
 
+type Options = Readonly<Record<string, number | boolean | readonly number[]>>;
+
 export interface OptimizerCase {
-  readonly options: Record<string, number | boolean>;
+  readonly options: Options;
   /** Options of each group, where there are several: one parameter a group. */
-  readonly groups?: readonly Record<string, number | boolean>[];
+  readonly groups?: readonly Options[];
   /** The learning rate of each step, where it changes. */
   readonly rates?: readonly number[];
   /** Both parameters after each step. */
@@ -23,7 +25,7 @@ interface Optimizers {
 export const goldens = golden<Optimizers>('optim/optimizers.json');
 
 type Parameter = Tensor | Float32Array | Float64Array;
-export type AnyOptimizer = Optimizer<{ lr: number }> & { stateDict(): Record<string, Tensor> };
+export type AnyOptimizer = Optimizer<{ lr: number }>;
 
 export function makeOptimizer(
   name: 'SGD' | 'AdamW',

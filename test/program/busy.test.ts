@@ -21,7 +21,6 @@ const uses = {
   runSync: (t: ReturnType<typeof zeros>) => compile((x) => add(x, 1)).runSync(t),
   'runSync with a captured tensor': (t: ReturnType<typeof zeros>) => compile(() => add(t, 1)).runSync(),
   toArray: (t: ReturnType<typeof zeros>) => t.toArray(),
-  read: (t: ReturnType<typeof zeros>) => t.read(),
   item: (t: ReturnType<typeof zeros>) => t.viewAs([1], [1], 2).item(),
   toJSON: (t: ReturnType<typeof zeros>) => JSON.stringify(t),
   'another tensor on the same memory': (t: ReturnType<typeof zeros>) => wrap(t.borrow()).toArray(),
@@ -36,6 +35,12 @@ for (const [name, use] of Object.entries(uses)) {
     use(target);
   });
 }
+
+test('read waits for the run that writes the tensor', async () => {
+  const { target, run } = slowWrite();
+  expect(await target.read()).toEqual(Float32Array.of(1, 2, 3, 4));
+  await run;
+});
 
 test('while a run only reads a tensor, others read it, and only writes are refused', async () => {
   const x = big();

@@ -12,7 +12,7 @@ test('a learning rate changed between runs takes effect without another recordin
   const rates = [1, 0.5, 0, 0.25];
   let expected = 1;
   for (const lr of rates) {
-    sgd.groups[0]!.lr = lr;
+    sgd.paramGroups[0]!.lr = lr;
     await step();
     expected -= 2 * lr;
     expect(w.item()).toBe(expected);
@@ -26,10 +26,10 @@ test('the rate at the time of the call counts, for a run that begins later', asy
   const step = compile(() => sgd.step(grad(mean(w), [w])));
   const runs = [];
   for (const lr of [1, 10, 100]) {
-    sgd.groups[0]!.lr = lr;
+    sgd.paramGroups[0]!.lr = lr;
     runs.push(step());
   }
-  sgd.groups[0]!.lr = 1000;
+  sgd.paramGroups[0]!.lr = 1000;
   await Promise.all(runs);
   expect(w.item()).toBe(-111);
 });

@@ -4,6 +4,7 @@ import {
   compile,
   defaultPool,
   div,
+  full,
   grad,
   mean,
   mul,
@@ -12,6 +13,7 @@ import {
   sum,
   type Tensor,
   tensor,
+  transpose,
   valueAndGrad,
   wrap,
   zeros,
@@ -216,4 +218,33 @@ test('recording changes no state', () => {
   });
   f.program(zeros([4]));
   expect(bits(w)).toBe(before);
+});
+
+test('a program refuses inputs of other shapes than it was recorded for', () => {
+  const program = compile((x: Tensor) => sum(x)).program(ones([1000]));
+  expect(() => program.runSync([ones([2])])).toThrow(expect.objectContaining({ code: 'DT_SHAPE_MISMATCH' }));
+  expect(() => program.runSync([])).toThrow(expect.objectContaining({ code: 'DT_SHAPE_MISMATCH' }));
+});
+
+test('a signal that is none is refused before the run begins', async () => {
+  const fn = compile((x: Tensor) => sum(x));
+  const signal = {} as AbortSignal;
+  await failure('DT_INVALID_ARGUMENT', () => fn.run([ones([2])], { signal }));
+});
+
+test('a gradient is refused where something else that its op read was written since', async () => {
+  const w = tensor([2]);
+  const c = tensor([3]);
+  const fn = compile(() => {
+    const y = mul(w, c);
+    assign(c, full([1], 10));
+    return grad(sum(y), [w]);
+  });
+  await failure('DT_NOT_DIFFERENTIABLE', () => fn());
+});
+
+test('a view of a parameter that was made outside is refused rather than given no gradient', async () => {
+  const w = ones([2, 3]);
+  const view = transpose(w);
+  await failure('DT_NOT_DIFFERENTIABLE', () => valueAndGrad(() => sum(view), [w])());
 });

@@ -1,0 +1,48 @@
+import { DrivetrainError } from '../native/index.js';
+import { checkTensor } from '../ops/index.js';
+import { formatShape, sameShape, type Tensor } from '../tensor/index.js';
+
+/** A tensor that can be loaded. */
+export interface StateEntry {
+  readonly name: string;
+  readonly tensor: Tensor;
+  /** Throws where `load` would. */
+  readonly check: () => void;
+  /** Copies a saved tensor, of the same shape and dtype, into this one. */
+  readonly load: (source: Tensor) => void;
+}
+
+/** Loads all entries, or throws before the first where a tensor is missing, unknown or of another kind. */
+export function loadState(entries: readonly StateEntry[], state: Readonly<Record<string, Tensor>>): void {
+  checkNames(
+    entries.map(({ name }) => name),
+    state,
+  );
+  for (const { name, tensor } of entries) {
+    checkTensor(`loadStateDict, ${name}`, state[name]);
+    checkSameKind(name, tensor, state[name]);
+    state[name].checkReady(false);
+  }
+  for (const { check } of entries) check();
+  for (const { name, load } of entries) load(state[name]!);
+}
+
+function checkNames(own: readonly string[], state: Readonly<Record<string, Tensor>>): void {
+  const names = new Set(own);
+  const missing = own.filter((name) => !Object.hasOwn(state, name));
+  const unknown = Object.keys(state).filter((name) => !names.has(name));
+  if (missing.length === 0 && unknown.length === 0) return;
+  const list = (what: string, found: string[]) => (found.length > 0 ? ` ${what}: ${found.join(', ')}.` : '');
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected exactly the tensors that stateDict() names for loadStateDict but received others.${list('Missing', missing)}${list('Unknown', unknown)}`,
+  );
+}
+
+function checkSameKind(name: string, target: Tensor, source: Tensor): void {
+  if (source.dtype === target.dtype && sameShape(source.shape, target.shape)) return;
+  throw new DrivetrainError(
+    'DT_SHAPE_MISMATCH',
+    `Expected ${target.dtype} ${formatShape(target.shape)} for ${name} but received ${source.dtype} ${formatShape(source.shape)}.`,
+  );
+}

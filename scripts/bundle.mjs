@@ -1,0 +1,37 @@
+// The package carries its JavaScript as one file for each entry and one that they share: importing some ninety modules
+// takes longer than all else together. `npm pack` calls this before (`bundle`) and after (`restore`) it reads dist/.
+import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { rolldown } from 'rolldown';
+import { main, root } from './shared.mjs';
+
+const ENTRIES = ['index', 'serve/index'];
+const DIST = join(root, 'dist');
+const KEPT = join(root, 'build/modules');
+/** Without it setup compiles anew: what an interrupted `npm pack` leaves in dist/ does not last. */
+const STATE = join(root, 'build/setup.json');
+const KEPT_STATE = join(KEPT, 'setup.json');
+
+const entryFile = (folder, entry) => join(folder, `${entry}.js`);
+
+async function bundle() {
+  for (const entry of ENTRIES) {
+    mkdirSync(dirname(entryFile(KEPT, entry)), { recursive: true });
+    copyFileSync(entryFile(DIST, entry), entryFile(KEPT, entry));
+  }
+  if (existsSync(STATE)) renameSync(STATE, KEPT_STATE);
+  const build = await rolldown({
+    input: Object.fromEntries(ENTRIES.map((entry) => [entry, entryFile(DIST, entry)])),
+    platform: 'node',
+    external: /\/load\.cjs$/,
+  });
+  await build.write({ dir: DIST, format: 'esm', entryFileNames: '[name].js', chunkFileNames: 'shared.js' });
+}
+
+function restore() {
+  for (const entry of ENTRIES) renameSync(entryFile(KEPT, entry), entryFile(DIST, entry));
+  rmSync(join(DIST, 'shared.js'), { force: true });
+  if (existsSync(KEPT_STATE)) renameSync(KEPT_STATE, STATE);
+}
+
+await main(process.argv[2] === 'restore' ? restore : bundle);
