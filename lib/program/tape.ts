@@ -65,8 +65,9 @@ function differentiate(tape: readonly TapeEntry[], loss: Tensor, parameters: rea
     const entry = tape[i]!;
     const dy = entry.outputs[0] && gradients.get(entry.outputs[0]);
     if (dy === undefined || !entry.outputs.some((output) => dependent.has(output))) continue;
-    // A rule reads its op's inputs again: they must be what they were.
-    if (entry.inputs.some(({ storage }) => (lastWrite.get(storage) ?? -1) > i)) throw writtenSince();
+    // A rule reads its op's inputs and outputs again: they must be what they were.
+    const touched = [...entry.inputs, ...entry.outputs];
+    if (touched.some(({ storage }) => (lastWrite.get(storage) ?? -1) > i)) throw writtenSince();
     const cotangents = backwardThrough(entry, dy, dependent);
     entry.inputs.forEach((input, k) => {
       const cotangent = cotangents[k];

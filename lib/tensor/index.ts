@@ -6,16 +6,14 @@ export {
   MemoryPool,
   type MemoryPoolOptions,
   type MemoryPoolStatistics,
-  outsideScopes,
 } from './memory-pool.js';
+export { outsideScopes } from './scope.js';
 export {
   broadcastShapes,
   checkShape,
   formatShape,
-  isRowMajor,
   MAX_RANK,
   normaliseAxis,
-  rowMajorStrides,
   type Shape,
   sameShape,
   sizeOf,

@@ -1,7 +1,8 @@
 import { totalmem } from 'node:os';
 import { binding, DrivetrainError } from '../native/index.js';
+import { adopt, innermostPool, withScope } from './scope.js';
 import { ALIGNMENT, acquireSlab, releaseSlab, type Slab } from './slab.js';
-import { releaseWhenForgotten, SharedStorage, type Storage } from './storage.js';
+import { SharedStorage } from './storage.js';
 
 export interface MemoryPoolOptions {
   /** Bytes that may be allocated at once; the default is half of the machine's memory. */
@@ -62,11 +63,6 @@ function binOf(size: number): number {
   return 2 * power + (units >= 1.5 * 2 ** power ? 1 : 0);
 }
 
-/** What a scope has made: each entry is disposed at its end unless it is returned. */
-type Scope = { pool: MemoryPool; storages: Set<SharedStorage> };
-
-const scopes: Scope[] = [];
-
 /**
  * Hands out 64-byte-aligned blocks of large slabs, up to a limit. Freed blocks merge with their neighbours; a slab
  * without blocks goes back to the process. Not tied to any tensor's life: `dispose` or a scope ends a block, and a
@@ -119,9 +115,7 @@ export class MemoryPool {
     const { slab, offset } = block;
     if (sanitized) binding.poison(slab.bytes, offset, size - RED_ZONE, false);
     const storage = new SharedStorage(slab.bytes, offset, bytes, () => this.#free(block), slab.address);
-    const scope = scopes.at(-1);
-    if (scope !== undefined) scope.storages.add(storage);
-    else releaseWhenForgotten(storage);
+    adopt(storage);
     return storage;
   }
 
@@ -130,34 +124,7 @@ export class MemoryPool {
    * objects of them). `fn` must be synchronous.
    */
   scope<T>(fn: () => T): T {
-    const scope: Scope = { pool: this, storages: new Set() };
-    scopes.push(scope);
-    let result: T;
-    try {
-      result = fn();
-    } catch (error) {
-      for (const storage of scope.storages) storage.dispose();
-      throw error;
-    } finally {
-      scopes.pop();
-    }
-    const kept = new Set<unknown>();
-    collectStorages(result, kept);
-    const outer = scopes.at(-1);
-    for (const storage of scope.storages) {
-      if (!kept.has(storage)) storage.dispose();
-      else if (outer !== undefined) outer.storages.add(storage);
-      else releaseWhenForgotten(storage);
-    }
-    if (typeof (result as { then?: unknown } | null | undefined)?.then === 'function') {
-      // Its tensors are gone, so that it will probably be rejected: that must not end the process.
-      Promise.resolve(result).catch(() => {});
-      throw new DrivetrainError(
-        'DT_INVALID_ARGUMENT',
-        'Expected a synchronous function for scope but received one that returns a promise; dispose what an asynchronous function makes by hand.',
-      );
-    }
-    return result;
+    return withScope(this, fn);
   }
 
   get statistics(): MemoryPoolStatistics {
@@ -349,32 +316,10 @@ function checkLimit(bytes: number): number {
   return bytes;
 }
 
-/** The storages of a value's tensors: of the value itself, or of what arrays and plain objects hold. */
-function collectStorages(value: unknown, into: Set<unknown>): void {
-  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || into.has(value)) return;
-  const { storage } = value as { storage?: Storage };
-  if (storage !== undefined) {
-    into.add(storage);
-    return;
-  }
-  into.add(value);
-  for (const item of Array.isArray(value) ? value : Object.values(value)) collectStorages(item, into);
-}
-
 /** The pool of every tensor that is made outside a scope. */
 export const defaultPool = new MemoryPool();
 
-/** Calls `fn` outside of all scopes: for state of the library's own, which no scope of a user's may end. */
-export function outsideScopes<T>(fn: () => T): T {
-  const open = scopes.splice(0);
-  try {
-    return fn();
-  } finally {
-    scopes.push(...open);
-  }
-}
-
 /** Where a new tensor's memory comes from: the innermost scope's pool, or the default one. */
 export function currentPool(): MemoryPool {
-  return scopes.at(-1)?.pool ?? defaultPool;
+  return innermostPool() ?? defaultPool;
 }
