@@ -11,7 +11,8 @@ napi_value device_info(napi_env env, napi_callback_info) {
   const Kernels* tables[4];
   const int count = available_kernels(tables);
   napi_create_array(env, &isas);
-  for (int i = 0; i < count; i++) napi_set_element(env, isas, static_cast<uint32_t>(i), from_string(env, tables[i]->name));
+  for (int i = 0; i < count; i++)
+    napi_set_element(env, isas, static_cast<uint32_t>(i), from_string(env, tables[i]->name));
   napi_set_named_property(env, result, "isa", from_string(env, selected_kernels()->name));
   napi_set_named_property(env, result, "isas", isas);
   napi_set_named_property(env, result, "threads", from_double(env, threads()));

@@ -1,4 +1,5 @@
-// The functions that the addon exports, by the file that implements them. lib/native/binding.ts documents each.
+// The functions that the addon exports, by the file that implements them. lib/native/binding.ts documents
+// each.
 #pragma once
 #include <node_api.h>
 

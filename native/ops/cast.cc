@@ -1,5 +1,5 @@
-// Conversion between dtypes, on contiguous tensors. Floats to integers truncate and saturate, NaN becomes 0; anything
-// to bool is "not zero"; f16 and bf16 pass through f32 and round to nearest even.
+// Conversion between dtypes, on contiguous tensors. Floats to integers truncate and saturate, NaN becomes 0;
+// anything to bool is "not zero"; f16 and bf16 pass through f32 and round to nearest even.
 #include <cstring>
 #include <limits>
 #include <type_traits>

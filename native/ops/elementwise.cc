@@ -1,5 +1,5 @@
-// Elementwise ops on operands of one shape with any strides: dimensions are merged where every operand allows, and the
-// innermost loop runs in a kernel.
+// Elementwise ops on operands of one shape with any strides: dimensions are merged where every operand
+// allows, and the innermost loop runs in a kernel.
 #include <cstring>
 
 #include "kernels_of.h"
@@ -70,15 +70,17 @@ struct Loop {
 };
 
 void gather(const char* from, int64_t stride, size_t bytes, size_t n, char* to) {
-  for (size_t i = 0; i < n; i++) std::memcpy(to + i * bytes, from + static_cast<int64_t>(i) * stride * static_cast<int64_t>(bytes), bytes);
+  for (size_t i = 0; i < n; i++)
+    std::memcpy(to + i * bytes, from + static_cast<int64_t>(i) * stride * static_cast<int64_t>(bytes), bytes);
 }
 
 void scatter(const char* from, size_t bytes, size_t n, char* to, int64_t stride) {
-  for (size_t i = 0; i < n; i++) std::memcpy(to + static_cast<int64_t>(i) * stride * static_cast<int64_t>(bytes), from + i * bytes, bytes);
+  for (size_t i = 0; i < n; i++)
+    std::memcpy(to + static_cast<int64_t>(i) * stride * static_cast<int64_t>(bytes), from + i * bytes, bytes);
 }
 
-// Calls run(pointers, steps, n) over pieces of the iteration space; steps are 0 or 1 and the last operand, the output,
-// always has step 1. Pieces are cut by shape alone.
+// Calls run(pointers, steps, n) over pieces of the iteration space; steps are 0 or 1 and the last operand,
+// the output, always has step 1. Pieces are cut by shape alone.
 template <class Run>
 void for_each_piece(const OpCall& call, Run run) {
   const Loop loop(call);
@@ -133,9 +135,7 @@ void unary_of(const OpCall& call, Unary op) {
   });
 }
 
-void unary(const OpCall& call, Unary op) {
-  DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, unary_of, call, op);
-}
+void unary(const OpCall& call, Unary op) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, unary_of, call, op); }
 
 template <class T, class Out, class Kernel>
 void binary_with(const OpCall& call, Kernel kernel) {
@@ -229,9 +229,7 @@ DRIVETRAIN_BINARY(geluGrad, kGeluGrad)
 void op_equal(const OpCall& call) { compare<kEqual>(call); }
 void op_greater(const OpCall& call) { compare<kGreater>(call); }
 
-void op_where(const OpCall& call) {
-  DRIVETRAIN_FLOAT_DISPATCH(call[1].dtype, where_of, call);
-}
+void op_where(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[1].dtype, where_of, call); }
 
 // attrs: [value]
 void op_fill(const OpCall& call) {
@@ -266,17 +264,21 @@ void op_fill(const OpCall& call) {
 
 void op_copy(const OpCall& call) {
   const size_t bytes = bytes_of(call[0].dtype);
-  for_each_piece(call, [bytes](char** at, const size_t* steps, size_t n) { copy_piece(at[0], steps[0], at[1], bytes, n); });
+  for_each_piece(call, [bytes](char** at, const size_t* steps, size_t n) {
+    copy_piece(at[0], steps[0], at[1], bytes, n);
+  });
 }
 
-// operands: dy, out; attrs: [axis, begin]. Zeros, but for dy at `begin` along the axis: the gradient of a slice.
+// operands: dy, out; attrs: [axis, begin]. Zeros, but for dy at `begin` along the axis: the gradient of a
+// slice.
 void op_embedSlice(const OpCall& call) {
   TensorRef part = call[1];
   const size_t bytes = bytes_of(part.dtype);
   std::memset(part.data, 0, part.size() * bytes);
   const int axis = static_cast<int>(call.attrs[0]);
   part.shape[axis] = call[0].shape[axis];
-  part.data = part.as<char>() + static_cast<size_t>(call.attrs[1]) * static_cast<size_t>(part.strides[axis]) * bytes;
+  part.data =
+      part.as<char>() + static_cast<size_t>(call.attrs[1]) * static_cast<size_t>(part.strides[axis]) * bytes;
   const TensorRef operands[] = {call[0], part};
   op_copy({operands, 2, nullptr, 0});
 }

@@ -1,5 +1,5 @@
-// Rows of a table by index. Indices outside the table were not seen by TypeScript: they give rows of NaN, and add no
-// gradient.
+// Rows of a table by index. Indices outside the table were not seen by TypeScript: they give rows of NaN, and
+// add no gradient.
 #include <cstring>
 
 #include "kernels_of.h"
@@ -30,8 +30,8 @@ void embedding_of(const OpCall& call) {
   });
 }
 
-// operands: indices [...], dy [..., n], dweight [rows, n]. Threads share out the columns, so that equal indices add up
-// in the order of the indices.
+// operands: indices [...], dy [..., n], dweight [rows, n]. Threads share out the columns, so that equal
+// indices add up in the order of the indices.
 template <class T>
 void embedding_grad_of(const OpCall& call) {
   const TensorRef &indices = call[0], &dy = call[1], &out = call[2];
@@ -51,6 +51,8 @@ void embedding_grad_of(const OpCall& call) {
 }  // namespace
 
 void op_embedding(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, embedding_of, call); }
-void op_embeddingGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[1].dtype, embedding_grad_of, call); }
+void op_embeddingGrad(const OpCall& call) {
+  DRIVETRAIN_FLOAT_DISPATCH(call[1].dtype, embedding_grad_of, call);
+}
 
 }  // namespace drivetrain

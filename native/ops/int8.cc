@@ -1,4 +1,5 @@
-// INT8: rows quantized symmetrically by their own scale, weights by a scale per output channel, exact integer sums.
+// INT8: rows quantized symmetrically by their own scale, weights by a scale per output channel, exact integer
+// sums.
 #include "kernels_of.h"
 #include "parallel_chunks.h"
 #include "table.h"
@@ -10,7 +11,8 @@ void op_quantizeRows(const OpCall& call) {
   const size_t n = call[0].cols(), rows = call[0].rows();
   parallel_chunks(rows, rows_per_chunk(n), [&](size_t first, size_t end) {
     for (size_t r = first; r < end; r++) {
-      call[2].as<float>()[r] = selected_kernels()->quantize_row(call[0].as<float>() + r * n, call[1].as<int8_t>() + r * n, n);
+      call[2].as<float>()[r] =
+          selected_kernels()->quantize_row(call[0].as<float>() + r * n, call[1].as<int8_t>() + r * n, n);
     }
   });
 }
@@ -20,7 +22,8 @@ void op_dequantizeRows(const OpCall& call) {
   const size_t n = call[0].cols(), rows = call[0].rows();
   parallel_chunks(rows, rows_per_chunk(n), [&](size_t first, size_t end) {
     for (size_t r = first; r < end; r++) {
-      selected_kernels()->dequantize(call[0].as<int8_t>() + r * n, call[1].as<float>()[r], call[2].as<float>() + r * n, n);
+      selected_kernels()->dequantize(call[0].as<int8_t>() + r * n, call[1].as<float>()[r],
+                                     call[2].as<float>() + r * n, n);
     }
   });
 }
@@ -28,11 +31,12 @@ void op_dequantizeRows(const OpCall& call) {
 // operands: weight i8 [n, k], packed i8 [bytes]
 void op_packInt8(const OpCall& call) {
   const size_t n = static_cast<size_t>(call[0].shape[0]), k = static_cast<size_t>(call[0].shape[1]);
-  selected_kernels()->pack_s8(call[0].as<int8_t>(), call[0].strides[1], call[0].strides[0], k, n, call[1].as<int8_t>());
+  selected_kernels()->pack_s8(call[0].as<int8_t>(), call[0].strides[1], call[0].strides[0], k, n,
+                              call[1].as<int8_t>());
 }
 
-// operands: q i8 [m, k], row scales f32 [m], packed weight i8 [bytes], channel scales f32 [n], (bias f32 [n],)
-// out f32 [m, n]; attrs: [activation]
+// operands: q i8 [m, k], row scales f32 [m], packed weight i8 [bytes], channel scales f32 [n], (bias f32
+// [n],) out f32 [m, n]; attrs: [activation]
 void op_matmulInt8(const OpCall& call) {
   const TensorRef &a = call[0], &out = call[call.count - 1];
   GemmS8Args args{};

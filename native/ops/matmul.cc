@@ -1,5 +1,5 @@
-// Matrix products: operands [a, b, out] or [a, b, bias, out], of ranks 2 to 8 with batch dimensions already broadcast
-// (stride 0). attrs: [activation].
+// Matrix products: operands [a, b, out] or [a, b, bias, out], of ranks 2 to 8 with batch dimensions already
+// broadcast (stride 0). attrs: [activation].
 #include "kernels_of.h"
 #include "parallel_chunks.h"
 #include "table.h"

@@ -1,5 +1,6 @@
-// Random numbers by counter. A generator's state is i64 [2]: seed and offset, the offset in counter blocks. attrs[0] is
-// the op's own distance from the offset, so that the ops of one program draw from separate ranges.
+// Random numbers by counter. A generator's state is i64 [2]: seed and offset, the offset in counter blocks.
+// attrs[0] is the op's own distance from the offset, so that the ops of one program draw from separate
+// ranges.
 #include "kernels_of.h"
 #include "parallel_chunks.h"
 #include "table.h"
@@ -41,8 +42,8 @@ void dropout_of(const OpCall& call) {
   const Stream stream(call[2], call.attrs[0]);
   const T rate = static_cast<T>(*call[1].as<double>());
   parallel_chunks(call[0].size(), kChunk, [&](size_t first, size_t end) {
-    kernels_of<T>().dropout(stream.seed, stream.offset, first, rate, call[0].as<T>() + first, call[3].as<T>() + first,
-                            end - first);
+    kernels_of<T>().dropout(stream.seed, stream.offset, first, rate, call[0].as<T>() + first,
+                            call[3].as<T>() + first, end - first);
   });
 }
 

@@ -1,5 +1,6 @@
-// Reductions of a contiguous tensor seen as [outer, reduced, inner]; attrs: [outer, reduced, inner]. Ranges are cut by
-// shape alone and partial results are combined in order, so that the bits do not depend on the number of threads.
+// Reductions of a contiguous tensor seen as [outer, reduced, inner]; attrs: [outer, reduced, inner]. Ranges
+// are cut by shape alone and partial results are combined in order, so that the bits do not depend on the
+// number of threads.
 #include <cmath>
 
 #include "kernels_of.h"
@@ -26,7 +27,9 @@ T reduce_row(const T* x, size_t n, Kernel kernel) {
   if (n <= kPartial) return kernel(x, n);
   const size_t count = (n + kPartial - 1) / kPartial;
   T* partials = static_cast<T*>(scratch(kPartialsSlot, count * sizeof(T)));
-  parallel_chunks(n, kPartial, [&](size_t first, size_t end) { partials[first / kPartial] = kernel(x + first, end - first); });
+  parallel_chunks(n, kPartial, [&](size_t first, size_t end) {
+    partials[first / kPartial] = kernel(x + first, end - first);
+  });
   return kernel(partials, count);
 }
 

@@ -1,4 +1,5 @@
-// Ops that treat the last dimension of contiguous tensors as rows: softmax, cross-entropy, layer normalisation.
+// Ops that treat the last dimension of contiguous tensors as rows: softmax, cross-entropy, layer
+// normalisation.
 #include <cstring>
 
 #include "kernels_of.h"
@@ -21,7 +22,8 @@ void for_each_row(const TensorRef& t, Body body) {
 
 template <class T>
 void softmax_of(const OpCall& call, void (*kernel)(const T*, T*, size_t)) {
-  for_each_row(call[0], [&](size_t, size_t at, size_t n) { kernel(call[0].as<T>() + at, call[1].as<T>() + at, n); });
+  for_each_row(call[0],
+               [&](size_t, size_t at, size_t n) { kernel(call[0].as<T>() + at, call[1].as<T>() + at, n); });
 }
 
 template <class T>
@@ -41,8 +43,9 @@ void cross_entropy_of(const OpCall& call) {
   for_each_row(call[0], [&](size_t row, size_t at, size_t n) {
     const int64_t target = label(call[1], row);
     const bool valid = target >= 0 && target < static_cast<int64_t>(n);
-    call[2].as<T>()[row] = valid ? kernels_of<T>().cross_entropy(call[0].as<T>() + at, n, static_cast<size_t>(target))
-                                 : static_cast<T>(__builtin_nan(""));
+    call[2].as<T>()[row] =
+        valid ? kernels_of<T>().cross_entropy(call[0].as<T>() + at, n, static_cast<size_t>(target))
+              : static_cast<T>(__builtin_nan(""));
   });
 }
 
@@ -53,7 +56,8 @@ void cross_entropy_grad_of(const OpCall& call) {
     const int64_t target = label(call[1], row);
     T* out = call[3].as<T>() + at;
     if (target >= 0 && target < static_cast<int64_t>(n)) {
-      kernels_of<T>().cross_entropy_grad(call[0].as<T>() + at, n, static_cast<size_t>(target), call[2].as<T>()[row], out);
+      kernels_of<T>().cross_entropy_grad(call[0].as<T>() + at, n, static_cast<size_t>(target),
+                                         call[2].as<T>()[row], out);
     } else {
       kernels_of<T>().fill(static_cast<T>(__builtin_nan("")), out, n);
     }
@@ -65,12 +69,13 @@ template <class T>
 void layer_norm_of(const OpCall& call) {
   const T eps = static_cast<T>(call.attrs[0]);
   for_each_row(call[0], [&](size_t, size_t at, size_t n) {
-    kernels_of<T>().layer_norm(call[0].as<T>() + at, call[1].as<T>(), call[2].as<T>(), eps, call[3].as<T>() + at, n);
+    kernels_of<T>().layer_norm(call[0].as<T>() + at, call[1].as<T>(), call[2].as<T>(), eps,
+                               call[3].as<T>() + at, n);
   });
 }
 
-// operands: x, gamma [n], dy, dx, dgamma [n], dbeta [n]; attrs: [eps]. Each chunk of rows adds up its own dgamma and
-// dbeta; they are combined in order.
+// operands: x, gamma [n], dy, dx, dgamma [n], dbeta [n]; attrs: [eps]. Each chunk of rows adds up its own
+// dgamma and dbeta; they are combined in order.
 template <class T>
 void layer_norm_grad_of(const OpCall& call) {
   const T eps = static_cast<T>(call.attrs[0]);
@@ -110,12 +115,22 @@ void log_softmax_grad_dispatch(const OpCall& call) {
 }  // namespace
 
 void op_softmax(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, softmax_dispatch, call); }
-void op_logSoftmax(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, log_softmax_dispatch, call); }
-void op_softmaxGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, softmax_grad_dispatch, call); }
-void op_logSoftmaxGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, log_softmax_grad_dispatch, call); }
+void op_logSoftmax(const OpCall& call) {
+  DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, log_softmax_dispatch, call);
+}
+void op_softmaxGrad(const OpCall& call) {
+  DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, softmax_grad_dispatch, call);
+}
+void op_logSoftmaxGrad(const OpCall& call) {
+  DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, log_softmax_grad_dispatch, call);
+}
 void op_crossEntropy(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, cross_entropy_of, call); }
-void op_crossEntropyGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, cross_entropy_grad_of, call); }
+void op_crossEntropyGrad(const OpCall& call) {
+  DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, cross_entropy_grad_of, call);
+}
 void op_layerNorm(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, layer_norm_of, call); }
-void op_layerNormGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, layer_norm_grad_of, call); }
+void op_layerNormGrad(const OpCall& call) {
+  DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, layer_norm_grad_of, call);
+}
 
 }  // namespace drivetrain

@@ -42,8 +42,8 @@ struct TensorRef {
   }
 };
 
-// An op: operands in the order of lib/ops (inputs, then outputs) and its numbers. Shapes and dtypes were checked in
-// TypeScript.
+// An op: operands in the order of lib/ops (inputs, then outputs) and its numbers. Shapes and dtypes were
+// checked in TypeScript.
 struct OpCall {
   const TensorRef* operands;
   size_t count;

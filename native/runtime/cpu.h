@@ -7,7 +7,8 @@ namespace drivetrain {
 // The instruction sets that this build and this processor share, best first; at most 4. Returns how many.
 int available_kernels(const Kernels* out[4]);
 
-// The table in use: the best one, or what DRIVETRAIN_ISA names; null where it names one that is not available.
+// The table in use: the best one, or what DRIVETRAIN_ISA names; null where it names one that is not
+// available.
 const Kernels* selected_kernels();
 
 // Processors that this process may really use: affinity mask and cgroup quota counted; at least 1.

@@ -1,5 +1,5 @@
-// Flushes denormals to zero while in scope and restores the caller's floating-point state: moments that sink into
-// denormals would halve an optimizer's speed.
+// Flushes denormals to zero while in scope and restores the caller's floating-point state: moments that sink
+// into denormals would halve an optimizer's speed.
 #pragma once
 
 #if defined(__x86_64__) || defined(_M_X64)
