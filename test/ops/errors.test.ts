@@ -84,7 +84,9 @@ describe.each(Object.entries(functions))('%s', (name, fn) => {
     expect(refusal.message).toContain(hint);
   });
 
-  test.skipIf(untouched.includes(name))('refuses what was disposed, and names its shape', () => {
+  if (untouched.includes(name)) return;
+
+  test('refuses what was disposed, and names its shape', () => {
     // Of a dtype and shape that would do.
     const kinds: [number | number[] | number[][], DType][] = [
       [[1, 2], 'f32'],
