@@ -138,6 +138,14 @@ export class Sequential extends Module {
 
   constructor(...layers: Module[]) {
     super();
+    const stranger = layers.findIndex((layer) => !(layer instanceof Module));
+    if (stranger >= 0) {
+      const received = Array.isArray(layers[stranger]) ? 'an array' : typeof layers[stranger];
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected modules for Sequential, as in new Sequential(new Linear(2, 3), new ReLU()), but received ${received} as argument ${stranger}.`,
+      );
+    }
     this.layers = layers;
   }
 

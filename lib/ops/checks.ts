@@ -1,15 +1,20 @@
 import { DrivetrainError } from '../native/index.js';
 import { type DType, formatShape, type Shape, sameShape, Tensor } from '../tensor/index.js';
 
-/** Refuses what is not a tensor, with a hint for the usual slips. */
+/** What came instead of a tensor, with a hint for the usual slips. */
+export function describeNonTensor(value: unknown): string {
+  if (ArrayBuffer.isView(value)) return 'a typed array (wrap(array) makes a tensor of it)';
+  if (Array.isArray(value)) return 'an array (tensor(array) makes a tensor of it)';
+  const isPromise = typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
+  return isPromise ? 'a promise (await it first)' : typeof value;
+}
+
+/** Refuses what is not a tensor. */
 export function checkTensor(operation: string, value: unknown): asserts value is Tensor {
   if (value instanceof Tensor) return;
-  const received = ArrayBuffer.isView(value)
-    ? 'a typed array (wrap(array) makes a tensor of it)'
-    : typeof value;
   throw new DrivetrainError(
     'DT_INVALID_ARGUMENT',
-    `Expected a Tensor for ${operation} but received ${received}.`,
+    `Expected a Tensor for ${operation} but received ${describeNonTensor(value)}.`,
   );
 }
 
@@ -41,7 +46,7 @@ export function checkOneOf(operation: string, name: string, x: Tensor, dtypes: r
   if (!dtypes.includes(x.dtype)) {
     throw new DrivetrainError(
       'DT_DTYPE_MISMATCH',
-      `Expected ${dtypes.join(' or ')} for ${name} of ${operation} but received ${x.dtype}.`,
+      `Expected ${dtypes.join(' or ')} for ${name} of ${operation} but received ${x.dtype}; convert with cast(t, '${dtypes[0]}').`,
     );
   }
 }

@@ -1,6 +1,6 @@
 export { activeRecorder, apply, transient, withRecorder } from './apply.js';
 export { Bindings } from './bindings.js';
-export { checkTensor } from './checks.js';
+export { checkTensor, describeNonTensor } from './checks.js';
 export { assign, cast, clone, contiguous } from './copy.js';
 export { arange, type CreateOptions, full, fullLike, ones, zeros } from './create.js';
 export {

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { activeRecorder, contiguous } from '../ops/index.js';
+import { activeRecorder, contiguous, describeNonTensor } from '../ops/index.js';
 import { Tensor } from '../tensor/index.js';
 import { Program, type RunOptions } from './program.js';
 import { record } from './record.js';
@@ -56,12 +56,9 @@ export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
 
 function describe(input: unknown): string {
   if (!(input instanceof Tensor)) {
-    const received = ArrayBuffer.isView(input)
-      ? 'a typed array (wrap(array) makes a tensor of it)'
-      : typeof input;
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
-      `Expected tensors as inputs of a compiled function but received ${received}.`,
+      `Expected tensors as inputs of a compiled function but received ${describeNonTensor(input)}.`,
     );
   }
   return `${input.dtype}[${input.shape.join()}]`;

@@ -177,3 +177,8 @@ describe('Dropout', () => {
     expect(refusalOf(() => new Dropout(p)).code).toBe('DT_INVALID_ARGUMENT');
   });
 });
+
+test('Sequential refuses what is no module', () => {
+  const layers = [new Linear(2, 2)] as unknown as Linear;
+  expect(() => new Sequential(layers)).toThrow(expect.objectContaining({ code: 'DT_INVALID_ARGUMENT' }));
+});

@@ -74,7 +74,8 @@ describe.each(Object.entries(functions))('%s', (name, fn) => {
   test.each<[string, unknown, string]>([
     ...(optional.includes(name) ? [] : [['nothing', undefined, 'undefined'] as [string, unknown, string]]),
     ['a typed array', new Float32Array(2), 'wrap(array)'],
-    ['a plain array', [1, 2], 'object'],
+    ['a plain array', [1, 2], 'tensor(array)'],
+    ['a promise', Promise.resolve(), 'await it'],
     ['null', null, 'object'],
     ['text', '1', 'string'],
   ])('refuses %s and says so', (_kind, value, hint) => {
