@@ -25,6 +25,12 @@ export interface Compiled<A extends readonly Tensor[], R> {
  * optimizer's step, `assign`) happen all together at the end of a run, or not at all.
  */
 export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R): Compiled<A, R> {
+  if (typeof fn !== 'function') {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected a function for compile, as in compile((x) => model.forward(x)), but received ${typeof fn}.`,
+    );
+  }
   const programs = new Map<string, Program<R>>();
 
   const programFor = (inputs: readonly Tensor[]): Program<R> => {

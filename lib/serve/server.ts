@@ -2,7 +2,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { DrivetrainError } from '../native/index.js';
 import { MAX_TIMER_MS } from '../scheduling/index.js';
-import type { Engine } from './engine.js';
+import { Engine } from './engine.js';
 import { createDrainableListener, type ListenerOptions } from './http.js';
 
 export interface ServeOptions extends ListenerOptions {
@@ -28,6 +28,12 @@ export interface InferenceServer {
 
 /** Serves an engine over HTTP, and resolves once it listens. Rejects with Node's own error where it cannot. */
 export async function serve(engine: Engine, options: ServeOptions = {}): Promise<InferenceServer> {
+  if (!(engine instanceof Engine)) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected an Engine for serve, as in serve(new Engine().add({ … })), but received ${typeof engine}.`,
+    );
+  }
   const { port = 8000, host = '127.0.0.1', drainTimeoutMs = 30_000 } = options;
   if (!(drainTimeoutMs >= 0 && drainTimeoutMs <= MAX_TIMER_MS)) {
     throw new DrivetrainError(
