@@ -175,37 +175,6 @@ def optimizers():
     })
 
 
-def schedules():
-    def rates(make, lr, steps):
-        optimizer = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in lr], lr=1)
-        schedule = make(optimizer)
-        seen = [[group["lr"] for group in optimizer.param_groups]]
-        for _ in range(steps):
-            optimizer.step()
-            schedule.step()
-            seen.append([group["lr"] for group in optimizer.param_groups])
-        return seen
-
-    def warmup(total, warm, floor):
-        """LambdaLR with the rule that WarmupCosineLR documents."""
-        def factor(step):
-            if step < warm:
-                return (step + 1) / warm
-            progress = min(1, (step - warm) / (total - warm))
-            return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
-        return lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR
-    write("optim/schedules.json", {
-        "cosine": {"tMax": 10, "lr": [0.1, 0.003], "rates": rates(lambda o: cosine(o, 10), [0.1, 0.003], 25)},
-        "cosine with a lowest rate": {
-            "tMax": 7, "etaMin": 0.01, "lr": [0.1], "rates": rates(lambda o: cosine(o, 7, eta_min=0.01), [0.1], 16)},
-        "warmup": {
-            "warmupSteps": 4, "totalSteps": 15, "floor": 0.1, "lr": [0.2, 0.01],
-            "rates": rates(warmup(15, 4, 0.1), [0.2, 0.01], 20)},
-    })
-
-
 def clipping():
     def case(gradients, max_norm):
         parameters = []
@@ -241,5 +210,4 @@ def clipping():
 
 layers()
 optimizers()
-schedules()
 clipping()

@@ -1,0 +1,89 @@
+import { DrivetrainError } from '../../native/index.js';
+
+/** A parameter group, as far as a schedule is concerned. */
+export interface ScheduledGroup {
+  lr: number;
+  momentum?: number;
+  betas?: readonly [number, number];
+}
+
+/** An optimizer, as far as a schedule is concerned. */
+export interface Scheduled {
+  readonly paramGroups: readonly { lr: number }[];
+}
+
+/** Where a schedule stands, as plain JSON. */
+export interface ScheduleState {
+  readonly steps: number;
+  /** The learning rate that each group began with. */
+  readonly initial: readonly number[];
+}
+
+/** The rate that each group began with, and the one that a schedule gave it last. */
+const origins = new WeakMap<object, { initial: number; last: number }>();
+
+/**
+ * A group's rate before any schedule changed it, so that several schedules may be made for one optimizer before they are
+ * put together. A rate that was assigned by hand since counts as a new beginning.
+ */
+function initialRate(group: { lr: number }): number {
+  const origin = origins.get(group);
+  return origin !== undefined && origin.last === group.lr ? origin.initial : group.lr;
+}
+
+/**
+ * Sets the learning rate of every group before the first step and after each: a function of the number of steps taken
+ * and of the rate that the group began with. Call `step()` once after every optimizer step, as in PyTorch.
+ */
+export abstract class LRScheduler {
+  protected readonly groups: readonly ScheduledGroup[];
+  #initial: readonly number[];
+  #steps = 0;
+
+  protected constructor(optimizer: Scheduled) {
+    this.groups = optimizer.paramGroups;
+    this.#initial = optimizer.paramGroups.map(initialRate);
+  }
+
+  /** Steps taken. */
+  get steps(): number {
+    return this.#steps;
+  }
+
+  step(): void {
+    this.moveTo(this.#steps + 1);
+  }
+
+  /** The learning rate after `steps` steps, for group number `group`, which began with `initial`. */
+  abstract rateAt(steps: number, initial: number, group: number): number;
+
+  /** Sets what else the schedule changes, after `steps` steps. */
+  setOthers(_steps: number): void {}
+
+  /** Sets everything for `steps` steps taken; constructors end with `moveTo(0)`. */
+  moveTo(steps: number): void {
+    const rates = this.#initial.map((initial, i) => this.rateAt(steps, initial, i));
+    this.groups.forEach((group, i) => {
+      group.lr = rates[i]!;
+      origins.set(group, { initial: this.#initial[i]!, last: group.lr });
+    });
+    this.setOthers(steps);
+    this.#steps = steps;
+  }
+
+  stateDict(): ScheduleState {
+    return { steps: this.#steps, initial: this.#initial };
+  }
+
+  /** Takes up where `stateDict` was called. */
+  loadStateDict({ steps, initial }: ScheduleState): void {
+    if (!Number.isSafeInteger(steps) || steps < 0 || initial?.length !== this.groups.length) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected the state of a schedule of ${this.groups.length} groups, { steps, initial }, but received ${JSON.stringify({ steps, initial })}.`,
+      );
+    }
+    this.#initial = [...initial];
+    this.moveTo(steps);
+  }
+}
