@@ -62,6 +62,8 @@ export interface Binding {
 
   /** The size of a packed INT8 weight of k rows and n columns, for the kernels in use. */
   packedInt8Bytes(k: number, n: number): number;
+  /** The size of what `packMatmul` makes of k rows and n columns of f32 (`double`: f64), for the kernels in use. */
+  packedMatmulBytes(k: number, n: number, double: boolean): number;
 }
 
 function loadAddon(): Binding {

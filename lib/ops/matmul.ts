@@ -16,7 +16,7 @@ export interface MatmulAttrs {
 export const matmulOp: Op<MatmulAttrs> = {
   name: 'matmul',
   infer: ([a, b]) => [{ shape: [...a!.shape.slice(0, -1), b!.shape.at(-1)!], dtype: a!.dtype }],
-  numbers: ({ activation }) => [ACTIVATIONS[activation]],
+  numbers: ({ activation }, inputs) => [ACTIVATIONS[activation], 1, inputs.length - 2, 0, 0],
   strided: (input) => input < 2,
 };
 

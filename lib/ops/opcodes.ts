@@ -33,6 +33,7 @@ export const OPCODES = [
   'argmax',
   'norm',
   'matmul',
+  'packMatmul',
   'softmax',
   'softmaxGrad',
   'logSoftmax',
@@ -56,7 +57,7 @@ export const OPCODES = [
 ] as const;
 
 /** Bumped when lib/native/binding.ts changes in a way that older addons do not have; part of the hash. */
-const SURFACE = 1;
+const SURFACE = 2;
 
 export type Opcode = (typeof OPCODES)[number];
 

@@ -2,30 +2,43 @@
 // registers for the whole of k; each step loads W vectors of B, broadcasts R values of A and does R * W
 // multiply-adds.
 
-// What happens to a sum on its way to C: activation(alpha * sum + beta * C + bias).
+// What happens to a sum on its way to C: activation(alpha * sum + beta * C + bias) + residual.
 template <class T>
 struct Finish {
   T alpha, beta;
   const T* bias;  // of the tile's first column, or null
-  bool relu;
+  Activation activation;
+  const T* residual;  // of the tile's first value, or null
+  ptrdiff_t residual_row;
 };
 
-template <class V>
-DT_INLINE V finish(V sum, const Finish<typename V::T>& f, V c, V bias) {
-  V y = V::set1(f.alpha) * sum;
-  if (f.beta != 0) y = mul_add(V::set1(f.beta), c, y);
-  if (f.bias) y = y + bias;
-  return f.relu ? max(V::set1(0), y) : y;
+// From sums in memory. Not inlined: GELU is long, and every tile would carry it.
+template <class V, class T>
+__attribute__((noinline)) void finish_rows(const T* sum, size_t sum_row, size_t rows, const Finish<T>& f,
+                                           T* c, ptrdiff_t c_row, size_t cols) {
+  for (size_t r = 0; r < rows; ++r, sum += sum_row, c += c_row) {
+    const T* residual = f.residual ? f.residual + (ptrdiff_t)r * f.residual_row : nullptr;
+    for_each_vector<V>(cols, [&](size_t j, auto at) {
+      V y = V::set1(f.alpha) * at.load(sum + j);
+      if (f.beta != 0) y = mul_add(V::set1(f.beta), at.load(c + j), y);
+      if (f.bias) y = y + at.load(f.bias + j);
+      if (f.activation == Activation::kRelu) y = Relu()(y);
+      if (f.activation == Activation::kGelu) y = Gelu()(y);
+      if (residual) y = y + at.load(residual + j);
+      at.put(c + j, y);
+    });
+  }
 }
 
-// A[r, p] is a[r * a_row + p * a_col], B[p, j] is b[p * b_row + j] and has W whole vectors; rows <= R and
-// cols <= W * kLanes say how much of the result belongs to C.
+// A[r, p] is a[r * a_row + p * a_col], B[p, j] is b[p * b_row + j] and has W whole vectors; the first `cols`
+// <= W * kLanes columns of the result belong to C.
 template <class V, int R, int W>
 DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col,
                     const typename V::T* b, ptrdiff_t b_row, const Finish<typename V::T>& f, typename V::T* c,
-                    ptrdiff_t c_row, size_t rows, size_t cols) {
+                    ptrdiff_t c_row, size_t cols) {
+#define DT_TILE DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < W; ++w)
   V sum[R][W];
-  DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < W; ++w) sum[r][w] = V::set1(0);
+  DT_TILE sum[r][w] = V::set1(0);
   for (size_t p = 0; p < k; ++p, a += a_col, b += b_row) {
     V bs[W];
     DT_UNROLL for (int w = 0; w < W; ++w) bs[w] = V::load(b + w * V::kLanes);
@@ -34,29 +47,24 @@ DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t
       DT_UNROLL for (int w = 0; w < W; ++w) sum[r][w] = mul_add(as, bs[w], sum[r][w]);
     }
   }
-  // What follows indexes the sums, so they go to memory; `sum` itself can stay in registers.
-  V done[R][W];
-  DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < W; ++w) done[r][w] = sum[r][w];
-  const V none = V::set1(0);
-  for (int r = 0; r < R; ++r) {
-    if ((size_t)r >= rows) return;
-    for (int w = 0; w < W; ++w) {
-      const size_t j = w * V::kLanes;
-      typename V::T* out = c + r * c_row + j;
-      if (j + V::kLanes <= cols) {
-        const V old = f.beta != 0 ? V::load(out) : none, bias = f.bias ? V::load(f.bias + j) : none;
-        store(out, finish(done[r][w], f, old, bias));
-      } else if (j < cols) {
-        const size_t left = cols - j;
-        const V old = f.beta != 0 ? V::load_n(out, left) : none;
-        const V bias = f.bias ? V::load_n(f.bias + j, left) : none;
-        store_n(out, finish(done[r][w], f, old, bias), left);
-      }
-    }
+  if (cols < W * V::kLanes || f.activation == Activation::kGelu) {
+    typename V::T done[R * W * V::kLanes];
+    DT_TILE store(done + (r * W + w) * V::kLanes, sum[r][w]);
+    return finish_rows<V>(done, W * V::kLanes, R, f, c, c_row, cols);
   }
+  // One after another over the whole tile, so that what is not asked for costs one branch.
+  constexpr ptrdiff_t kLanes = V::kLanes;
+  if (f.alpha != 1) DT_TILE sum[r][w] = V::set1(f.alpha) * sum[r][w];
+  if (f.beta != 0)
+    DT_TILE sum[r][w] = mul_add(V::set1(f.beta), V::load(c + r * c_row + w * kLanes), sum[r][w]);
+  if (f.bias) DT_TILE sum[r][w] = sum[r][w] + V::load(f.bias + w * kLanes);
+  if (f.activation == Activation::kRelu) DT_TILE sum[r][w] = Relu()(sum[r][w]);
+  if (f.residual) DT_TILE sum[r][w] = sum[r][w] + V::load(f.residual + r * f.residual_row + w * kLanes);
+  DT_TILE store(c + r * c_row + w * kLanes, sum[r][w]);
+#undef DT_TILE
 }
 
-// tile with exactly `rows` <= R rows.
+// tile with `rows` <= R rows.
 template <class V, int R, int W>
 void tile_rows(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col, const typename V::T* b,
                ptrdiff_t b_row, const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row,
@@ -64,15 +72,28 @@ void tile_rows(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_co
   if constexpr (R > 1) {
     if (rows < R) return tile_rows<V, R - 1, W>(k, a, a_row, a_col, b, b_row, f, c, c_row, rows, cols);
   }
-  tile<V, R, W>(k, a, a_row, a_col, b, b_row, f, c, c_row, R, cols);
+  tile<V, R, W>(k, a, a_row, a_col, b, b_row, f, c, c_row, cols);
 }
 
 // The tile on packed panels, whose steps are constants.
-template <class V, int W>
+template <class V, int R, int W>
 void tile_packed(size_t k, const typename V::T* a, const typename V::T* b, const Finish<typename V::T>& f,
                  typename V::T* c, ptrdiff_t c_row, size_t rows, size_t cols) {
-  constexpr int kRows = V::kTileRows, kCols = V::kTileVecs * V::kLanes;
-  tile<V, kRows, W>(k, a, 1, kRows, b, kCols, f, c, c_row, rows, cols);
+  if constexpr (R > 1) {
+    if (rows < R) return tile_packed<V, R - 1, W>(k, a, b, f, c, c_row, rows, cols);
+  }
+  tile<V, R, W>(k, a, 1, V::kTileRows, b, W * V::kLanes, f, c, c_row, cols);
+}
+
+// tile_packed on a panel of round_up(cols, kLanes) columns, of which there are at most W * kLanes.
+template <class V, int W>
+DT_INLINE void tile_panel(size_t k, const typename V::T* a, const typename V::T* b,
+                          const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row, size_t rows,
+                          size_t cols) {
+  if constexpr (W > 1) {
+    if (cols <= (W - 1) * V::kLanes) return tile_panel<V, W - 1>(k, a, b, f, c, c_row, rows, cols);
+  }
+  tile_packed<V, V::kTileRows, W>(k, a, b, f, c, c_row, rows, cols);
 }
 
 // R rows of A times J columns of B, both contiguous along k: R * J dot products.
@@ -90,11 +111,11 @@ DT_INLINE void dot_tile(size_t k, const typename V::T* a, ptrdiff_t a_row, const
       DT_UNROLL for (int j = 0; j < J; ++j) sum[r][j] = mul_add(as, bs[j], sum[r][j]);
     }
   });
+  T done[R * J];
   DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int j = 0; j < J; ++j) {
-    T* out = c + r * c_row + j;
-    const One<T> old{f.beta != 0 ? *out : 0}, bias{f.bias ? f.bias[j] : 0};
-    store(out, finish(One<T>{reduce_add(sum[r][j])}, f, old, bias));
+    done[r * J + j] = reduce_add(sum[r][j]);
   }
+  finish_rows<V>(done, J, R, f, c, c_row, J);
 }
 
 // dst[p * kWidth + j] = src[p * k_step + j * step] for p < k and j < width, 0 for the j beyond.

@@ -11,11 +11,11 @@ enum Unary { kNeg, kAbs, kSign, kExp, kLog, kSqrt, kTanh, kSigmoid, kRelu, kGelu
 // kReluGrad and kGeluGrad take (x, dy) and give dy times the derivative at x.
 enum Binary { kAdd, kSub, kMul, kDiv, kMaximum, kMinimum, kReluGrad, kGeluGrad, kBinaryCount };
 enum Compare { kEqual, kGreater, kCompareCount };
-enum class Activation : int { kNone, kRelu };
+enum class Activation : int { kNone, kRelu, kGelu };
 
-// C[m,n] = activation(alpha * A[m,k] B[k,n] + beta * C + bias[n]). Any strides for A and B (so all
-// transposes); C's columns are contiguous. beta 0 means that C is not read. k 0 gives activation(beta * C +
-// bias).
+// C[m,n] = activation(alpha * A[m,k] B[k,n] + beta * C + bias[n]) + residual[m,n]. Any strides for A and B
+// (so all transposes); columns of C and of the residual are contiguous. C shares memory with no other
+// operand; beta 0 means that it is not read. Where k is 0 the product is 0.
 template <class T>
 struct GemmArgs {
   size_t m, n, k;
@@ -28,6 +28,19 @@ struct GemmArgs {
   T alpha, beta;
   const T* bias;  // n values or null
   Activation activation;
+  const T* residual = nullptr;  // null: none
+  ptrdiff_t residual_row = 0;
+  const T* b_packed = nullptr;  // from pack_b of this table: then b is not read
+};
+
+// Products that share all of GemmArgs but their place: count[0] * ... * count[rank - 1] of them, last
+// dimension fastest. A step is the distance of neighbours along a dimension, 0 where they share a matrix;
+// each has a C of its own. b_packed and bias are shared by all.
+struct GemmBatch {
+  static constexpr int kMaxRank = 6;
+  int rank;
+  size_t count[kMaxRank];
+  ptrdiff_t a_step[kMaxRank], b_step[kMaxRank], c_step[kMaxRank], residual_step[kMaxRank];
 };
 
 // C[i,j] = activation(a_scale[i] * b_scale[j] * sum_k A[i,k] B[k,j] + bias[j]), the sum exact in s32 for k up
@@ -103,8 +116,12 @@ struct FloatKernels {
   // Where uniform < p the output is 0, elsewhere x / (1 - p); p 0 copies, p 1 gives zeros.
   void (*dropout)(uint64_t seed, uint64_t offset, size_t first, T p, const T* x, T* out, size_t n);
 
-  // Uses parallel_for and scratch by itself; the result does not depend on the number of threads.
+  // B[k,n] with element strides, into the layout that gemm of this table reads (k * n values and a little).
+  size_t (*packed_b_bytes)(size_t k, size_t n);
+  void (*pack_b)(const T* b, ptrdiff_t b_row, ptrdiff_t b_col, size_t k, size_t n, T* packed);
+  // These use parallel_for and scratch by themselves; the result does not depend on the number of threads.
   void (*gemm)(const GemmArgs<T>& args);
+  void (*gemm_batched)(const GemmArgs<T>& first, const GemmBatch& batch);
 
   void (*sgd)(const SgdArgs& args, T* param, const T* grad, T* momentum, size_t n);  // momentum null: none
   void (*adamw)(const AdamWArgs& args, T* param, const T* grad, T* m, T* v, size_t n);

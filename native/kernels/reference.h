@@ -123,7 +123,13 @@ Dot<R> gemm(const GemmArgs<T>& g, size_t i, size_t j, T old) {
   magnitude *= std::fabs(g.alpha);
   if (g.beta != 0) y += R(g.beta) * old, magnitude += std::fabs(R(g.beta) * old);
   if (g.bias) y += g.bias[j], magnitude += std::fabs(g.bias[j]);
-  return {g.activation == Activation::kRelu && y < 0 ? 0 : y, magnitude};
+  if (g.activation == Activation::kRelu) y = unary<R>(kRelu, y);
+  if (g.activation == Activation::kGelu) y = unary<R>(kGelu, y);
+  if (g.residual) {
+    const R r = g.residual[(ptrdiff_t)i * g.residual_row + (ptrdiff_t)j];
+    y += r, magnitude += std::fabs(r);
+  }
+  return {y, magnitude};
 }
 
 // Philox4x32-10 on one block: four words of counter, two of key.

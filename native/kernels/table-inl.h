@@ -7,6 +7,7 @@
 #include "random-inl.h"
 #include "gemm-tile-inl.h"
 #include "gemm-inl.h"
+#include "gemm-batched-inl.h"
 #include "gemm-s8-inl.h"
 #include "optim-inl.h"
 #include "convert-inl.h"
@@ -39,7 +40,10 @@ constexpr FloatKernels<T> float_kernels() {
       .uniform = uniform<T>,
       .normal = normal<V>,
       .dropout = dropout<V>,
+      .packed_b_bytes = packed_b_bytes<V>,
+      .pack_b = pack_b<V>,
       .gemm = gemm<V>,
+      .gemm_batched = gemm_batched<V>,
       .sgd = sgd<V>,
       .adamw = adamw<V>,
   };

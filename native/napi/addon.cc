@@ -35,6 +35,7 @@ constexpr Export kExports[] = {
     {"runSync", run_program_sync},
     {"cancel", cancel_run},
     {"packedInt8Bytes", packed_int8_bytes},
+    {"packedMatmulBytes", packed_matmul_bytes},
 };
 
 napi_value init(napi_env env, napi_value exports) {

@@ -31,5 +31,6 @@ napi_value run_program(napi_env env, napi_callback_info info);
 napi_value run_program_sync(napi_env env, napi_callback_info info);
 napi_value cancel_run(napi_env env, napi_callback_info info);
 napi_value packed_int8_bytes(napi_env env, napi_callback_info info);
+napi_value packed_matmul_bytes(napi_env env, napi_callback_info info);
 
 }  // namespace drivetrain

@@ -91,4 +91,12 @@ napi_value packed_int8_bytes(napi_env env, napi_callback_info info) {
   return from_double(env, static_cast<double>(bytes));
 }
 
+napi_value packed_matmul_bytes(napi_env env, napi_callback_info info) {
+  const Arguments<3> arguments(env, info);
+  const size_t k = to_size(env, arguments[0]), n = to_size(env, arguments[1]);
+  const size_t bytes = to_bool(env, arguments[2]) ? selected_kernels()->f64.packed_b_bytes(k, n)
+                                                  : selected_kernels()->f32.packed_b_bytes(k, n);
+  return from_double(env, static_cast<double>(bytes));
+}
+
 }  // namespace drivetrain
