@@ -3,5 +3,6 @@ export { clipGradNorm } from './clip.js';
 export { findLearningRate, type LRCurve, type LRFinderOptions, type LRPoint } from './lr-finder.js';
 export { Optimizer } from './optimizer.js';
 export type { Parameter, ParameterGroup, ParameterGroupOptions } from './parameter-group.js';
+export * from './privacy/index.js';
 export * from './schedules/index.js';
 export { SGD, type SGDOptions } from './sgd.js';
