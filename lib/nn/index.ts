@@ -8,6 +8,8 @@ export {
   Linear,
   type LinearOptions,
   ReLU,
+  RMSNorm,
+  type RMSNormOptions,
   Sequential,
 } from './layers.js';
 export { crossEntropy, mseLoss } from './losses.js';

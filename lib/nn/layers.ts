@@ -8,6 +8,7 @@ import {
   linear,
   ones,
   relu,
+  rmsNorm,
   transient,
   zeros,
 } from '../ops/index.js';
@@ -85,6 +86,29 @@ export class LayerNorm extends Module {
 
   forward(x: Tensor): Tensor {
     return layerNorm(x, this.weight, this.bias, this.eps);
+  }
+}
+
+export interface RMSNormOptions {
+  /** Added to the mean of the squares; the dtype's epsilon unless given. */
+  eps?: number;
+}
+
+/** Divides the last dimension by its root mean square, then scales it. */
+export class RMSNorm extends Module {
+  /** [features], ones at first. */
+  readonly weight: Tensor;
+  readonly eps: number | undefined;
+
+  constructor(features: number, { eps }: RMSNormOptions = {}) {
+    super();
+    checkWidth('features', features);
+    this.weight = ones([features]);
+    this.eps = eps;
+  }
+
+  forward(x: Tensor): Tensor {
+    return rmsNorm(x, this.weight, this.eps === undefined ? {} : { eps: this.eps });
   }
 }
 

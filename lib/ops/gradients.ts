@@ -9,7 +9,14 @@ import type { View } from './op.js';
 import type { Opcode } from './opcodes.js';
 import { type DropoutAttrs, dropoutOp } from './random.js';
 import { type Reduction, sum, sumTo } from './reduce.js';
-import { crossEntropyGrad, type LayerNormAttrs, layerNormGrad, logSoftmaxGrad, softmaxGrad } from './rows.js';
+import {
+  crossEntropyGrad,
+  layerNormGrad,
+  logSoftmaxGrad,
+  type NormAttrs,
+  rmsNormGrad,
+  softmaxGrad,
+} from './rows.js';
 import { broadcastTo, permute, reshape, transpose } from './views.js';
 
 /** What a gradient rule has to work with. */
@@ -122,8 +129,8 @@ const RULES: Partial<Record<Opcode, GradientRule>> = {
   softmax: unary((dy, _, y) => softmaxGrad(y, dy)),
   logSoftmax: unary((dy, _, y) => logSoftmaxGrad(y, dy)),
   crossEntropy: ({ dy, inputs: [logits, labels] }) => [crossEntropyGrad(logits!, labels!, dy), undefined],
-  layerNorm: ({ dy, inputs: [x, gamma], attrs }) =>
-    layerNormGrad(x!, gamma!, dy, (attrs as LayerNormAttrs).eps),
+  layerNorm: ({ dy, inputs: [x, gamma], attrs }) => layerNormGrad(x!, gamma!, dy, (attrs as NormAttrs).eps),
+  rmsNorm: ({ dy, inputs: [x, weight], attrs }) => rmsNormGrad(x!, weight!, dy, (attrs as NormAttrs).eps),
   embedding: ({ dy, inputs: [weight, indices] }) => [
     embeddingGrad(indices!, dy, weight!.shape[0]!),
     undefined,

@@ -35,6 +35,6 @@ export { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
 export { type AdamWTensors, adamwStep, type SgdTensors, sgdStep } from './optimizers.js';
 export type { OutOptions } from './out.js';
 export { dropout, Generator, type RandomOptions, rand, randn, seed } from './random.js';
-export { argmax, globalNorm, max, mean, type ReduceOptions, sum } from './reduce.js';
-export { crossEntropyRows, layerNorm, logSoftmax, softmax } from './rows.js';
+export { argmax, globalNorm, max, mean, type Norms, norms, type ReduceOptions, sum } from './reduce.js';
+export { crossEntropyRows, layerNorm, logSoftmax, type RmsNormOptions, rmsNorm, softmax } from './rows.js';
 export { broadcastTo, permute, reshape, slice, transpose } from './views.js';

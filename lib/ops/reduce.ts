@@ -118,21 +118,45 @@ export function sumTo(x: Tensor, shape: Shape): Tensor {
   return reshape(sum(x, { axis }), shape);
 }
 
-const normOp: Op = {
-  name: 'norm',
-  infer: ([x]) => [{ shape: [], dtype: x!.dtype }],
+const normsOp: Op = {
+  name: 'norms',
+  infer: ([x]) => [
+    { shape: [], dtype: x!.dtype },
+    { shape: [], dtype: x!.dtype },
+    { shape: [], dtype: 'i64' },
+  ],
 };
 
-/** The L2 norm over all elements of all tensors, accumulated in double. Not differentiable. */
-export function globalNorm(tensors: readonly Tensor[]): Tensor {
-  checkFloat('globalNorm', ...tensors);
+/** What `norms` found: scalars over all elements of all tensors. */
+export interface Norms {
+  /** The square root of the sum of squares. */
+  readonly l2: Tensor;
+  /** The largest |x|; NaN where an element is. */
+  readonly max: Tensor;
+  /** How many elements are NaN or infinite, i64. */
+  readonly notFinite: Tensor;
+}
+
+/**
+ * The L2 norm, the largest absolute value and the count of what is not finite over all elements of all tensors (f32 or
+ * f64, one dtype), in one pass. Squares are added up in double, in an order that depends on the shapes alone, and do not
+ * overflow. Not differentiable.
+ */
+export function norms(tensors: readonly Tensor[]): Norms {
+  checkFloat('norms', ...tensors);
   const [first, ...others] = tensors;
   if (first === undefined) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
-      'Expected at least one tensor for globalNorm but received none.',
+      'Expected at least one tensor for norms but received none.',
     );
   }
-  for (const other of others) checkSameDtype('globalNorm', first, other);
-  return apply(normOp, tensors, undefined)[0]!;
+  for (const other of others) checkSameDtype('norms', first, other);
+  const [l2, max, notFinite] = apply(normsOp, tensors, undefined) as [Tensor, Tensor, Tensor];
+  return { l2, max, notFinite };
+}
+
+/** The L2 norm over all elements of all tensors: that of `norms`. Not differentiable. */
+export function globalNorm(tensors: readonly Tensor[]): Tensor {
+  return transient(() => norms(tensors).l2);
 }

@@ -57,37 +57,59 @@ export function crossEntropyGrad(logits: Tensor, labels: Tensor, dy: Tensor): Te
   return apply(crossEntropyGradOp, [logits, labels, dy], undefined)[0]!;
 }
 
-export interface LayerNormAttrs {
+export interface NormAttrs {
   readonly eps: number;
 }
 
-const layerNormOp: Op<LayerNormAttrs> = {
-  name: 'layerNorm',
-  infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
+/** A normalisation of rows, or the gradient of one, whose outputs are like the inputs named. */
+const normOp = (name: Opcode, outputs: readonly number[]): Op<NormAttrs> => ({
+  name,
+  infer: (inputs) => outputs.map((i) => ({ shape: inputs[i]!.shape, dtype: inputs[i]!.dtype })),
   numbers: ({ eps }) => [eps],
-};
+});
 
-const layerNormGradOp: Op<LayerNormAttrs> = {
-  name: 'layerNormGrad',
-  infer: ([x, gamma]) => [x!, gamma!, gamma!].map(({ shape, dtype }) => ({ shape, dtype })),
-  numbers: ({ eps }) => [eps],
-};
+const layerNormOp = normOp('layerNorm', [0]);
+const layerNormGradOp = normOp('layerNormGrad', [0, 1, 1]);
+const rmsNormOp = normOp('rmsNorm', [0]);
+const rmsNormGradOp = normOp('rmsNormGrad', [0, 1]);
+
+/** Checks the parameters of a normalisation along the last dimension of x. */
+function checkNorm(operation: string, x: Tensor, parameters: Readonly<Record<string, Tensor>>): void {
+  checkFloat(operation, x, ...Object.values(parameters));
+  checkMinRank(operation, x, 1);
+  for (const [name, parameter] of Object.entries(parameters)) {
+    checkSameDtype(operation, x, parameter);
+    checkShapeIs(operation, name, parameter, [x.shape.at(-1)!]);
+  }
+}
 
 /**
  * (x − mean) / √(variance + eps) · gamma + beta along the last dimension, for x [..., n], gamma [n], beta [n].
  * Ba, Kiros and Hinton, arXiv:1607.06450.
  */
 export function layerNorm(x: Tensor, gamma: Tensor, beta: Tensor, eps = 1e-5): Tensor {
-  checkFloat('layerNorm', x, gamma, beta);
-  checkSameDtype('layerNorm', x, gamma);
-  checkSameDtype('layerNorm', x, beta);
-  checkMinRank('layerNorm', x, 1);
-  const width = [x.shape.at(-1)!];
-  checkShapeIs('layerNorm', 'gamma', gamma, width);
-  checkShapeIs('layerNorm', 'beta', beta, width);
+  checkNorm('layerNorm', x, { gamma, beta });
   return apply(layerNormOp, [x, gamma, beta], { eps })[0]!;
 }
 
 export function layerNormGrad(x: Tensor, gamma: Tensor, dy: Tensor, eps: number): Tensor[] {
   return apply(layerNormGradOp, [x, gamma, dy], { eps });
+}
+
+export interface RmsNormOptions {
+  /** Added to the mean of the squares; unless given the dtype's epsilon, 2⁻²³ in f32 and 2⁻⁵² in f64. */
+  eps?: number;
+}
+
+/**
+ * x / √(mean(x²) + eps) · weight along the last dimension, for x [..., n] and weight [n], as PyTorch's `rms_norm`.
+ * Zhang and Sennrich, arXiv:1910.07467.
+ */
+export function rmsNorm(x: Tensor, weight: Tensor, { eps }: RmsNormOptions = {}): Tensor {
+  checkNorm('rmsNorm', x, { weight });
+  return apply(rmsNormOp, [x, weight], { eps: eps ?? (x.dtype === 'f32' ? 2 ** -23 : 2 ** -52) })[0]!;
+}
+
+export function rmsNormGrad(x: Tensor, weight: Tensor, dy: Tensor, eps: number): Tensor[] {
+  return apply(rmsNormGradOp, [x, weight, dy], { eps });
 }

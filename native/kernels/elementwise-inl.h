@@ -1,17 +1,19 @@
 // Elementwise kernels: each value of out depends on its own inputs alone, and the tail runs the same vector
 // code on a padded vector, so cutting a range into chunks changes no bit.
 
-// Runs body(i, at) over a range of n values, a vector at a time; at.load and at.put are those of a whole
-// vector or, at the end of the range, of the values left.
+// Runs body(i, at) over a range of n values, a vector at a time; at.load, at.wide (in double) and at.put are
+// those of a whole vector or, at the end of the range, of the values left.
 template <class V>
 struct Whole {
-  DT_INLINE V load(const typename V::T* p) const { return V::load(p); }
+  DT_INLINE V load(const typename V::T* p, typename V::T = 0) const { return V::load(p); }
+  DT_INLINE auto wide(const typename V::T* p) const { return load_wide(p); }
   DT_INLINE void put(typename V::T* p, V x) const { store(p, x); }
 };
 template <class V>
 struct Part {
   size_t n;
-  DT_INLINE V load(const typename V::T* p) const { return V::load_n(p, n); }
+  DT_INLINE V load(const typename V::T* p, typename V::T fill = 0) const { return V::load_n(p, n, fill); }
+  DT_INLINE auto wide(const typename V::T* p) const { return widen(load(p)); }
   DT_INLINE void put(typename V::T* p, V x) const { store_n(p, x, n); }
 };
 template <class V, class Body>

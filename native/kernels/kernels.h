@@ -13,6 +13,12 @@ enum Binary { kAdd, kSub, kMul, kDiv, kMaximum, kMinimum, kReluGrad, kGeluGrad, 
 enum Compare { kEqual, kGreater, kCompareCount };
 enum class Activation : int { kNone, kRelu, kGelu };
 
+// Of many values: their squares' sum, the largest |x| (NaN where one is NaN), and how many are not finite.
+struct Extent {
+  double sum_squares, largest;
+  int64_t not_finite;
+};
+
 // C[m,n] = activation(alpha * A[m,k] B[k,n] + beta * C + bias[n]) + residual[m,n]. Any strides for A and B
 // (so all transposes); columns of C and of the residual are contiguous. C shares memory with no other
 // operand; beta 0 means that it is not read. Where k is 0 the product is 0.
@@ -89,7 +95,7 @@ struct FloatKernels {
   T (*sum)(const T* x, size_t n);
   T (*max)(const T* x, size_t n);
   int64_t (*argmax)(const T* x, size_t n);  // the first of equals; the first NaN wins
-  double (*sum_squares)(const T* x, size_t n);
+  Extent (*extent)(const T* x, size_t n);   // in one pass
   // out[c] = the sum (or maximum) over rows, first row to last, of x[r * row_stride + c]. out is written, not
   // read.
   void (*sum_rows)(const T* x, size_t rows, size_t row_stride, T* out, size_t cols);
@@ -103,9 +109,11 @@ struct FloatKernels {
   T (*cross_entropy)(const T* logits, size_t n, size_t target);        // log-sum-exp minus the target's logit
   void (*cross_entropy_grad)(const T* logits, size_t n, size_t target, T scale, T* dx);
   void (*layer_norm)(const T* x, const T* gamma, const T* beta, T eps, T* y, size_t n);
-  // Adds to dgamma and dbeta.
+  void (*rms_norm)(const T* x, const T* gamma, T eps, T* y, size_t n);
+  // Add to dgamma and dbeta.
   void (*layer_norm_grad)(const T* x, const T* gamma, const T* dy, T eps, T* dx, T* dgamma, T* dbeta,
                           size_t n);
+  void (*rms_norm_grad)(const T* x, const T* gamma, const T* dy, T eps, T* dx, T* dgamma, size_t n);
 
   // Counter-based random numbers: element i of the stream comes from Philox4x32-10 with key `seed` and
   // counter `offset + i / 4`, word i % 4 (f64 takes two words: counter `offset + i / 2`). The call makes

@@ -89,7 +89,7 @@ void normal(uint64_t seed, uint64_t offset, size_t first, typename V::T* out, si
       y[i] = u[2 * i + 1];
     }
     for (size_t i = 0; i < needed; i += V::kLanes) {
-      const V r = sqrt(V::set1(-2) * vlog(V::set1(1) - V::load(x + i)));
+      const V r = sqrt(V::set1(-2) * vlog_same(V::set1(1) - V::load(x + i)));
       V sin, cos;
       sincos_turn(V::load(y + i), &sin, &cos);
       store(x + i, r * cos);

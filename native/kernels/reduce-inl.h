@@ -1,27 +1,81 @@
 // Sums, maxima and their like. Sums over a row are taken in double, in 16 interleaved parts that are then
-// added pairwise: an order that depends on n alone, and the same bits on every target.
+// added pairwise: an order that depends on n alone.
 
-template <class Term>
-DT_INLINE double wide_sum(size_t n, Term term) {
-  constexpr size_t kParts = 16;
-  double part[kParts] = {};
-  size_t i = 0;
-  for (; i + kParts <= n; i += kParts)
-    for (size_t j = 0; j < kParts; ++j) part[j] += term(i + j);
-  for (size_t j = 0; i + j < n; ++j) part[j] += term(i + j);
+constexpr size_t kParts = 16;
+
+// Adds up vectors that hold kParts sums in all.
+template <class V>
+DT_INLINE double join(const typename V::Wide (&acc)[kParts / V::kLanes]) {
+  double part[kParts];
+  for (size_t j = 0; j < kParts / V::kLanes; ++j) store(part + j * V::kLanes, acc[j]);
   for (size_t width = kParts / 2; width; width /= 2)
     for (size_t j = 0; j < width; ++j) part[j] += part[j + width];
   return part[0];
 }
 
-template <class T>
-T sum(const T* x, size_t n) {
-  return (T)wide_sum(n, [x](size_t i) { return (double)x[i]; });
+// Calls body(j, i, at) for the vectors at i of a range of n values; j, known to the compiler, counts the
+// vectors of kParts values.
+template <class V, class Body>
+DT_INLINE void for_each_part(size_t n, Body body) {
+  constexpr size_t kVecs = kParts / V::kLanes;
+  size_t i = 0;
+  for (; i + kParts <= n; i += kParts) {
+    DT_UNROLL
+    for (size_t j = 0; j < kVecs; ++j) body(j, i + j * V::kLanes, Whole<V>{});
+  }
+  DT_UNROLL
+  for (size_t j = 0; j < kVecs; ++j, i += V::kLanes) {
+    if (i + V::kLanes <= n)
+      body(j, i, Whole<V>{});
+    else if (i < n)
+      body(j, i, Part<V>{n - i});
+  }
 }
 
-template <class T>
-double sum_squares(const T* x, size_t n) {
-  return wide_sum(n, [x](size_t i) { return (double)x[i] * x[i]; });
+// The sum of what term(acc, i, at), which adds what stands at i to sums acc, adds. Beyond the end `at` loads
+// zeros.
+template <class V, class Term>
+DT_INLINE double wide_sum(size_t n, Term term) {
+  typename V::Wide acc[kParts / V::kLanes];
+  for (auto& sums : acc) sums = V::Wide::set1(0);
+  for_each_part<V>(n, [&](size_t j, size_t i, auto at) { acc[j] = term(acc[j], i, at); });
+  return join<V>(acc);
+}
+
+template <class V>
+DT_INLINE double wide_sum_of(const typename V::T* x, size_t n) {
+  return wide_sum<V>(n, [x](auto acc, size_t i, auto at) { return acc + at.wide(x + i); });
+}
+
+template <class V>
+typename V::T sum(const typename V::T* x, size_t n) {
+  return (typename V::T)wide_sum_of<V>(x, n);
+}
+
+// A sum of squares that is finite has no NaN or infinity in it, so those are counted only where it is not.
+template <class V>
+Extent extent(const typename V::T* x, size_t n) {
+  using T = typename V::T;
+  constexpr size_t kVecs = kParts / V::kLanes;
+  typename V::Wide acc[kVecs];
+  V top[kVecs];
+  for (size_t j = 0; j < kVecs; ++j) acc[j] = V::Wide::set1(0), top[j] = V::set1(0);
+  for_each_part<V>(n, [&](size_t j, size_t i, auto at) {
+    const auto w = at.wide(x + i);
+    acc[j] = mul_add(w, w, acc[j]);
+    top[j] = max(abs(at.load(x + i)), top[j]);  // passes over a NaN
+  });
+  Extent result = {join<V>(acc), 0, 0};
+  T lane[kParts];
+  for (size_t j = 0; j < kVecs; ++j) store(lane + j * V::kLanes, top[j]);
+  for (size_t j = 0; j < kParts; ++j)
+    if (lane[j] > result.largest) result.largest = lane[j];
+  if (result.sum_squares < __builtin_inf()) return result;
+  for (size_t i = 0; i < n; ++i) {
+    if (x[i] != x[i]) result.largest = __builtin_nan("");
+    result.not_finite += x[i] - x[i] != 0;
+  }
+  return result;
 }
 
 // Maximum(x, acc) keeps the test for NaN, which looks at x alone, off the chain from one acc to the next;
@@ -37,11 +91,12 @@ typename V::T row_max(const typename V::T* x, size_t n) {
     for (size_t j = 0; j < kVecs; ++j) acc[j] = larger(V::load(x + i + j * V::kLanes), acc[j]);
   for (; i + V::kLanes <= n; i += V::kLanes) acc[0] = larger(V::load(x + i), acc[0]);
   if (i < n) acc[0] = larger(V::load_n(x + i, n - i, x[0]), acc[0]);
+  using Lane = One<typename V::T>;
   typename V::T lane[V::kLanes];
   store(lane, larger(larger(acc[0], acc[1]), larger(acc[2], acc[3])));
-  One<typename V::T> best{lane[0]};
-  for (size_t j = 1; j < V::kLanes; ++j) best = larger(best, One<typename V::T>{lane[j]});
-  return best.v;
+  for (size_t width = V::kLanes / 2; width; width /= 2)
+    for (size_t j = 0; j < width; ++j) lane[j] = larger(Lane{lane[j]}, Lane{lane[j + width]}).v;
+  return lane[0];
 }
 
 template <class V>

@@ -13,12 +13,12 @@ double sum_exp(const typename V::T* x, typename V::T top, typename V::T* out, si
     V acc = V::set1(0);
     size_t i = start;
     for (; i + V::kLanes <= end; i += V::kLanes) {
-      const V e = vexp(V::load(x + i) - shift);
+      const V e = vexp_down(V::load(x + i) - shift);
       if (out) store(out + i, e);
       acc = acc + e;
     }
     if (i < end) {  // the padding, e^-infinity, adds 0
-      const V e = vexp(V::load_n(x + i, end - i, -(T)__builtin_inff()) - shift);
+      const V e = vexp_down(V::load_n(x + i, end - i, -(T)__builtin_inff()) - shift);
       if (out) store_n(out + i, e, end - i);
       acc = acc + e;
     }
@@ -29,9 +29,9 @@ double sum_exp(const typename V::T* x, typename V::T top, typename V::T* out, si
 
 template <class V>
 void softmax(const typename V::T* x, typename V::T* out, size_t n) {
-  using T = typename V::T;
-  const T scale = (T)(1 / sum_exp<V>(x, row_max<V>(x, n), out, n));
-  binary<V, Mul>(out, 1, &scale, 0, out, n);
+  const double sum = sum_exp<V>(x, row_max<V>(x, n), out, n);
+  const V scale = V::set1((typename V::T)(1 / sum));
+  for_each_vector<V>(n, [=](size_t i, auto at) { at.put(out + i, at.load(out + i) * scale); });
 }
 
 template <class V>
@@ -52,7 +52,8 @@ void log_softmax(const typename V::T* x, typename V::T* out, size_t n) {
 template <class V>
 void softmax_grad(const typename V::T* y, const typename V::T* dy, typename V::T* dx, size_t n) {
   using T = typename V::T;
-  const V dot = V::set1((T)wide_sum(n, [=](size_t i) { return (double)y[i] * dy[i]; }));
+  const V dot = V::set1((T)wide_sum<V>(
+      n, [=](auto acc, size_t i, auto at) { return mul_add(at.wide(y + i), at.wide(dy + i), acc); }));
   for_each_vector<V>(n, [=](size_t i, auto at) { at.put(dx + i, at.load(y + i) * (at.load(dy + i) - dot)); });
 }
 
@@ -60,9 +61,9 @@ void softmax_grad(const typename V::T* y, const typename V::T* dy, typename V::T
 template <class V>
 void log_softmax_grad(const typename V::T* y, const typename V::T* dy, typename V::T* dx, size_t n) {
   using T = typename V::T;
-  const V total = V::set1((T)wide_sum(n, [=](size_t i) { return (double)dy[i]; }));
+  const V total = V::set1((T)wide_sum_of<V>(dy, n));
   for_each_vector<V>(
-      n, [=](size_t i, auto at) { at.put(dx + i, at.load(dy + i) - vexp(at.load(y + i)) * total); });
+      n, [=](size_t i, auto at) { at.put(dx + i, at.load(dy + i) - vexp_down(at.load(y + i)) * total); });
 }
 
 template <class V>
@@ -76,7 +77,8 @@ typename V::T cross_entropy(const typename V::T* logits, size_t n, size_t target
 template <class V>
 void cross_entropy_grad(const typename V::T* logits, size_t n, size_t target, typename V::T scale,
                         typename V::T* dx) {
-  softmax<V>(logits, dx, n);
-  dx[target] -= 1;
-  binary<V, Mul>(dx, 1, &scale, 0, dx, n);
+  const double sum = sum_exp<V>(logits, row_max<V>(logits, n), dx, n);
+  const V factor = V::set1((typename V::T)(scale / sum));
+  for_each_vector<V>(n, [=](size_t i, auto at) { at.put(dx + i, at.load(dx + i) * factor); });
+  dx[target] -= scale;
 }

@@ -77,20 +77,44 @@ void argmax_of(const OpCall& call) {
   });
 }
 
-// The L2 norm over all elements of all inputs, accumulated in double.
+// The L2 norm of what squares in double do not hold.
 template <class T>
-void norm_of(const OpCall& call) {
+double scaled_norm(const OpCall& call, size_t tensors, double largest) {
   double total = 0;
-  for (size_t i = 0; i + 1 < call.count; i++) {
+  for (size_t i = 0; i < tensors; i++) {
+    const T* x = call[i].as<T>();
+    for (size_t j = 0; j < call[i].size(); j++) total += x[j] / largest * (x[j] / largest);
+  }
+  return largest * std::sqrt(total);
+}
+
+// operands: any number of tensors; then their common L2 norm, the largest |x| (scalars of T) and how many
+// elements are not finite (an i64 scalar). One pass, accumulated in double, tensor by tensor.
+template <class T>
+void norms_of(const OpCall& call) {
+  const size_t tensors = call.count - 3;
+  Extent all = {0, 0, 0};
+  for (size_t i = 0; i < tensors; i++) {
     const T* x = call[i].as<T>();
     const size_t n = call[i].size(), count = (n + kPartial - 1) / kPartial;
-    double* partials = static_cast<double*>(scratch(kPartialsSlot, (count + 1) * sizeof(double)));
+    Extent* partials = static_cast<Extent*>(scratch(kPartialsSlot, (count + 1) * sizeof(Extent)));
     parallel_chunks(n, kPartial, [&](size_t first, size_t end) {
-      partials[first / kPartial] = kernels_of<T>().sum_squares(x + first, end - first);
+      partials[first / kPartial] = kernels_of<T>().extent(x + first, end - first);
     });
-    for (size_t j = 0; j < count; j++) total += partials[j];
+    for (size_t j = 0; j < count; j++) {
+      all.sum_squares += partials[j].sum_squares;
+      if (!(partials[j].largest <= all.largest) && all.largest == all.largest)
+        all.largest = partials[j].largest;
+      all.not_finite += partials[j].not_finite;
+    }
   }
-  *call[call.count - 1].as<T>() = static_cast<T>(std::sqrt(total));
+  // Of f64, squares may overflow or vanish.
+  const bool held = all.sum_squares > 1e-280 && all.sum_squares < HUGE_VAL;
+  const bool scaled = !held && all.not_finite == 0 && all.largest > 0;
+  *call[tensors].as<T>() =
+      static_cast<T>(scaled ? scaled_norm<T>(call, tensors, all.largest) : std::sqrt(all.sum_squares));
+  *call[tensors + 1].as<T>() = static_cast<T>(all.largest);
+  *call[tensors + 2].as<int64_t>() = all.not_finite;
 }
 
 }  // namespace
@@ -98,6 +122,6 @@ void norm_of(const OpCall& call) {
 void op_sum(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, sum_of, call); }
 void op_max(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, max_of, call); }
 void op_argmax(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, argmax_of, call); }
-void op_norm(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, norm_of, call); }
+void op_norms(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, norms_of, call); }
 
 }  // namespace drivetrain

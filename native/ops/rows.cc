@@ -74,25 +74,53 @@ void layer_norm_of(const OpCall& call) {
   });
 }
 
-// operands: x, gamma [n], dy, dx, dgamma [n], dbeta [n]; attrs: [eps]. Each chunk of rows adds up its own
-// dgamma and dbeta; they are combined in order.
+// operands: x [..., n], weight [n], y; attrs: [eps]
+template <class T>
+void rms_norm_of(const OpCall& call) {
+  const T eps = static_cast<T>(call.attrs[0]);
+  for_each_row(call[0], [&](size_t, size_t at, size_t n) {
+    kernels_of<T>().rms_norm(call[0].as<T>() + at, call[1].as<T>(), eps, call[2].as<T>() + at, n);
+  });
+}
+
+// Calls body(at, partial) for the rows of t, which begin at `at`; each chunk of rows adds up its own
+// gradients of parameters, `parameters` of n values at `partial`, and those are combined in order into
+// operands from `first_output` on.
+template <class T, class Body>
+void for_each_row_with_partials(const OpCall& call, size_t first_output, size_t parameters, Body body) {
+  const size_t n = call[0].cols(), rows = call[0].rows(), chunk = rows_per_chunk(n), width = parameters * n;
+  if (n == 0) return;
+  const size_t chunks = (rows + chunk - 1) / chunk;
+  T* partials = static_cast<T*>(scratch(kPartialsSlot, (chunks + 1) * width * sizeof(T)));
+  parallel_chunks(rows, chunk, [&](size_t first, size_t end) {
+    T* partial = partials + first / chunk * width;
+    std::memset(partial, 0, width * sizeof(T));
+    for (size_t r = first; r < end; r++) body(r * n, partial);
+  });
+  for (size_t i = 0; i < parameters; i++)
+    kernels_of<T>().sum_rows(partials + i * n, chunks, width, call[first_output + i].as<T>(), n);
+}
+
+// operands: x, gamma [n], dy, dx, dgamma [n], dbeta [n]; attrs: [eps]
 template <class T>
 void layer_norm_grad_of(const OpCall& call) {
   const T eps = static_cast<T>(call.attrs[0]);
-  const size_t n = call[0].cols(), rows = call[0].rows(), chunk = rows_per_chunk(n);
-  if (n == 0) return;
-  const size_t chunks = (rows + chunk - 1) / chunk;
-  T* partials = static_cast<T*>(scratch(kPartialsSlot, (chunks + 1) * 2 * n * sizeof(T)));
-  std::memset(partials, 0, chunks * 2 * n * sizeof(T));
-  parallel_chunks(rows, chunk, [&](size_t first, size_t end) {
-    T* dgamma = partials + first / chunk * 2 * n;
-    for (size_t r = first; r < end; r++) {
-      kernels_of<T>().layer_norm_grad(call[0].as<T>() + r * n, call[1].as<T>(), call[2].as<T>() + r * n, eps,
-                                      call[3].as<T>() + r * n, dgamma, dgamma + n, n);
-    }
+  const size_t n = call[0].cols();
+  for_each_row_with_partials<T>(call, 4, 2, [&](size_t at, T* partial) {
+    kernels_of<T>().layer_norm_grad(call[0].as<T>() + at, call[1].as<T>(), call[2].as<T>() + at, eps,
+                                    call[3].as<T>() + at, partial, partial + n, n);
   });
-  kernels_of<T>().sum_rows(partials, chunks, 2 * n, call[4].as<T>(), n);
-  kernels_of<T>().sum_rows(partials + n, chunks, 2 * n, call[5].as<T>(), n);
+}
+
+// operands: x, weight [n], dy, dx, dweight [n]; attrs: [eps]
+template <class T>
+void rms_norm_grad_of(const OpCall& call) {
+  const T eps = static_cast<T>(call.attrs[0]);
+  const size_t n = call[0].cols();
+  for_each_row_with_partials<T>(call, 4, 1, [&](size_t at, T* partial) {
+    kernels_of<T>().rms_norm_grad(call[0].as<T>() + at, call[1].as<T>(), call[2].as<T>() + at, eps,
+                                  call[3].as<T>() + at, partial, n);
+  });
 }
 
 template <class T>
@@ -132,5 +160,7 @@ void op_layerNorm(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype,
 void op_layerNormGrad(const OpCall& call) {
   DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, layer_norm_grad_of, call);
 }
+void op_rmsNorm(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, rms_norm_of, call); }
+void op_rmsNormGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, rms_norm_grad_of, call); }
 
 }  // namespace drivetrain

@@ -4,9 +4,16 @@ struct Mask {
   __m256 v;
 };
 
+struct W {  // eight doubles
+  __m256d low, high;
+  static DT_INLINE W set1(double x) { return {_mm256_set1_pd(x), _mm256_set1_pd(x)}; }
+};
+
 struct F {
   using T = float;
+  using Wide = W;
   static constexpr size_t kLanes = 8;
+  static constexpr float kLeastPower = -88;
   static constexpr int kTileRows = 6, kTileVecs = 2, kDotRows = 2;
   __m256 v;
 
@@ -61,6 +68,28 @@ DT_INLINE float reduce_add(F x) {
   const __m128 half = _mm_add_ps(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));
   const __m128 quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
   return _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)));
+}
+
+DT_INLINE F product_error(F a, F b, F p) { return {_mm256_fmsub_ps(a.v, b.v, p.v)}; }
+
+DT_INLINE W widen(F x) {
+  return {_mm256_cvtps_pd(_mm256_castps256_ps128(x.v)), _mm256_cvtps_pd(_mm256_extractf128_ps(x.v, 1))};
+}
+DT_INLINE W load_wide(const float* p) {  // conversion from memory needs no shuffle
+  return {_mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4))};
+}
+DT_INLINE W operator+(W a, W b) { return {_mm256_add_pd(a.low, b.low), _mm256_add_pd(a.high, b.high)}; }
+DT_INLINE W mul_add(W a, W b, W c) {
+  return {_mm256_fmadd_pd(a.low, b.low, c.low), _mm256_fmadd_pd(a.high, b.high, c.high)};
+}
+DT_INLINE double reduce_add(W x) {
+  const __m256d half = _mm256_add_pd(x.low, x.high);
+  const __m128d quarter = _mm_add_pd(_mm256_castpd256_pd128(half), _mm256_extractf128_pd(half, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(quarter, _mm_unpackhi_pd(quarter, quarter)));
+}
+DT_INLINE void store(double* p, W x) {
+  _mm256_storeu_pd(p, x.low);
+  _mm256_storeu_pd(p + 4, x.high);
 }
 
 DT_INLINE I operator+(I a, I b) { return {_mm256_add_epi32(a.v, b.v)}; }

@@ -5,9 +5,16 @@ struct Mask {
   __mmask16 v;
 };
 
+struct W {  // sixteen doubles
+  __m512d low, high;
+  static DT_INLINE W set1(double x) { return {_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
+};
+
 struct F {
   using T = float;
+  using Wide = W;
   static constexpr size_t kLanes = 16;
+  static constexpr float kLeastPower = -104;
   static constexpr int kTileRows = 12, kTileVecs = 2, kDotRows = 4;
   __m512 v;
 
@@ -57,6 +64,32 @@ DT_INLINE float reduce_add(F x) {
   const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
   const __m128 eighth = _mm_add_ps(quarter, _mm_movehl_ps(quarter, quarter));
   return _mm_cvtss_f32(_mm_add_ss(eighth, _mm_movehdup_ps(eighth)));
+}
+
+DT_INLINE F product_error(F a, F b, F p) { return {_mm512_fmsub_ps(a.v, b.v, p.v)}; }
+// x 2^n, for any whole n: see math-inl.h.
+DT_INLINE F scale(F x, F n) { return {_mm512_scalef_ps(x.v, n.v)}; }
+DT_INLINE F scale_down(F x, F n) { return scale(x, n); }
+
+DT_INLINE W widen(F x) {
+  return {_mm512_cvtps_pd(_mm512_castps512_ps256(x.v)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(x.v, 1))};
+}
+DT_INLINE W load_wide(const float* p) {  // conversion from memory needs no shuffle
+  return {_mm512_cvtps_pd(_mm256_loadu_ps(p)), _mm512_cvtps_pd(_mm256_loadu_ps(p + 8))};
+}
+DT_INLINE W operator+(W a, W b) { return {_mm512_add_pd(a.low, b.low), _mm512_add_pd(a.high, b.high)}; }
+DT_INLINE W mul_add(W a, W b, W c) {
+  return {_mm512_fmadd_pd(a.low, b.low, c.low), _mm512_fmadd_pd(a.high, b.high, c.high)};
+}
+DT_INLINE double reduce_add(W x) {
+  const __m512d half = _mm512_add_pd(x.low, x.high);
+  const __m256d quarter = _mm256_add_pd(_mm512_castpd512_pd256(half), _mm512_extractf64x4_pd(half, 1));
+  const __m128d eighth = _mm_add_pd(_mm256_castpd256_pd128(quarter), _mm256_extractf128_pd(quarter, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(eighth, _mm_unpackhi_pd(eighth, eighth)));
+}
+DT_INLINE void store(double* p, W x) {
+  _mm512_storeu_pd(p, x.low);
+  _mm512_storeu_pd(p + 8, x.high);
 }
 
 DT_INLINE I operator+(I a, I b) { return {_mm512_add_epi32(a.v, b.v)}; }

@@ -4,9 +4,16 @@ struct Mask {
   uint32x4_t v;
 };
 
+struct W {  // four doubles
+  float64x2_t low, high;
+  static DT_INLINE W set1(double x) { return {vdupq_n_f64(x), vdupq_n_f64(x)}; }
+};
+
 struct F {
   using T = float;
+  using Wide = W;
   static constexpr size_t kLanes = 4;
+  static constexpr float kLeastPower = -88;
   static constexpr int kTileRows = 6, kTileVecs = 4, kDotRows = 4;
   float32x4_t v;
 
@@ -56,6 +63,20 @@ DT_INLINE Mask is_nan(F a) { return {vmvnq_u32(vceqq_f32(a.v, a.v))}; }
 DT_INLINE bool any(Mask m) { return vmaxvq_u32(m.v) != 0; }
 DT_INLINE F select(Mask m, F a, F b) { return {vbslq_f32(m.v, a.v, b.v)}; }
 DT_INLINE float reduce_add(F x) { return vaddvq_f32(x.v); }  // (0 + 1) + (2 + 3)
+
+DT_INLINE F product_error(F a, F b, F p) { return {vnegq_f32(vfmsq_f32(p.v, a.v, b.v))}; }
+
+DT_INLINE W widen(F x) { return {vcvt_f64_f32(vget_low_f32(x.v)), vcvt_high_f64_f32(x.v)}; }
+DT_INLINE W load_wide(const float* p) { return widen(F::load(p)); }
+DT_INLINE W operator+(W a, W b) { return {vaddq_f64(a.low, b.low), vaddq_f64(a.high, b.high)}; }
+DT_INLINE W mul_add(W a, W b, W c) {
+  return {vfmaq_f64(c.low, a.low, b.low), vfmaq_f64(c.high, a.high, b.high)};
+}
+DT_INLINE double reduce_add(W x) { return vaddvq_f64(vaddq_f64(x.low, x.high)); }
+DT_INLINE void store(double* p, W x) {
+  vst1q_f64(p, x.low);
+  vst1q_f64(p + 2, x.high);
+}
 
 DT_INLINE I operator+(I a, I b) { return {vaddq_s32(a.v, b.v)}; }
 DT_INLINE I operator-(I a, I b) { return {vsubq_s32(a.v, b.v)}; }

@@ -3,6 +3,8 @@
 using F = One<float>;
 using Mask = bool;
 
+DT_INLINE F product_error(F a, F b, F p) { return {(float)((double)a.v * b.v - p.v)}; }
+
 // The s32 vector. Its arithmetic wraps, as in the other targets, so it is done on unsigned values.
 struct I {
   uint32_t v;

@@ -84,11 +84,13 @@ void bench(const Kernels& k) {
     report("exp", [&] { k.f32.unary[kExp](x.data(), y.data(), n); });
     report("log", [&] { k.f32.unary[kLog](x.data(), y.data(), n); });
     report("tanh", [&] { k.f32.unary[kTanh](x.data(), y.data(), n); });
+    report("sigmoid", [&] { k.f32.unary[kSigmoid](x.data(), y.data(), n); });
+    report("gelu_grad", [&] { k.f32.binary[kGeluGrad](x.data(), 1, x.data(), 1, y.data(), n); });
     report("gelu", [&] { k.f32.unary[kGelu](x.data(), y.data(), n); });
     report("add", [&] { k.f32.binary[kAdd](x.data(), 1, x.data(), 1, y.data(), n); });
     report("compare", [&] { k.f32.compare[kEqual](x.data(), 1, y.data(), 0, (uint8_t*)q.data(), n); });
     report("sum", [&] { y[0] = k.f32.sum(x.data(), n); });
-    report("sum_squares", [&] { y[0] = float(k.f32.sum_squares(x.data(), n)); });
+    report("extent", [&] { y[0] = float(k.f32.extent(x.data(), n).sum_squares); });
     report("max", [&] { y[0] = k.f32.max(x.data(), n); });
     report("argmax", [&] { y[0] = float(k.f32.argmax(x.data(), n)); });
     report("softmax", [&] { k.f32.softmax(x.data(), y.data(), n); });

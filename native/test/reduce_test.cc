@@ -19,21 +19,48 @@ void check_sums(const Kernels& k) {
     const R want = reference::sum<R>(x.data(), n), got = floats<T>(k).sum(x.data(), n);
     expect(std::fabs(got - want) <= steps * u * magnitude + R(kUnit<T>) * std::fabs(want),
            "sum of %zu: %g, want %g", n, double(got), double(want));
-    const R got_squares = floats<T>(k).sum_squares(x.data(), n);
-    expect(std::fabs(got_squares - squares) <= (steps + 1) * u * squares, "sum_squares of %zu: %g, want %g",
-           n, double(got_squares), double(squares));
     expect(T(got) == floats<T>(*scalar_kernels()).sum(x.data(), n), "sum of %zu is not the scalar target's",
            n);
-    expect(double(got_squares) == floats<T>(*scalar_kernels()).sum_squares(x.data(), n),
-           "sum_squares likewise");
+    R largest = 0;
+    for (size_t i = 0; i < n; ++i) largest = std::fmax(largest, std::fabs(x[i]));
+    const Extent all = floats<T>(k).extent(x.data(), n);
+    expect(std::fabs(all.sum_squares - squares) <= (steps + 1) * u * squares, "squares of %zu: %g, want %g",
+           n, double(all.sum_squares), double(squares));
+    expect(all.largest == largest && all.not_finite == 0, "extent of %zu: largest %g, %d not finite", n,
+           all.largest, int(all.not_finite));
+    expect(all.sum_squares == floats<T>(*scalar_kernels()).extent(x.data(), n).sum_squares,
+           "squares of %zu are not the scalar target's", n);
   }
-  const T huge[] = {T(1e30), T(1e30)};
-  expect(std::isfinite(floats<T>(k).sum_squares(huge, 2)), "sum_squares overflows early");
-  const T spoiled[] = {1, std::numeric_limits<T>::quiet_NaN(), 2};
-  expect(std::isnan(floats<T>(k).sum_squares(spoiled, 3)), "sum_squares hides a NaN");
 }
 TEST(sums_f32) { check_sums<float>(k); }
 TEST(sums_f64) { check_sums<double>(k); }
+
+template <class T>
+void check_extent_of_spoiled(const Kernels& k) {
+  using L = std::numeric_limits<T>;
+  for (size_t n : {1, 2, 15, 16, 17, 40, 100})
+    for (size_t at = 0; at < n; ++at) {
+      Buffer<T> x(n, T(-2));
+      x[at] = T(-1e30);
+      Extent e = floats<T>(k).extent(x.data(), n);
+      expect(std::isfinite(e.sum_squares) && e.largest == T(1e30) && e.not_finite == 0,
+             "extent of a huge value at %zu of %zu: %g %g", at, n, e.sum_squares, e.largest);
+      x[at] = -L::infinity();
+      e = floats<T>(k).extent(x.data(), n);
+      expect(std::isinf(e.sum_squares) && std::isinf(e.largest) && e.not_finite == 1,
+             "infinity at %zu of %zu", at, n);
+      x[n - 1] = L::quiet_NaN();
+      e = floats<T>(k).extent(x.data(), n);
+      expect(std::isnan(e.sum_squares) && std::isnan(e.largest) && e.not_finite == 2 - (at == n - 1),
+             "NaN at %zu of %zu", n - 1, n);
+      x[n - 1] = x[at] = L::max();
+      e = floats<T>(k).extent(x.data(), n);
+      expect(e.largest == L::max() && e.not_finite == 0 && std::isfinite(e.sum_squares) == (sizeof(T) == 4),
+             "the largest number at %zu of %zu", at, n);
+    }
+}
+TEST(extent_of_spoiled_f32) { check_extent_of_spoiled<float>(k); }
+TEST(extent_of_spoiled_f64) { check_extent_of_spoiled<double>(k); }
 
 template <class T>
 void check_max(const Kernels& k) {
@@ -182,7 +209,7 @@ void check_layer_norm(const Kernels& k) {
   const R u = kUnit<T>;
   Random random;
   for (size_t n : kSizes)
-    for (double mean : {0.0, 30.0}) {
+    for (double mean : {0.0, 30.0, 1e4}) {
       if (n == 0) continue;
       const Buffer<T> x = random.array<T>(n, mean - 2, mean + 2), gamma = random.array<T>(n);
       const Buffer<T> beta = random.array<T>(n), dy = random.array<T>(n), old = random.array<T>(2 * n);
@@ -205,8 +232,10 @@ void check_layer_norm(const Kernels& k) {
       const R wide = (R(n) / 16 + 9) * kUnit<double>;
       for (size_t i = 0; i < n; ++i) {
         const R h = (x[i] - centre) * rstd, g = R(dy[i]) * gamma[i];
+        // The variance of f32 is a difference of larger numbers in double.
+        const R taken = sizeof(T) == 4 ? centre * rstd : R(0);
         const R h_error = u * (std::fabs(centre) * rstd + 4 * std::fabs(h)) +
-                          wide * ((std::fabs(centre) + 4) * rstd + std::fabs(h));
+                          wide * ((std::fabs(centre) + 4) * rstd + std::fabs(h) * (1 + taken * taken));
         const R want = h * gamma[i] + beta[i];
         expect(std::fabs(y[i] - want) <=
                    h_error * std::fabs(gamma[i]) + 3 * u * (std::fabs(h * gamma[i]) + std::fabs(beta[i])),
@@ -214,8 +243,9 @@ void check_layer_norm(const Kernels& k) {
         const R want_dx = rstd * (g - mean_g - h * mean_gh);
         const R dx_error =
             6 * u * (std::fabs(g) + std::fabs(mean_g) + std::fabs(h * mean_gh)) +
-            h_error * std::fabs(mean_gh) +
-            wide * (size_g + std::fabs(h) * (size_gh + size_g * (std::fabs(centre) + 4) * rstd));
+            h_error * std::fabs(mean_gh) + u * size_g +  // g and h are rounded to T before they are added up
+            u * std::fabs(h) * (5 * size_gh + std::fabs(centre) * rstd * size_g) +
+            wide * (size_g + std::fabs(h) * (size_gh + 2 * size_g * (std::fabs(centre) + 4) * rstd));
         expect(std::fabs(dx[i] - want_dx) <= rstd * dx_error, "layer_norm_grad dx %g, want %g", double(dx[i]),
                double(want_dx));
         const R want_dgamma = old[i] + dy[i] * h, want_dbeta = R(old[n + i]) + dy[i];
@@ -228,6 +258,55 @@ void check_layer_norm(const Kernels& k) {
 }
 TEST(layer_norm_f32) { check_layer_norm<float>(k); }
 TEST(layer_norm_f64) { check_layer_norm<double>(k); }
+
+template <class T>
+void check_rms_norm(const Kernels& k) {
+  using R = Wider<T>;
+  const R u = kUnit<T>;
+  Random random;
+  for (size_t n : kSizes)
+    for (double size : {1e-4, 1.0, 1e15}) {
+      if (n == 0) continue;
+      const Buffer<T> x = random.array<T>(n, -size, size), gamma = random.array<T>(n),
+                      dy = random.array<T>(n);
+      const Buffer<T> old = random.array<T>(n);
+      const T eps = T(1e-6);
+      Buffer<T> y(n), dx(n), dgamma(old), in_place(x), dx_in_place(dy), same(old);
+      floats<T>(k).rms_norm(x.data(), gamma.data(), eps, y.data(), n);
+      floats<T>(k).rms_norm(in_place.data(), gamma.data(), eps, in_place.data(), n);
+      expect(y.same_bits(in_place), "rms_norm in place");
+      floats<T>(k).rms_norm_grad(x.data(), gamma.data(), dy.data(), eps, dx.data(), dgamma.data(), n);
+      floats<T>(k).rms_norm_grad(x.data(), gamma.data(), dx_in_place.data(), eps, dx_in_place.data(),
+                                 same.data(), n);
+      expect(dx.same_bits(dx_in_place) && dgamma.same_bits(same), "rms_norm_grad in place");
+      R squares = 0, mean_gh = 0, size_gh = 0;
+      for (size_t i = 0; i < n; ++i) squares += R(x[i]) * x[i];
+      const R rrms = 1 / std::sqrt(squares / n + eps);
+      for (size_t i = 0; i < n; ++i) {
+        const R gh = R(dy[i]) * gamma[i] * x[i] * rrms / n;
+        mean_gh += gh, size_gh += std::fabs(gh);
+      }
+      // Of h = x / rms, relative: rrms is good to half of n / 16 + 6 additions in double and to one rounding
+      // to T; one product. Of the mean of g h: that of h, that of g, and the additions.
+      const R wide = (R(n) / 16 + 9) * kUnit<double>, h_error = 2 * u + wide, mean_error = 3 * u + 2 * wide;
+      for (size_t i = 0; i < n; ++i) {
+        const R h = x[i] * rrms, g = R(dy[i]) * gamma[i], want = h * gamma[i];
+        expect(std::fabs(y[i] - want) <= (h_error + 2 * u) * std::fabs(want), "rms_norm %g, want %g",
+               double(y[i]), double(want));
+        const R want_dx = rrms * (g - h * mean_gh);
+        const R dx_error = 4 * u * (std::fabs(g) + std::fabs(h * mean_gh)) + h_error * std::fabs(g) +
+                           std::fabs(h) * (mean_error * size_gh + 2 * h_error * std::fabs(mean_gh));
+        expect(std::fabs(dx[i] - want_dx) <= rrms * dx_error, "rms_norm_grad dx %g, want %g", double(dx[i]),
+               double(want_dx));
+        const R want_dgamma = old[i] + dy[i] * h;
+        expect(std::fabs(dgamma[i] - want_dgamma) <=
+                   h_error * std::fabs(dy[i] * h) + 3 * u * (std::fabs(dy[i] * h) + std::fabs(old[i])),
+               "rms_norm_grad dgamma %g, want %g", double(dgamma[i]), double(want_dgamma));
+      }
+    }
+}
+TEST(rms_norm_f32) { check_rms_norm<float>(k); }
+TEST(rms_norm_f64) { check_rms_norm<double>(k); }
 
 }  // namespace
 }  // namespace drivetrain::test

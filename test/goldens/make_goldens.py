@@ -208,6 +208,26 @@ def clipping():
     })
 
 
+class RMSNorm(torch.nn.Module):
+    """The formula of torch.nn.RMSNorm, which PyTorch 1.13 does not have."""
+
+    def __init__(self, features, eps):
+        super().__init__()
+        self.weight = torch.nn.Parameter(values(features))
+        self.eps = eps
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+def rms_norms():
+    write("nn/rms-norm.json", {
+        "rmsNorm": module_case(RMSNorm(9, torch.finfo(torch.float32).eps), values(2, 3, 9, scale=4)),
+        "rmsNorm with eps 0.5": module_case(RMSNorm(9, 0.5), values(4, 9)),
+    })
+
+
 layers()
 optimizers()
 clipping()
+rms_norms()

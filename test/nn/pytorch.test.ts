@@ -15,7 +15,9 @@ import {
   mseLoss,
   mul,
   ReLU,
+  RMSNorm,
   relu,
+  rmsNorm,
   Sequential,
   softmax,
   sum,
@@ -28,7 +30,7 @@ import { contentOf, expectSameBits, expectWithin, FLOATS, type Float, golden, UN
 import { load, type ModuleCase, type Packed, unpack } from './support.js';
 
 type Cases = Record<string, ModuleCase & { labels?: number[]; target?: Packed }>;
-const cases = golden<Cases>('nn/layers.json');
+const cases = { ...golden<Cases>('nn/layers.json'), ...golden<Cases>('nn/rms-norm.json') };
 
 /** What each golden's module computes, by the functions, from its input and its parameters by name. */
 const functions: Record<string, (x: Tensor, p: Record<string, Tensor>) => Tensor> = {
@@ -49,6 +51,8 @@ const functions: Record<string, (x: Tensor, p: Record<string, Tensor>) => Tensor
     const hidden = layerNorm(gelu(linear(x, p['0.weight']!, p['0.bias'])), p['2.weight']!, p['2.bias']!);
     return linear(relu(linear(hidden, p['3.weight']!, p['3.bias'])), p['5.weight']!, p['5.bias']);
   },
+  rmsNorm: (x, p) => rmsNorm(x, p.weight!, { eps: 2 ** -23 }),
+  'rmsNorm with eps 0.5': (x, p) => rmsNorm(x, p.weight!, { eps: 0.5 }),
 };
 
 const modules: Record<string, () => Module> = {
@@ -70,6 +74,8 @@ const modules: Record<string, () => Module> = {
       new ReLU(),
       new Linear(17, 6),
     ),
+  rmsNorm: () => new RMSNorm(9),
+  'rmsNorm with eps 0.5': () => new RMSNorm(9, { eps: 0.5 }),
 };
 
 function lossOf(name: string, output: Tensor, dtype: Float): Tensor {

@@ -1,4 +1,4 @@
-import { layerNorm, logSoftmax, softmax, type Tensor, tensor } from 'drivetrain';
+import { layerNorm, logSoftmax, rmsNorm, softmax, type Tensor, tensor } from 'drivetrain';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { crossEntropyRows } from '../../dist/ops/index.js';
@@ -298,6 +298,70 @@ describe('layerNorm', () => {
     ],
     ['a scalar', 'DT_SHAPE_MISMATCH', () => layerNorm(tensor(1), three, three)],
     ['integers', 'DT_DTYPE_MISMATCH', () => layerNorm(tensor([1], { dtype: 'i32' }), three, three)],
+  ])('refuses %s', (_, code, run) => {
+    expect(refusalOf(run).code).toBe(code);
+  });
+});
+
+describe('rmsNorm', () => {
+  const epsilon = { f32: 2 ** -23, f64: 2 ** -52 };
+
+  test('is right along the last dimension, on any layout, with any eps, both ways', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        rowShapes,
+        floats,
+        layouts,
+        fc.constantFrom(undefined, 0, 2 ** -10),
+        fc.constantFrom(2 ** -60, 1, 2 ** 60),
+        seeds,
+        async (shape, dtype, layout, eps, scale, seed) => {
+          const u = UNIT[dtype];
+          const width = shape.at(-1)!;
+          const data = randomNumbers(sizeOf(shape), seed, dtype, scale);
+          const weight = randomNumbers(width, seed + 1, dtype);
+          const inputs = [laidOut(data, shape, dtype, layout), laidOut(weight, [width], dtype, layout)];
+          const y = await bothWays1((x, w) => rmsNorm(x!, w!, eps === undefined ? {} : { eps }), inputs);
+          expect(y).toMatchObject({ dtype, shape });
+          const want = rowsOf(data, width).flatMap((row) => {
+            const meanSquare = row.reduce((total, x) => total + x * x, 0) / width;
+            const rrms = 1 / Math.sqrt(meanSquare + (eps ?? epsilon[dtype]));
+            return row.map((x, j) => x * rrms * weight[j]!);
+          });
+          // 1/rms: half the roundings of a sum of squares in double, here and there, and one to the dtype; two products.
+          const relative = 4 * u + (width + 8) * UNIT.f64;
+          expectWithin(y, want, (i) => relative * Math.abs(want[i]!) + TINY[dtype]);
+          for (const input of inputs) input.dispose();
+        },
+      ),
+      { numRuns: 50 },
+    );
+  });
+
+  test('of zeros is zeros, unless eps is 0; a NaN spoils its row and no other', async () => {
+    const ones = tensor(new Float32Array(17).fill(1));
+    const data = randomNumbers(3 * 17, 1, 'f32').fill(0, 34);
+    data[20] = NaN;
+    const x = laidOut(data, [3, 17]);
+    const spoiled = (y: { data: ArrayLike<unknown> }) =>
+      [0, 1, 2].map(
+        (r) =>
+          Array.from(y.data)
+            .slice(17 * r, 17 * r + 17)
+            .filter(Number.isNaN).length,
+      );
+    const y = await bothWays1((t) => rmsNorm(t!, ones), [x]);
+    expect(spoiled(y)).toEqual([0, 17, 0]);
+    expect(numbersOf(y).slice(34)).toEqual(new Array(17).fill(0));
+    expect(spoiled(await bothWays1((t) => rmsNorm(t!, ones, { eps: 0 }), [x]))).toEqual([0, 17, 17]);
+  });
+
+  const x = tensor([[1, 2, 3]]);
+  test.each<[string, string, () => unknown]>([
+    ['a weight of another width', 'DT_SHAPE_MISMATCH', () => rmsNorm(x, tensor([1]))],
+    ['a weight of another dtype', 'DT_DTYPE_MISMATCH', () => rmsNorm(x, tensor([1, 2, 3], { dtype: 'f64' }))],
+    ['a scalar', 'DT_SHAPE_MISMATCH', () => rmsNorm(tensor(1), x)],
+    ['integers', 'DT_DTYPE_MISMATCH', () => rmsNorm(tensor([1], { dtype: 'i32' }), x)],
   ])('refuses %s', (_, code, run) => {
     expect(refusalOf(run).code).toBe(code);
   });
