@@ -1,7 +1,17 @@
+export { AdaBelief, type AdaBeliefOptions } from './adabelief.js';
+export { Adadelta, type AdadeltaOptions } from './adadelta.js';
+export { Adagrad, type AdagradOptions } from './adagrad.js';
+export { Adam, type AdamOptions } from './adam.js';
+export { Adamax, type AdamaxOptions } from './adamax.js';
 export { AdamW, type AdamWOptions } from './adamw.js';
 export { clipGradNorm } from './clip.js';
+export { Lion, type LionOptions } from './lion.js';
 export { findLearningRate, type LRCurve, type LRFinderOptions, type LRPoint } from './lr-finder.js';
+export { NAdam, type NAdamOptions } from './nadam.js';
 export { Optimizer } from './optimizer.js';
-export type { Parameter, ParameterGroup, ParameterGroupOptions } from './parameter-group.js';
+export type { ParameterGroup, ParameterGroupOptions } from './parameter-group.js';
+export type { Parameter, Parameters } from './parameters.js';
+export { RAdam, type RAdamOptions } from './radam.js';
+export { RMSprop, type RMSpropOptions } from './rmsprop.js';
 export * from './schedules/index.js';
 export { SGD, type SGDOptions } from './sgd.js';
