@@ -2,38 +2,57 @@ import type { Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import type { Op } from './op.js';
 
-/** Hyperparameters (f64) and step count (f64 scalar) come first; then the tensors of each parameter. */
+export type OptimizerOpcode =
+  | 'sgd'
+  | 'adam'
+  | 'adamw'
+  | 'nadam'
+  | 'radam'
+  | 'adabelief'
+  | 'adamax'
+  | 'adagrad'
+  | 'adadelta'
+  | 'rmsprop'
+  | 'lion';
+
+/** What one step works on: the operands of native/ops/optimizer_call.h. */
+export interface OptimizerOperands {
+  /** The method's options as f64 numbers, read when the step runs. */
+  readonly options: Tensor;
+  /** f64 numbers that the step advances; the first counts steps. */
+  readonly counters: Tensor;
+  /** For each kind of state one tensor that holds it for all parameters, end to end. */
+  readonly state: readonly Tensor[];
+  readonly parameters: readonly Tensor[];
+  readonly gradients: readonly Tensor[];
+}
+
+/** Options and counters come first, then the state. */
 const HEADER = 2;
 
-const stepOp = (name: 'sgd' | 'adamw', perParameter: number): Op => ({
-  name,
-  infer: () => [],
-  // All but the hyperparameters and the gradients, which stand second among a parameter's tensors.
-  writes: (input) => input === 1 || (input >= HEADER && (input - HEADER) % perParameter !== 1),
-});
-const sgdOp = stepOp('sgd', 3);
-const adamwOp = stepOp('adamw', 4);
+function stepOp(name: OptimizerOpcode, states: number): Op {
+  return {
+    name,
+    infer: () => [],
+    numbers: () => [states],
+    // Counters, state, and of what follows every other tensor: a parameter comes before its gradient.
+    writes: (input) => input > 0 && (input < HEADER + states || (input - HEADER - states) % 2 === 0),
+  };
+}
 
-/** A parameter, its gradient and its momentum buffer. */
-export type SgdTensors = readonly [parameter: Tensor, gradient: Tensor, momentum: Tensor];
-/** A parameter, its gradient and its two moments. */
-export type AdamWTensors = readonly [parameter: Tensor, gradient: Tensor, m: Tensor, v: Tensor];
+const ops = new Map<string, Op>();
 
-function step(
-  op: Op,
-  hyperparameters: Tensor,
-  count: Tensor,
-  parameters: readonly (readonly Tensor[])[],
+/** One step of an optimizer on all parameters, in place. */
+export function optimizerStep(
+  name: OptimizerOpcode,
+  { options, counters, state, parameters, gradients }: OptimizerOperands,
 ): void {
-  apply(op, [hyperparameters, count, ...parameters.flat()], undefined);
-}
-
-/** One step of SGD on all parameters, in place. Hyperparameters: lr, momentum, dampening, weight decay, nesterov, maximize. */
-export function sgdStep(hyperparameters: Tensor, count: Tensor, parameters: readonly SgdTensors[]): void {
-  step(sgdOp, hyperparameters, count, parameters);
-}
-
-/** One step of AdamW on all parameters, in place. Hyperparameters: lr, beta1, beta2, eps, weight decay, maximize. */
-export function adamwStep(hyperparameters: Tensor, count: Tensor, parameters: readonly AdamWTensors[]): void {
-  step(adamwOp, hyperparameters, count, parameters);
+  const key = `${name} ${state.length}`;
+  const op = ops.get(key) ?? stepOp(name, state.length);
+  ops.set(key, op);
+  const operands = [options, counters, ...state];
+  parameters.forEach((parameter, i) => {
+    operands.push(parameter, gradients[i]!);
+  });
+  apply(op, operands, undefined);
 }

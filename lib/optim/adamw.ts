@@ -1,8 +1,7 @@
-import { type AdamWTensors, adamwStep } from '../ops/index.js';
-import type { Tensor } from '../tensor/index.js';
-import { flag, nonNegative, twoBelowOne } from './hyperparameter.js';
+import { flag, nonNegative, share, twoBelowOne } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
-import type { Parameter, ParameterGroupOptions } from './parameter-group.js';
+import type { ParameterGroupOptions } from './parameter-group.js';
+import type { Parameters } from './parameters.js';
 
 export interface AdamWOptions {
   /** Learning rate, from 0 on; 1e-3 unless given. */
@@ -11,8 +10,10 @@ export interface AdamWOptions {
   betas?: readonly [beta1: number, beta2: number];
   /** Added to the root of the second moment; 1e-8 unless given. */
   eps?: number;
-  /** Decoupled weight decay; 0.01 unless given. */
+  /** Decoupled weight decay, in [0, 1]; 0.01 unless given. */
   weightDecay?: number;
+  /** Divides by the largest second moment so far (Reddi et al. 2018); stays as the group was made with. */
+  amsgrad?: boolean;
   /** Goes up the gradient. */
   maximize?: boolean;
 }
@@ -20,30 +21,30 @@ export interface AdamWOptions {
 /**
  * Adam with decoupled weight decay, as PyTorch's `AdamW`; t counts from 1, bias corrections are in double:
  * p ← p · (1 − lr · weightDecay);  m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;
- * p ← p − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + eps).
- * Loshchilov and Hutter, arXiv:1711.05101.
+ * p ← p − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + eps); with `amsgrad` the largest v so far stands for v there.
+ * Loshchilov and Hutter, arXiv:1711.05101; Reddi, Kale and Kumar, arXiv:1904.09237.
  */
 export class AdamW extends Optimizer<AdamWOptions> {
   constructor(
-    params: readonly Parameter[] | readonly ParameterGroupOptions<AdamWOptions>[],
+    params: Parameters | readonly ParameterGroupOptions<AdamWOptions>[],
     options: AdamWOptions = {},
   ) {
     super(
-      'AdamW',
+      {
+        name: 'AdamW',
+        opcode: 'adamw',
+        options: {
+          lr: nonNegative(1e-3),
+          betas: twoBelowOne(0.9, 0.999),
+          eps: nonNegative(1e-8),
+          weightDecay: share(0.01),
+          amsgrad: { ...flag(), fixed: (value) => value },
+          maximize: flag(),
+        },
+        state: ({ amsgrad }) => [{ name: 'm' }, { name: 'v' }, ...(amsgrad ? [{ name: 'maxV' }] : [])],
+      },
       params,
       options,
-      {
-        lr: nonNegative(1e-3),
-        betas: twoBelowOne(0.9, 0.999),
-        eps: nonNegative(1e-8),
-        weightDecay: nonNegative(0.01),
-        maximize: flag(),
-      },
-      ['m', 'v'],
     );
-  }
-
-  protected apply(hyperparameters: Tensor, count: Tensor, parameters: readonly (readonly Tensor[])[]): void {
-    adamwStep(hyperparameters, count, parameters as unknown as readonly AdamWTensors[]);
   }
 }

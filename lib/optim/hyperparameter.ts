@@ -7,33 +7,42 @@ export interface Hyperparameter<T> {
   /** The numbers of a value, or undefined where the value is out of range. */
   readonly encode: (value: unknown) => readonly number[] | undefined;
   readonly decode: (numbers: Float64Array) => T;
+  /** What of a value must stay as the group was made with, since its state depends on it. */
+  readonly fixed?: (value: T) => unknown;
 }
 
 /** What an optimizer's options may be, in the order of the numbers. */
 export type HyperparameterTable<H> = { readonly [K in keyof H]-?: Hyperparameter<Required<H>[K]> };
 
-/** A finite number from 0 on: learning rates, decay, eps. */
-export function nonNegative(initial?: number): Hyperparameter<number> {
+function number(
+  initial: number | undefined,
+  expected: string,
+  accepts: (value: number) => boolean,
+): Hyperparameter<number> {
   return {
     default: initial,
-    expected: 'a finite number from 0 on',
+    expected,
     width: 1,
-    encode: (value) => (typeof value === 'number' && value >= 0 && value < Infinity ? [value] : undefined),
+    encode: (value) => (typeof value === 'number' && accepts(value) ? [value] : undefined),
     decode: ([value]) => value!,
   };
+}
+
+/** A finite number from 0 on: learning rates, eps. */
+export function nonNegative(initial?: number): Hyperparameter<number> {
+  return number(initial, 'a finite number from 0 on', (value) => value >= 0 && value < Infinity);
+}
+
+/** A number from 0 to 1: weight decay. */
+export function share(initial: number): Hyperparameter<number> {
+  return number(initial, 'a number in [0, 1]', (value) => value >= 0 && value <= 1);
 }
 
 const isBelowOne = (value: unknown) => typeof value === 'number' && value >= 0 && value < 1;
 
 /** A number from 0 up to, but not with, 1: the decay rate of a running average. */
 export function belowOne(initial: number): Hyperparameter<number> {
-  return {
-    default: initial,
-    expected: 'a number in [0, 1)',
-    width: 1,
-    encode: (value) => (isBelowOne(value) ? [value as number] : undefined),
-    decode: ([value]) => value!,
-  };
+  return number(initial, 'a number in [0, 1)', isBelowOne);
 }
 
 /** Two numbers as of `belowOne`. */

@@ -1,24 +1,38 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
-import { loadState } from '../nn/index.js';
-import { activeRecorder, assign } from '../ops/index.js';
+import { loadState, type StateEntry } from '../nn/index.js';
+import { activeRecorder, assign, type OptimizerOpcode, optimizerStep } from '../ops/index.js';
 import { formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
+import { FlatState, filledBeside, type StateKind } from './flat-state.js';
 import type { HyperparameterTable } from './hyperparameter.js';
 import {
+  asGroups,
   checkKeys,
   makeGroup,
-  type Parameter,
   type ParameterGroup,
   type ParameterGroupOptions,
 } from './parameter-group.js';
-import { likeParameter, stepCount } from './state.js';
+import { checkOneDtype, namedParameters, type Parameters } from './parameters.js';
+
+/** What an optimizer is made of, beside its kernel. */
+export interface Method<H extends object> {
+  /** Its name in errors. */
+  readonly name: string;
+  readonly opcode: OptimizerOpcode;
+  /** Its options, in the order in which native code reads their numbers. */
+  readonly options: HyperparameterTable<H>;
+  /** The state that a group with these options keeps, in the order of native code. */
+  readonly state: (options: ParameterGroup<H>) => readonly StateKind[];
+  /** Numbers of a group that a step advances, beside the count of steps: their first values. */
+  readonly counters?: Readonly<Record<string, number>>;
+}
 
 interface GroupState {
   readonly params: readonly Tensor[];
-  readonly hyperparameters: Tensor;
-  /** Steps taken, an f64 scalar that native code advances. */
-  readonly count: Tensor;
-  /** Tensors of state for each parameter. */
-  readonly state: readonly (readonly Tensor[])[];
+  readonly names: readonly string[];
+  readonly options: Tensor;
+  /** f64 numbers that native code advances; the first counts steps. */
+  readonly counters: Tensor;
+  readonly state: readonly FlatState[];
 }
 
 /**
@@ -28,42 +42,37 @@ interface GroupState {
 export abstract class Optimizer<H extends object> {
   readonly paramGroups: readonly ParameterGroup<H>[];
   /** Not `#private`: a scope that returns the optimizer has to find its tensors. */
-  private readonly states: readonly GroupState[];
-  readonly #stateNames: readonly string[];
+  private readonly groups: readonly GroupState[];
+  readonly #opcode: OptimizerOpcode;
+  readonly #counterNames: readonly string[];
 
-  /** `stateNames` name the tensors of state that every parameter has. */
   protected constructor(
-    name: string,
-    params: readonly Parameter[] | readonly ParameterGroupOptions<H>[],
+    { name, opcode, options: table, state, counters }: Method<H>,
+    params: Parameters | readonly ParameterGroupOptions<H>[],
     options: Partial<H>,
-    table: HyperparameterTable<H>,
-    stateNames: readonly string[],
   ) {
     checkKeys(name, options, table);
     const given = asGroups(name, params);
-    checkDistinct(
-      name,
-      given.flatMap((group) => group.params),
-    );
-    const made = given.map((group) => {
-      checkKeys(`a group of ${name}`, group, table, ['params']);
-      const tensors = group.params.map((parameter) => asParameter(name, parameter));
-      checkOneDtype(name, tensors);
-      return makeGroup(name, tensors, table, group, options);
-    });
+    for (const group of given) checkKeys(`a group of ${name}`, group, table, ['params']);
+    const named = namedParameters(name, given);
+    for (const parameters of named) checkOneDtype(name, parameters);
+    const made = named.map((parameters, g) => makeGroup(name, parameters, table, given[g], options));
     this.paramGroups = made.map(({ group }) => group);
-    this.#stateNames = stateNames;
-    this.states = made.map(({ group: { params: tensors }, numbers }) => ({
-      params: tensors,
-      hyperparameters: wrap(numbers),
-      count: stepCount(tensors[0]!),
-      state: tensors.map((tensor) => stateNames.map(() => likeParameter(tensor))),
+    this.#opcode = opcode;
+    this.#counterNames = ['step', ...Object.keys(counters ?? {})];
+    const first = [0, ...Object.values(counters ?? {})];
+    this.groups = made.map(({ group, numbers }) => ({
+      params: group.params,
+      names: group.names,
+      options: wrap(numbers),
+      counters: countersBeside(group.params, first),
+      state: state(group).map((kind) => new FlatState(kind, group.params)),
     }));
   }
 
   /** Steps taken so far, by the first group. */
   get steps(): number {
-    return this.states[0]!.count.item();
+    return counter(this.groups[0]!, 0).item();
   }
 
   /**
@@ -71,7 +80,7 @@ export abstract class Optimizer<H extends object> {
    * the same length. Inside `compile(fn)` the step is recorded, and happens whole or not at all.
    */
   step(gradients: readonly (Tensor | TypedArray)[]): void {
-    const expected = this.states.reduce((sum, { params }) => sum + params.length, 0);
+    const expected = this.groups.reduce((sum, { params }) => sum + params.length, 0);
     if (!Array.isArray(gradients) || gradients.length !== expected) {
       const received = Array.isArray(gradients) ? `${gradients.length}` : typeof gradients;
       throw new DrivetrainError(
@@ -80,117 +89,101 @@ export abstract class Optimizer<H extends object> {
       );
     }
     let next = 0;
-    const checked = this.states.map(({ params }) =>
+    const checked = this.groups.map(({ params }) =>
       params.map((parameter) => {
         const index = next++;
         return asGradient(gradients[index] as Tensor | TypedArray, parameter, index);
       }),
     );
-    this.#checkReady(checked.flat());
-    this.states.forEach(({ hyperparameters, count, params, state }, g) => {
-      this.apply(
-        hyperparameters,
-        count,
-        params.map((parameter, i) => [parameter, checked[g]![i]!, ...state[i]!]),
-      );
+    this.#checkReady(checked);
+    this.groups.forEach(({ options, counters, params, state }, g) => {
+      optimizerStep(this.#opcode, {
+        options,
+        counters,
+        state: state.map(({ all }) => all),
+        parameters: params,
+        gradients: checked[g]!,
+      });
     });
   }
 
   /** One group must not step where the next one cannot. A recorded step sees to that itself. */
-  #checkReady(gradients: readonly Tensor[]): void {
-    if (this.states.length === 1 || activeRecorder() !== undefined) return;
-    for (const gradient of gradients) gradient.checkReady(false);
-    for (const { count, params, state } of this.states) {
-      for (const written of [count, ...params, ...state.flat()]) written.checkReady(true);
+  #checkReady(gradients: readonly (readonly Tensor[])[]): void {
+    if (this.groups.length === 1 || activeRecorder() !== undefined) return;
+    for (const gradient of gradients.flat()) gradient.checkReady(false);
+    for (const { counters, params, state } of this.groups) {
+      for (const written of [counters, ...params, ...state.map(({ all }) => all)]) written.checkReady(true);
     }
   }
 
-  /** Runs the kernel on one group. */
-  protected abstract apply(
-    hyperparameters: Tensor,
-    count: Tensor,
-    parameters: readonly (readonly Tensor[])[],
-  ): void;
-
   /**
-   * Step counts and state by name, `group.step` and `group.parameter.which`: the tensors themselves, which the next step
-   * changes. Parameters and hyperparameters are not among them.
+   * State by name, `parameter.which`, and each parameter's count of steps, `parameter.step`: the tensors themselves,
+   * which the next step changes. Parameters and options are not among them.
    */
   stateDict(): Record<string, Tensor> {
-    return Object.fromEntries(this.#namedState());
+    return Object.fromEntries(this.#entries().map(({ name, tensor }) => [name, tensor]));
   }
 
   /**
-   * Copies tensors of the same names, shapes and dtypes into the state. Throws before anything is written where one is
-   * missing, unknown or of another kind.
+   * Copies tensors of the same names, shapes and dtypes into the state, whatever the order of the parameters was. Throws
+   * before anything is written where one is missing, unknown or of another kind, or where the parameters of a group have
+   * not taken the same number of steps.
    */
   loadStateDict(state: Readonly<Record<string, Tensor>>): void {
-    const entries = this.#namedState().map(([name, tensor]) => ({
-      name,
-      tensor,
-      check: () => tensor.checkReady(true),
-      load: (source: Tensor) => assign(tensor, source),
-    }));
-    loadState(entries, state);
+    loadState(this.#entries(state), state);
   }
 
-  #namedState(): [name: string, tensor: Tensor][] {
-    return this.states.flatMap(({ count, state }, g) => [
-      [`${g}.step`, count],
-      ...state.flatMap((tensors, p) =>
-        tensors.map((tensor, i): [string, Tensor] => [`${g}.${p}.${this.#stateNames[i]}`, tensor]),
-      ),
-    ]);
-  }
-}
-
-function asGroups<H>(
-  name: string,
-  params: readonly Parameter[] | readonly ParameterGroupOptions<H>[],
-): readonly ParameterGroupOptions<H>[] {
-  const list: readonly unknown[] = Array.isArray(params) ? params : [];
-  const isGroup = (item: unknown) => Array.isArray((item as { params?: unknown } | null)?.params);
-  const groups = list.every(isGroup) ? (list as readonly ParameterGroupOptions<H>[]) : undefined;
-  if (list.length > 0 && groups !== undefined && groups.every((group) => group.params.length > 0))
-    return groups;
-  if (list.length > 0 && !list.some(isGroup))
-    return [{ params: list as readonly Parameter[] } as ParameterGroupOptions<H>];
-  throw new DrivetrainError(
-    'DT_INVALID_ARGUMENT',
-    `Expected parameters for ${name} (tensors or Float32Arrays, or groups { params: [...], lr, … }), at least one in each group, but received ${Array.isArray(params) ? `an array of ${params.length}` : typeof params}.`,
-  );
-}
-
-function checkDistinct(name: string, params: readonly Parameter[]): void {
-  if (new Set(params).size === params.length) return;
-  throw new DrivetrainError(
-    'DT_INVALID_ARGUMENT',
-    `Expected each parameter once for ${name} but received ${params.length} of which ${params.length - new Set(params).size} came before; a step would change them twice.`,
-  );
-}
-
-function asParameter(name: string, parameter: Parameter): Tensor {
-  const tensor =
-    parameter instanceof Tensor ? parameter : ArrayBuffer.isView(parameter) ? wrap(parameter) : undefined;
-  if (tensor === undefined || (tensor.dtype !== 'f32' && tensor.dtype !== 'f64') || !tensor.contiguous) {
-    const received =
-      tensor === undefined ? typeof parameter : `${tensor.contiguous ? '' : 'a strided '}${tensor.dtype}`;
-    throw new DrivetrainError(
-      'DT_DTYPE_MISMATCH',
-      `Expected contiguous f32 or f64 parameters for ${name} but received ${received}.`,
+  /** All tensors of state; `loaded` is what will be loaded into them. */
+  #entries(loaded?: Readonly<Record<string, Tensor>>): StateEntry[] {
+    return this.groups.flatMap((group) =>
+      group.names.flatMap((parameter, p) => {
+        const counters = this.#counterNames.map((which, i) => ({
+          name: `${parameter}.${which}`,
+          tensor: counter(group, i),
+          check: () => {
+            group.counters.checkReady(true);
+            checkCounter(loaded!, parameter, group.names[0]!, which);
+          },
+        }));
+        const state = group.state.map((kind) => ({
+          name: `${parameter}.${kind.name}`,
+          tensor: kind.of(p),
+          check: () => kind.all.checkReady(true),
+        }));
+        return [...counters, ...state].map((entry) => ({
+          ...entry,
+          load: (source: Tensor) => assign(entry.tensor, source),
+        }));
+      }),
     );
   }
-  return tensor;
 }
 
-function checkOneDtype(name: string, tensors: readonly Tensor[]): void {
-  const dtypes = new Set(tensors.map(({ dtype }) => dtype));
-  if (dtypes.size > 1) {
-    throw new DrivetrainError(
-      'DT_DTYPE_MISMATCH',
-      `Expected parameters of one dtype in a group of ${name} but received ${[...dtypes].join(' and ')}; put them into two groups.`,
-    );
-  }
+function countersBeside(params: readonly Tensor[], first: readonly number[]): Tensor {
+  const counters = filledBeside(params, first.length, 0, 'f64');
+  (counters.borrow() as Float64Array).set(first);
+  return counters;
+}
+
+/** One number of a group: a view. */
+function counter({ counters }: GroupState, index: number): Tensor {
+  return counters.viewAs([], undefined, index);
+}
+
+/** Parameters of one group step together. */
+function checkCounter(
+  state: Readonly<Record<string, Tensor>>,
+  parameter: string,
+  first: string,
+  which: string,
+): void {
+  const [own, others] = [parameter, first].map((name) => state[`${name}.${which}`]!.item());
+  const valid = which === 'step' ? Number.isSafeInteger(own) && own! >= 0 : Number.isFinite(own);
+  if (valid && own === others) return;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected ${parameter}.${which} for loadStateDict to be ${valid ? `${others}, as of ${first} in the same group` : 'a number of steps'}, but received ${own}.`,
+  );
 }
 
 function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: number): Tensor {

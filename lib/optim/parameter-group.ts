@@ -2,12 +2,10 @@ import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
 import type { Tensor } from '../tensor/index.js';
 import type { Hyperparameter, HyperparameterTable } from './hyperparameter.js';
-
-/** What can be optimised in place: a tensor, or a caller's own Float32Array or Float64Array. */
-export type Parameter = Tensor | Float32Array | Float64Array;
+import { countOf, isMap, isParameters, type Named, type Parameter, type Parameters } from './parameters.js';
 
 /** Parameters with options of their own. */
-export type ParameterGroupOptions<H> = Partial<H> & { readonly params: readonly Parameter[] };
+export type ParameterGroupOptions<H> = Partial<H> & { readonly params: Parameters };
 
 /**
  * Parameters that share hyperparameters. These may be assigned at any time, between steps and between the runs of a
@@ -15,6 +13,7 @@ export type ParameterGroupOptions<H> = Partial<H> & { readonly params: readonly 
  */
 export type ParameterGroup<H> = { -readonly [K in keyof H]-?: H[K] } & {
   readonly params: readonly Tensor[];
+  readonly names: readonly string[];
 };
 
 /** Refuses options that have another key than the table, and `also`. */
@@ -35,35 +34,67 @@ export function checkKeys(name: string, options: unknown, table: object, also: r
   }
 }
 
+const isGroup = (item: unknown) => isParameters((item as { params?: unknown } | null)?.params);
+
+/** The groups that were given, one where parameters were; each has some. */
+export function asGroups<H>(
+  name: string,
+  params: Parameters | readonly ParameterGroupOptions<H>[],
+): readonly ParameterGroupOptions<H>[] {
+  if (isParameters(params) && countOf(params as Parameters) > 0) {
+    if (isMap(params)) return [{ params } as unknown as ParameterGroupOptions<H>];
+    const list = params as readonly unknown[];
+    const groups = list as readonly ParameterGroupOptions<H>[];
+    if (list.every(isGroup) && groups.every((group) => countOf(group.params) > 0)) return groups;
+    if (!list.some(isGroup))
+      return [{ params: list as readonly Parameter[] } as unknown as ParameterGroupOptions<H>];
+  }
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected parameters for ${name} (tensors or Float32Arrays, a map of them by name, or groups { params, lr, … }), at least one in each group, but received ${Array.isArray(params) ? `an array of ${params.length}` : typeof params}.`,
+  );
+}
+
 /**
  * A group, and its hyperparameters as the numbers that native code reads; the group's properties write to these. Of
  * several options the first that has a value counts, then the default.
  */
 export function makeGroup<H extends object>(
   name: string,
-  params: readonly Tensor[],
+  parameters: readonly Named[],
   table: HyperparameterTable<H>,
   ...options: readonly (Partial<H> | undefined)[]
 ): { group: ParameterGroup<H>; numbers: Float64Array } {
   const entries = Object.entries(table) as [keyof H & string, Hyperparameter<unknown>][];
   const numbers = new Float64Array(entries.reduce((sum, [, { width }]) => sum + width, 0));
-  const group = { params } as ParameterGroup<H>;
+  const group = {
+    params: parameters.map(({ tensor }) => tensor),
+    names: parameters.map((parameter) => parameter.name),
+  } as unknown as ParameterGroup<H>;
   let next = 0;
-  for (const [key, { width, expected, encode, decode, default: initial }] of entries) {
+  for (const [key, { width, expected, encode, decode, fixed, default: initial }] of entries) {
     const own = numbers.subarray(next, next + width);
     next += width;
+    const encoded = (value: unknown): readonly number[] => {
+      const found = encode(value);
+      if (found !== undefined) return found;
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected ${expected} for ${key} of ${name} but received ${inspect(value)}.`,
+      );
+    };
     const set = (value: unknown) => {
-      const encoded = encode(value);
-      if (encoded === undefined) {
+      const now = encoded(value);
+      if (fixed !== undefined && fixed(value) !== fixed(decode(own))) {
         throw new DrivetrainError(
           'DT_INVALID_ARGUMENT',
-          `Expected ${expected} for ${key} of ${name} but received ${inspect(value)}.`,
+          `Expected ${key} of ${name} to stay at ${inspect(decode(own))}, which the group's state was made for, but received ${inspect(value)}; make another optimizer.`,
         );
       }
-      own.set(encoded);
+      own.set(now);
     };
     Object.defineProperty(group, key, { enumerable: true, get: () => decode(own), set });
-    set([...options.map((given) => given?.[key]), initial].find((value) => value !== undefined));
+    own.set(encoded([...options.map((given) => given?.[key]), initial].find((value) => value !== undefined)));
   }
   // Nothing can be added, such as a misspelt name; the setters work all the same.
   Object.freeze(group);

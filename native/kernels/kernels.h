@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "optimizers.h"
+
 namespace drivetrain {
 
 enum Unary { kNeg, kAbs, kSign, kExp, kLog, kSqrt, kTanh, kSigmoid, kRelu, kGelu, kUnaryCount };
@@ -65,21 +67,6 @@ struct GemmS8Args {
   int32_t* sums;  // null, or m*n values with row stride n: the raw s32 sums
 };
 
-// Hyperparameters in double; kernels round what they need to T once per call.
-struct SgdArgs {
-  double lr, momentum, dampening, weight_decay;
-  bool nesterov, maximize;
-  bool first_step;    // the momentum buffer is set to the gradient rather than blended
-  double grad_scale;  // multiplies the gradient as it is read
-};
-
-struct AdamWArgs {
-  double lr, beta1, beta2, eps, weight_decay;
-  double bias1, bias2;  // 1 - beta^t
-  bool maximize;
-  double grad_scale;
-};
-
 template <class T>
 struct FloatKernels {
   void (*unary[kUnaryCount])(const T* x, T* out, size_t n);
@@ -131,8 +118,7 @@ struct FloatKernels {
   void (*gemm)(const GemmArgs<T>& args);
   void (*gemm_batched)(const GemmArgs<T>& first, const GemmBatch& batch);
 
-  void (*sgd)(const SgdArgs& args, T* param, const T* grad, T* momentum, size_t n);  // momentum null: none
-  void (*adamw)(const AdamWArgs& args, T* param, const T* grad, T* m, T* v, size_t n);
+  OptimizerKernels<T> optim;
 };
 
 struct Kernels {

@@ -1,46 +1,43 @@
-// Fused optimizer steps: one pass over memory, PyTorch's order of operations. Hyperparameters come in double
-// and are rounded to T once.
+// The driver of the fused optimizer steps: one pass over memory. A method is a struct of vectors, made once
+// per call, with kStates tensors of state and
+//   void operator()(V& p, V g, V* s) const
+// which updates a vector of the parameter and of each state from one of the gradient.
 
-template <class V>
-void sgd(const SgdArgs& args, typename V::T* param, const typename V::T* grad, typename V::T* momentum,
-         size_t n) {
-  using T = typename V::T;
-  const V scale = V::set1((T)(args.maximize ? -args.grad_scale : args.grad_scale));
-  const V decay = V::set1((T)args.weight_decay), minus_lr = V::set1((T)-args.lr);
-  const V rho = V::set1((T)args.momentum), blend = V::set1((T)(1 - args.dampening));
-  const bool first = args.first_step, nesterov = args.nesterov;
+// How far ahead of the loop memory is asked for, in values. The hardware's prefetchers stop at the end of
+// every page, and there are up to five pages at a time; this is worth 5 to 15 % beyond the cache.
+constexpr size_t kAhead = 256;
+
+template <class V, class Method, class T = typename V::T>
+DT_INLINE void optimize(const Method& method, T* param, const T* grad, T* const* state, size_t n) {
+  constexpr int kStates = Method::kStates;
+  struct {
+    T* of[kStates ? kStates : 1];
+  } states = {};
+  for (int k = 0; k < kStates; ++k) states.of[k] = state[k];
   for_each_vector<V>(n, [=](size_t i, auto at) {
-    const V p = at.load(param + i);
-    V g = mul_add(decay, p, at.load(grad + i) * scale);
-    if (momentum) {
-      const V buffer = first ? g : mul_add(rho, at.load(momentum + i), blend * g);
-      at.put(momentum + i, buffer);
-      g = nesterov ? mul_add(rho, buffer, g) : buffer;
+    V p = at.load(param + i), s[kStates ? kStates : 1];
+    if (V::kLanes > 1) {
+      __builtin_prefetch(param + i + kAhead, 1);
+      __builtin_prefetch(grad + i + kAhead, 0);
+      for (int k = 0; k < kStates; ++k) __builtin_prefetch(states.of[k] + i + kAhead, 1);
     }
-    at.put(param + i, mul_add(minus_lr, g, p));
+    for (int k = 0; k < kStates; ++k) s[k] = at.load(states.of[k] + i);
+    method(p, at.load(grad + i), s);
+    for (int k = 0; k < kStates; ++k) at.put(states.of[k] + i, s[k]);
+    at.put(param + i, p);
   });
 }
 
-// Loshchilov and Hutter 2019, algorithm 2, with p (1 - lr wd) first and eps outside the root:
-//   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,  p -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps)
-// 1 / sqrt(bias2) is folded into the multiply-add: one root and one division a vector, which is what binds in
-// cache.
 template <class V>
-void adamw(const AdamWArgs& args, typename V::T* param, const typename V::T* grad, typename V::T* m,
-           typename V::T* v, size_t n) {
-  using T = typename V::T;
-  const V scale = V::set1((T)(args.maximize ? -args.grad_scale : args.grad_scale));
-  const V beta1 = V::set1((T)args.beta1), blend1 = V::set1((T)(1 - args.beta1));
-  const V beta2 = V::set1((T)args.beta2), blend2 = V::set1((T)(1 - args.beta2));
-  const V keep = V::set1((T)(1 - args.lr * args.weight_decay)), step = V::set1((T)(-args.lr / args.bias1));
-  const V root_scale = V::set1((T)(1 / ::sqrt(args.bias2))), eps = V::set1((T)args.eps);
-  for_each_vector<V>(n, [=](size_t i, auto at) {
-    const V g = at.load(grad + i) * scale;
-    const V new_m = mul_add(beta1, at.load(m + i), blend1 * g);
-    const V new_v = mul_add(beta2, at.load(v + i), blend2 * g * g);
-    at.put(m + i, new_m);
-    at.put(v + i, new_v);
-    const V update = new_m / mul_add(sqrt(new_v), root_scale, eps);
-    at.put(param + i, mul_add(step, update, at.load(param + i) * keep));
-  });
+DT_INLINE V constant(double x) {
+  return V::set1((typename V::T)x);
 }
+
+// The gradient as methods with an L2 penalty see it.
+template <class V>
+struct Penalised {
+  V scale, decay;
+  template <class Args>
+  explicit Penalised(const Args& args) : scale(constant<V>(args.scale)), decay(constant<V>(args.decay)) {}
+  DT_INLINE V operator()(V p, V g) const { return mul_add(decay, p, g * scale); }
+};

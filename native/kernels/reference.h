@@ -170,35 +170,6 @@ R normal(uint64_t seed, uint64_t offset, uint64_t i, T type) {
   return std::sqrt(-2 * std::log(1 - u)) * (i % 2 ? std::sin(angle) : std::cos(angle));
 }
 
-template <class R>
-struct SgdState {
-  R param, momentum;
-};
-template <class R>
-SgdState<R> sgd(const SgdArgs& s, SgdState<R> at, R grad, bool has_momentum) {
-  R g = grad * (s.maximize ? -s.grad_scale : s.grad_scale) + s.weight_decay * at.param;
-  if (has_momentum) {
-    at.momentum = s.first_step ? g : s.momentum * at.momentum + (1 - s.dampening) * g;
-    g = s.nesterov ? g + s.momentum * at.momentum : at.momentum;
-  }
-  at.param -= s.lr * g;
-  return at;
-}
-
-template <class R>
-struct AdamWState {
-  R param, m, v;
-};
-template <class R>
-AdamWState<R> adamw(const AdamWArgs& s, AdamWState<R> at, R grad) {
-  const R g = grad * (s.maximize ? -s.grad_scale : s.grad_scale);
-  at.param *= 1 - s.lr * s.weight_decay;
-  at.m = s.beta1 * at.m + (1 - s.beta1) * g;
-  at.v = s.beta2 * at.v + (1 - s.beta2) * g * g;
-  at.param -= s.lr / s.bias1 * at.m / (std::sqrt(at.v) / std::sqrt(R(s.bias2)) + s.eps);
-  return at;
-}
-
 // x rounded to nearest even with `digits` significant bits and no exponent under `lowest`; overflow gives
 // infinity.
 inline double round_to(double x, int digits, int lowest, double largest) {

@@ -10,6 +10,9 @@
 #include "gemm-batched-inl.h"
 #include "gemm-s8-inl.h"
 #include "optim-inl.h"
+#include "optim-momentum-inl.h"
+#include "optim-adam-inl.h"
+#include "optim-adaptive-inl.h"
 #include "convert-inl.h"
 #include "quantize-inl.h"
 
@@ -46,8 +49,14 @@ constexpr FloatKernels<T> float_kernels() {
       .pack_b = pack_b<V>,
       .gemm = gemm<V>,
       .gemm_batched = gemm_batched<V>,
-      .sgd = sgd<V>,
-      .adamw = adamw<V>,
+      .optim = {.sgd = sgd<V>,
+                .adam = adam<V>,
+                .adabelief = adabelief<V>,
+                .adamax = adamax<V>,
+                .adagrad = adagrad<V>,
+                .adadelta = adadelta<V>,
+                .rmsprop = rmsprop<V>,
+                .lion = lion<V>},
   };
 }
 

@@ -1,76 +1,189 @@
-// Multi-tensor optimizer steps: one instruction however many tensors there are. The first operands are the
-// group's hyperparameters (f64, read when the step runs) and the step count (f64 scalar, advanced here); then
-// come, for each parameter, the parameter, its gradient and its state.
-#include <algorithm>
+// Elementwise optimizers: from a group's options and its count of steps to the coefficients of one step. The
+// options come in the order of the tables in lib/optim. Bias corrections are in double.
 #include <cmath>
 
 #include "kernels_of.h"
-#include "parallel_chunks.h"
-#include "table.h"
+#include "optimizer_call.h"
 
 namespace drivetrain {
 namespace {
 
-constexpr size_t kChunk = 32768;
-constexpr size_t kHeader = 2;
-constexpr size_t kAlignment = 16;  // elements; a multiple of every vector, so that chunks begin at whole ones
-constexpr int kStartsSlot = 5;     // of scratch
-
-// Calls body(operand, first, n) for pieces of the parameters, which stand `stride` operands apart. Parameters
-// are laid end to end and cut into chunks of equal length: many small ones make one chunk, a large one makes
-// many.
-template <class Body>
-void for_each_piece(const OpCall& call, size_t stride, Body body) {
-  const size_t count = (call.count - kHeader) / stride;
-  size_t* const starts = static_cast<size_t*>(scratch(kStartsSlot, (count + 1) * sizeof(size_t)));
-  starts[0] = 0;
-  for (size_t i = 0; i < count; i++) {
-    const size_t size = call[kHeader + i * stride].size();
-    starts[i + 1] = starts[i] + (size + kAlignment - 1) / kAlignment * kAlignment;
-  }
-  parallel_chunks(starts[count], kChunk, [&](size_t first, size_t end) {
-    size_t i = static_cast<size_t>(std::upper_bound(starts, starts + count, first) - starts) - 1;
-    for (; i < count && starts[i] < end; i++) {
-      const size_t operand = kHeader + i * stride;
-      const size_t from = first > starts[i] ? first - starts[i] : 0;
-      const size_t to = std::min(end - starts[i], call[operand].size());
-      if (from < to) body(operand, from, to - from);
-    }
+// Runs a kernel on all parameters.
+template <class T, class Args>
+void step(const OptimizerCall& op, OptimizerStep<T, Args> kernel, const Args& args) {
+  for_each_piece(op, [&](size_t i, size_t first, size_t n, size_t at) {
+    T* state[OptimizerCall::kMostStates];
+    for (size_t k = 0; k < op.states; k++) state[k] = op.state(k).template as<T>() + at;
+    kernel(args, op.param(i).template as<T>() + first, op.grad(i).template as<T>() + first, state, n);
   });
 }
 
-// hyperparameters: lr, momentum, dampening, weight decay, nesterov, maximize; parameters: p, g, momentum
-// buffer
+double scale_of(double maximize) { return maximize != 0 ? -1 : 1; }
+
+// Options: lr, momentum, dampening, weight decay, nesterov, maximize. Counters: steps, steps with momentum.
 template <class T>
-void sgd_of(const OpCall& call) {
-  const double* h = call[0].as<double>();
-  double& step = *call[1].as<double>();
-  const SgdArgs args{h[0], h[1], h[2], h[3], h[4] != 0, h[5] != 0, step == 0, 1.0};
-  for_each_piece(call, 3, [&](size_t i, size_t first, size_t n) {
-    T* momentum = args.momentum == 0 ? nullptr : call[i + 2].as<T>() + first;
-    kernels_of<T>().sgd(args, call[i].as<T>() + first, call[i + 1].as<T>() + first, momentum, n);
-  });
-  step += 1;
+void sgd_of(const OptimizerCall& op) {
+  const double* h = op.options();
+  double* counters = op.counters();
+  const SgdArgs args{scale_of(h[5]), h[3], h[0], h[1], h[2], h[4] != 0, counters[1] == 0};
+  step<T>(op, kernels_of<T>().optim.sgd, args);
+  counters[0] += 1;
+  if (h[1] != 0) counters[1] += 1;
 }
 
-// hyperparameters: lr, beta1, beta2, eps, weight decay, maximize; parameters: p, g, m, v
+// Options: lr, beta1, beta2, eps, weight decay, amsgrad, maximize.
+template <class T, bool kDecoupled>
+void adam_of(const OptimizerCall& op) {
+  const double* h = op.options();
+  const double t = op.counters()[0] + 1;
+  const AdamArgs args{.scale = scale_of(h[6]),
+                      .decay = kDecoupled ? 0 : h[4],
+                      .beta1 = h[1],
+                      .beta2 = h[2],
+                      .keep = kDecoupled ? 1 - h[0] * h[4] : 1,
+                      .step_m = h[0] / (1 - std::pow(h[1], t)),
+                      .step_g = 0,
+                      .root = 1 / std::sqrt(1 - std::pow(h[2], t)),
+                      .eps = h[3],
+                      .amsgrad = h[5] != 0,
+                      .adaptive = true};
+  step<T>(op, kernels_of<T>().optim.adam, args);
+  op.counters()[0] = t;
+}
+
+// Options: lr, beta1, beta2, eps, weight decay, momentum decay, maximize. Counters: steps, the product of mu.
 template <class T>
-void adamw_of(const OpCall& call) {
-  const double* h = call[0].as<double>();
-  double& step = *call[1].as<double>();
-  const double t = step + 1;
-  const AdamWArgs args{h[0],      h[1], h[2], h[3], h[4], 1 - std::pow(h[1], t), 1 - std::pow(h[2], t),
-                       h[5] != 0, 1.0};
-  for_each_piece(call, 4, [&](size_t i, size_t first, size_t n) {
-    kernels_of<T>().adamw(args, call[i].as<T>() + first, call[i + 1].as<T>() + first,
-                          call[i + 2].as<T>() + first, call[i + 3].as<T>() + first, n);
-  });
-  step = t;
+void nadam_of(const OptimizerCall& op) {
+  const double* h = op.options();
+  const double t = op.counters()[0] + 1;
+  const auto mu_at = [h](double step) { return h[1] * (1 - 0.5 * std::pow(0.96, step * h[5])); };
+  const double mu = mu_at(t), next = mu_at(t + 1), product = op.counters()[1] * mu;
+  const AdamArgs args{.scale = scale_of(h[6]),
+                      .decay = h[4],
+                      .beta1 = h[1],
+                      .beta2 = h[2],
+                      .keep = 1,
+                      .step_m = h[0] * next / (1 - product * next),
+                      .step_g = h[0] * (1 - mu) / (1 - product),
+                      .root = 1 / std::sqrt(1 - std::pow(h[2], t)),
+                      .eps = h[3],
+                      .amsgrad = false,
+                      .adaptive = true};
+  step<T>(op, kernels_of<T>().optim.adam, args);
+  op.counters()[0] = t;
+  op.counters()[1] = product;
+}
+
+// Options: lr, beta1, beta2, eps, weight decay, maximize.
+template <class T>
+void radam_of(const OptimizerCall& op) {
+  const double* h = op.options();
+  const double t = op.counters()[0] + 1, power = std::pow(h[2], t);
+  const double longest = 2 / (1 - h[2]) - 1, length = longest - 2 * t * power / (1 - power);
+  const bool rectified = length > 5;
+  const double rect = rectified ? std::sqrt((length - 4) * (length - 2) * longest * (1 - power) /
+                                            ((longest - 4) * (longest - 2) * length))
+                                : 1;
+  const AdamArgs args{.scale = scale_of(h[5]),
+                      .decay = h[4],
+                      .beta1 = h[1],
+                      .beta2 = h[2],
+                      .keep = 1,
+                      .step_m = h[0] * rect / (1 - std::pow(h[1], t)),
+                      .step_g = 0,
+                      .root = 1,
+                      .eps = h[3],
+                      .amsgrad = false,
+                      .adaptive = rectified};
+  step<T>(op, kernels_of<T>().optim.adam, args);
+  op.counters()[0] = t;
+}
+
+// Options: lr, beta1, beta2, eps, weight decay, maximize.
+template <class T>
+void adabelief_of(const OptimizerCall& op) {
+  const double* h = op.options();
+  const double t = op.counters()[0] + 1;
+  const AdamArgs args{.scale = scale_of(h[5]),
+                      .decay = 0,
+                      .beta1 = h[1],
+                      .beta2 = h[2],
+                      .keep = 1 - h[0] * h[4],
+                      .step_m = h[0] / (1 - std::pow(h[1], t)),
+                      .step_g = 0,
+                      .root = 1 / std::sqrt(1 - std::pow(h[2], t)),
+                      .eps = h[3],
+                      .amsgrad = false,
+                      .adaptive = true};
+  step<T>(op, kernels_of<T>().optim.adabelief, args);
+  op.counters()[0] = t;
+}
+
+// Options: lr, beta1, beta2, eps, weight decay, maximize.
+template <class T>
+void adamax_of(const OptimizerCall& op) {
+  const double* h = op.options();
+  const double t = op.counters()[0] + 1;
+  const AdamaxArgs args{scale_of(h[5]), h[4], h[1], h[2], h[0] / (1 - std::pow(h[1], t)), h[3]};
+  step<T>(op, kernels_of<T>().optim.adamax, args);
+  op.counters()[0] = t;
+}
+
+// Options: lr, lr decay, weight decay, initial accumulator value, eps, maximize.
+template <class T>
+void adagrad_of(const OptimizerCall& op) {
+  const double* h = op.options();
+  const double before = op.counters()[0];
+  const AdagradArgs args{scale_of(h[5]), h[2], h[0] / (1 + before * h[1]), h[4]};
+  step<T>(op, kernels_of<T>().optim.adagrad, args);
+  op.counters()[0] = before + 1;
+}
+
+// Options: lr, rho, eps, weight decay, maximize.
+template <class T>
+void adadelta_of(const OptimizerCall& op) {
+  const double* h = op.options();
+  const AdadeltaArgs args{scale_of(h[4]), h[3], h[0], h[1], h[2]};
+  step<T>(op, kernels_of<T>().optim.adadelta, args);
+  op.counters()[0] += 1;
+}
+
+// Options: lr, alpha, eps, weight decay, momentum, centered, maximize.
+template <class T>
+void rmsprop_of(const OptimizerCall& op) {
+  const double* h = op.options();
+  const RmspropArgs args{scale_of(h[6]), h[3], h[0], h[1], h[2], h[4], h[5] != 0};
+  step<T>(op, kernels_of<T>().optim.rmsprop, args);
+  op.counters()[0] += 1;
+}
+
+// Options: lr, beta1, beta2, weight decay, maximize.
+template <class T>
+void lion_of(const OptimizerCall& op) {
+  const double* h = op.options();
+  const LionArgs args{scale_of(h[4]), 1 - h[0] * h[3], h[0], h[1], h[2]};
+  step<T>(op, kernels_of<T>().optim.lion, args);
+  op.counters()[0] += 1;
+}
+
+template <void (*kF32)(const OptimizerCall&), void (*kF64)(const OptimizerCall&)>
+void run(const OpCall& call) {
+  const OptimizerCall op(call);
+  op.param(0).dtype == DType::kF64 ? kF64(op) : kF32(op);
 }
 
 }  // namespace
 
-void op_sgd(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[kHeader].dtype, sgd_of, call); }
-void op_adamw(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[kHeader].dtype, adamw_of, call); }
+void op_sgd(const OpCall& call) { run<sgd_of<float>, sgd_of<double>>(call); }
+void op_adam(const OpCall& call) { run<adam_of<float, false>, adam_of<double, false>>(call); }
+void op_adamw(const OpCall& call) { run<adam_of<float, true>, adam_of<double, true>>(call); }
+void op_nadam(const OpCall& call) { run<nadam_of<float>, nadam_of<double>>(call); }
+void op_radam(const OpCall& call) { run<radam_of<float>, radam_of<double>>(call); }
+void op_adabelief(const OpCall& call) { run<adabelief_of<float>, adabelief_of<double>>(call); }
+void op_adamax(const OpCall& call) { run<adamax_of<float>, adamax_of<double>>(call); }
+void op_adagrad(const OpCall& call) { run<adagrad_of<float>, adagrad_of<double>>(call); }
+void op_adadelta(const OpCall& call) { run<adadelta_of<float>, adadelta_of<double>>(call); }
+void op_rmsprop(const OpCall& call) { run<rmsprop_of<float>, rmsprop_of<double>>(call); }
+void op_lion(const OpCall& call) { run<lion_of<float>, lion_of<double>>(call); }
 
 }  // namespace drivetrain

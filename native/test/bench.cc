@@ -1,28 +1,11 @@
 // kernels_test --bench: rates for tuning, the best of several runs, on one thread and on all.
-#include <chrono>
 #include <cstdio>
 #include "../runtime/thread_pool.h"
 #include "harness.h"
+#include "rate.h"
 
 namespace drivetrain::test {
 namespace {
-
-// Work per second, in units of 1e9, of the fastest of the runs that fit into 0.15 s.
-template <class F>
-double rate(double work, F run) {
-  using Clock = std::chrono::steady_clock;
-  run();
-  double best = 1e30, total = 0;
-  for (int repeat = 1; total < 0.15;) {
-    const auto start = Clock::now();
-    for (int i = 0; i < repeat; ++i) run();
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    total += seconds;
-    best = seconds / repeat < best ? seconds / repeat : best;
-    if (seconds < 2e-4) repeat *= 2;
-  }
-  return work / best * 1e-9;
-}
 
 void bench_gemm(const Kernels& k, size_t m, size_t n, size_t depth, bool b_transposed) {
   std::vector<float> a(m * depth, 1.0f), b(depth * n, 0.5f), c(m * n);
@@ -68,12 +51,6 @@ void bench(const Kernels& k) {
       std::printf("  f64 gemm %zu: %.1f GFLOP/s\n", n, rate_gflops);
     }
     if (count > 1) continue;
-    for (size_t n : {4096, 1 << 24}) {
-      std::vector<float> p(n, 1.0f), g(n, 0.1f), m(n, 0.1f), v(n, 0.1f);
-      const AdamWArgs s{1e-3, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001, false, 1};
-      const double bytes = rate(28.0 * n, [&] { k.f32.adamw(s, p.data(), g.data(), m.data(), v.data(), n); });
-      std::printf("  adamw of %zu: %.1f GB/s\n", n, bytes);
-    }
     constexpr size_t n = 4096;
     std::vector<float> x(n, 0.3f), y(n);
     std::vector<uint16_t> h(n);
@@ -103,6 +80,7 @@ void bench(const Kernels& k) {
     report("f32_to_bf16", [&] { k.f32_to_bf16(x.data(), h.data(), n); });
   }
   set_threads(all);
+  bench_optimizers(k);
 }
 
 }  // namespace drivetrain::test

@@ -1,5 +1,5 @@
 // Tests of every kernel of every instruction set that this processor has.
-//   kernels_test [--isa NAME] [--only TEST] [--bench] [--ulp]
+//   kernels_test [--isa NAME] [--only TEST] [--bench] [--bench-optimizers] [--ulp]
 #include "../runtime/cpu.h"
 #include "harness.h"
 
@@ -15,6 +15,8 @@ int main(int argc, char** argv) {
       only = argv[++i];
     else if (!std::strcmp(argv[i], "--bench"))
       report = test::bench;
+    else if (!std::strcmp(argv[i], "--bench-optimizers"))
+      report = test::bench_optimizers;
     else if (!std::strcmp(argv[i], "--ulp"))
       report = test::measure_ulps;
     else

@@ -1,79 +1,157 @@
-#include "../kernels/reference.h"
-#include "harness.h"
+#include "../kernels/optim_reference.h"
+#include "tracked.h"
 
 namespace drivetrain::test {
 namespace {
 
-template <class T>
-void check_sgd(const Kernels& k) {
-  using R = Wider<T>;
+constexpr size_t kMostStates = 3;
+
+// Holds a kernel against its reference on one vector length, and against itself on pieces of that.
+template <class T, class Args>
+void check(OptimizerStep<T, Args> kernel,
+           void (*reference)(const Args&, Tracked<T>&, Tracked<T>, Tracked<T>*), const Args& args,
+           Random& random, size_t n, double lowest_state) {
+  Buffer<T> param = random.array<T>(n), grad = random.array<T>(n);
+  Buffer<T> states[kMostStates] = {random.array<T>(n, lowest_state, 1), random.array<T>(n, 0, 1),
+                                   random.array<T>(n, 0, 1)};
+  for (size_t i = 0; i < n; i += 7) grad[i] = 0;
+  Buffer<T> p(param), p_cut(param), s[kMostStates] = {states[0], states[1], states[2]},
+                                    s_cut[kMostStates] = {states[0], states[1], states[2]};
+  T* const pointers[] = {s[0].data(), s[1].data(), s[2].data()};
+  kernel(args, p.data(), grad.data(), pointers, n);
+  for (size_t from = 0; from < n; from += 13) {
+    T* const cut[] = {s_cut[0].data() + from, s_cut[1].data() + from, s_cut[2].data() + from};
+    kernel(args, p_cut.data() + from, grad.data() + from, cut, n - from < 13 ? n - from : 13);
+  }
+  expect(p.same_bits(p_cut), "cutting changes the parameter's bits");
+  for (size_t k = 0; k < kMostStates; ++k)
+    expect(s[k].same_bits(s_cut[k]), "cutting changes the bits of state %zu", k);
+  for (size_t i = 0; i < n; ++i) {
+    Tracked<T> at[kMostStates], want = Tracked<T>::exact(param[i]);
+    for (size_t k = 0; k < kMostStates; ++k) at[k] = Tracked<T>::exact(states[k][i]);
+    reference(args, want, Tracked<T>::exact(grad[i]), at);
+    expect(want.holds(p[i]), "parameter %g, want %g within %g", double(p[i]), double(want.value),
+           double(want.error));
+    for (size_t k = 0; k < kMostStates; ++k)
+      expect(at[k].holds(s[k][i]), "state %zu: %g, want %g within %g", k, double(s[k][i]),
+             double(at[k].value), double(at[k].error));
+  }
+}
+
+template <class T, class Args, size_t kCases>
+void check_all(OptimizerStep<T, Args> kernel,
+               void (*reference)(const Args&, Tracked<T>&, Tracked<T>, Tracked<T>*),
+               const Args (&cases)[kCases], double lowest_state = -1) {
   Random random;
-  for (int options = 0; options < 32; ++options)
+  for (const Args& args : cases)
+    for (size_t n : kSizes) check<T>(kernel, reference, args, random, n, lowest_state);
+}
+
+#define OPTIMIZER_TEST(name, lowest_state, ...)                                                       \
+  TEST(name##_f32) {                                                                                  \
+    check_all<float>(k.f32.optim.name, reference::name<Tracked<float>>, __VA_ARGS__, lowest_state);   \
+  }                                                                                                   \
+  TEST(name##_f64) {                                                                                  \
+    check_all<double>(k.f64.optim.name, reference::name<Tracked<double>>, __VA_ARGS__, lowest_state); \
+  }
+
+const SgdArgs kSgd[] = {
+    {1, 0, 0.1, 0, 0, false, false},       {-1, 0.01, 0.1, 0, 0.3, false, false},
+    {1, 0, 0.1, 0.9, 0, false, false},     {1, 0.01, 0.1, 0.9, 0.3, false, false},
+    {1, 0.01, 0.1, 0.9, 0.3, false, true}, {-1, 0, 0.1, 0.9, 0, true, false},
+    {0.5, 0, 0.1, 0.9, 0, true, true},
+};
+OPTIMIZER_TEST(sgd, -1, kSgd)
+
+const AdamArgs kAdam[] = {
+    {1, 0, 0.9, 0.999, 1, 1e-2, 0, 31.6, 1e-8, false, true},    // the first step
+    {1, 0, 0.9, 0.999, 1, 1e-3, 0, 1, 1e-8, false, true},       // a late one
+    {-1, 0.1, 0.9, 0.99, 0.999, 1e-2, 0, 2, 1e-3, true, true},  // the largest v
+    {1, 0, 0, 0, 0.99, 1e-2, 0, 1, 1e-8, false, true},          // no averages
+    {1, 0.1, 0.9, 0.999, 1, 1e-2, 3e-2, 2, 1e-8, false, true},  // with the gradient itself
+    {1, 0.1, 0.9, 0.999, 1, 1e-2, 0, 1, 1e-8, false, false},    // no denominator
+};
+OPTIMIZER_TEST(adam, -1, kAdam)
+
+const AdamArgs kAdabelief[] = {
+    {1, 0, 0.9, 0.999, 1, 1e-2, 0, 31.6, 1e-8, false, true},
+    {-1, 0, 0.5, 0.99, 0.999, 1e-2, 0, 1, 1e-4, false, true},
+};
+OPTIMIZER_TEST(adabelief, -1, kAdabelief)
+
+const AdamaxArgs kAdamax[] = {{1, 0, 0.9, 0.999, 1e-2, 1e-8}, {-1, 0.1, 0.5, 0.9, 1e-3, 1e-3}};
+OPTIMIZER_TEST(adamax, -1, kAdamax)
+
+const AdagradArgs kAdagrad[] = {{1, 0, 1e-2, 1e-10}, {-1, 0.1, 1e-3, 1e-2}};
+OPTIMIZER_TEST(adagrad, 0, kAdagrad)
+
+const AdadeltaArgs kAdadelta[] = {{1, 0, 1, 0.9, 1e-6}, {-1, 0.1, 0.5, 0.5, 1e-2}};
+OPTIMIZER_TEST(adadelta, 0, kAdadelta)
+
+const RmspropArgs kRmsprop[] = {
+    {1, 0, 1e-2, 0.99, 1e-8, 0, false},
+    {-1, 0.1, 1e-2, 0.9, 1e-3, 0.9, false},
+};
+OPTIMIZER_TEST(rmsprop, 0, kRmsprop)
+
+const LionArgs kLion[] = {{1, 1, 1e-2, 0.9, 0.99}, {-1, 0.999, 1e-3, 0.5, 0.5}};
+OPTIMIZER_TEST(lion, -1, kLion)
+
+// Centred, the variance must not be a difference of equals: the average stays under the root of the mean
+// square. Where rounding makes it negative it counts as 0.
+template <class T>
+void check_centered(OptimizerStep<T, RmspropArgs> kernel) {
+  Random random;
+  for (double momentum : {0.0, 0.9})
     for (size_t n : kSizes) {
-      const bool has_momentum = options & 1;
-      const SgdArgs s{0.1,
-                      0.9,
-                      options & 2 ? 0.3 : 0,
-                      options & 4 ? 0.01 : 0,
-                      bool(options & 8),
-                      bool(options & 16),
-                      n % 2 == 0,
-                      0.5};
-      const Buffer<T> param = random.array<T>(n), grad = random.array<T>(n), momentum = random.array<T>(n);
-      Buffer<T> p(param), m(momentum), p_cut(param), m_cut(momentum);
-      floats<T>(k).sgd(s, p.data(), grad.data(), has_momentum ? m.data() : nullptr, n);
-      for (size_t from = 0; from < n; from += 13)
-        floats<T>(k).sgd(s, p_cut.data() + from, grad.data() + from,
-                         has_momentum ? m_cut.data() + from : nullptr, n - from < 13 ? n - from : 13);
-      expect(p.same_bits(p_cut) && m.same_bits(m_cut), "cutting changes bits");
+      const RmspropArgs args{1, 0.1, 1e-2, 0.9, 1e-3, momentum, true};
+      const Buffer<T> param = random.array<T>(n), grad = random.array<T>(n);
+      const Buffer<T> square = random.array<T>(n, 4, 5), buffer = random.array<T>(n),
+                      mean = random.array<T>(n);
+      const size_t last = 1 + (momentum != 0);
+      Buffer<T> p(param), s0(square), s1(momentum != 0 ? buffer : mean), s2(mean);
+      T* const state[] = {s0.data(), s1.data(), s2.data()};
+      kernel(args, p.data(), grad.data(), state, n);
       for (size_t i = 0; i < n; ++i) {
-        const auto want = reference::sgd<R>(s, {param[i], momentum[i]}, grad[i], has_momentum);
-        // Every term stays under |param| + 3 |grad| + 2 |momentum|; ten roundings of it, hyperparameters
-        // included.
-        const R size = std::fabs(param[i]) + 3 * std::fabs(grad[i]) + 2 * std::fabs(momentum[i]);
-        expect(std::fabs(p[i] - want.param) <= 10 * kUnit<T> * size, "sgd %g, want %g", double(p[i]),
-               double(want.param));
-        expect(std::fabs(m[i] - want.momentum) <= 10 * kUnit<T> * size, "momentum %g", double(m[i]));
+        Tracked<T> want = Tracked<T>::exact(param[i]);
+        Tracked<T> at[3] = {Tracked<T>::exact(square[i]), Tracked<T>::exact(buffer[i])};
+        at[last] = Tracked<T>::exact(mean[i]);
+        reference::rmsprop(args, want, Tracked<T>::exact(grad[i]), at);
+        expect(want.holds(p[i]) && at[last].holds(state[last][i]), "centred %g, want %g", double(p[i]),
+               double(want.value));
       }
     }
+  T p = 1, g = 3, square = 9 * (1 - std::numeric_limits<T>::epsilon()), mean = 3;
+  T* const state[] = {&square, &mean};
+  kernel({1, 0, 0.5, 0.5, 1, 0, true}, &p, &g, state, 1);
+  expect(p == T(-0.5), "a negative variance gives %g", double(p));
 }
-TEST(sgd_f32) { check_sgd<float>(k); }
-TEST(sgd_f64) { check_sgd<double>(k); }
+TEST(rmsprop_centered_f32) { check_centered<float>(k.f32.optim.rmsprop); }
+TEST(rmsprop_centered_f64) { check_centered<double>(k.f64.optim.rmsprop); }
 
-template <class T>
-void check_adamw(const Kernels& k) {
-  using R = Wider<T>;
-  const R u = kUnit<T>;
-  Random random;
-  for (int step : {1, 10, 100000})
-    for (bool maximize : {false, true})
-      for (size_t n : kSizes) {
-        const AdamWArgs s{1e-2,     0.9, 0.999, 1e-8, 0.1, 1 - std::pow(0.9, step), 1 - std::pow(0.999, step),
-                          maximize, 0.25};
-        const Buffer<T> param = random.array<T>(n), grad = random.array<T>(n), m0 = random.array<T>(n);
-        const Buffer<T> v0 = random.array<T>(n, 0, 1);
-        Buffer<T> p(param), m(m0), v(v0), p_cut(param), m_cut(m0), v_cut(v0);
-        floats<T>(k).adamw(s, p.data(), grad.data(), m.data(), v.data(), n);
-        for (size_t from = 0; from < n; from += 13)
-          floats<T>(k).adamw(s, p_cut.data() + from, grad.data() + from, m_cut.data() + from,
-                             v_cut.data() + from, n - from < 13 ? n - from : 13);
-        expect(p.same_bits(p_cut) && m.same_bits(m_cut) && v.same_bits(v_cut), "cutting changes bits");
-        for (size_t i = 0; i < n; ++i) {
-          const auto want = reference::adamw<R>(s, {param[i], m0[i], v0[i]}, grad[i]);
-          const R m_error = 5 * u * (std::fabs(m0[i]) + std::fabs(grad[i])), v_error = 6 * u * want.v;
-          expect(std::fabs(m[i] - want.m) <= m_error, "m %g, want %g", double(m[i]), double(want.m));
-          expect(std::fabs(v[i] - want.v) <= v_error, "v %g, want %g", double(v[i]), double(want.v));
-          // update = lr / bias1 * m / denominator: the error of m, half of v's, six roundings; then the sum.
-          const R root = std::sqrt(want.v / R(s.bias2)) + s.eps, rate = s.lr / s.bias1;
-          const R bound = rate * (m_error + 9 * u * std::fabs(want.m)) / root +
-                          3 * u * (std::fabs(param[i]) + std::fabs(want.param));
-          expect(std::fabs(p[i] - want.param) <= bound, "adamw %g, want %g", double(p[i]),
-                 double(want.param));
-        }
-      }
+// What is not finite shows in the parameter; the values beside it are as without it.
+TEST(optimizers_show_nan) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto run = [&](auto kernel, const auto& args, float bad) {
+    float p[20], g[20], s[3][20] = {}, clean_p[20], clean_g[20], clean_s[3][20] = {};
+    for (int i = 0; i < 20; ++i) p[i] = clean_p[i] = 1, g[i] = clean_g[i] = 0.5f;
+    g[3] = g[18] = bad;
+    float *const state[] = {s[0], s[1], s[2]}, *const clean[] = {clean_s[0], clean_s[1], clean_s[2]};
+    kernel(args, p, g, state, 20);
+    kernel(args, clean_p, clean_g, clean, 20);
+    for (int i = 0; i < 20; ++i)
+      expect(i == 3 || i == 18 ? std::isnan(p[i]) : p[i] == clean_p[i], "NaN at 3 and 18 gives %g at %d",
+             double(p[i]), i);
+  };
+  run(k.f32.optim.sgd, kSgd[3], nan);
+  for (const AdamArgs& args : kAdam) run(k.f32.optim.adam, args, nan);
+  run(k.f32.optim.adabelief, kAdabelief[0], nan);
+  run(k.f32.optim.adamax, kAdamax[0], nan);
+  run(k.f32.optim.adagrad, kAdagrad[0], nan);
+  run(k.f32.optim.adadelta, kAdadelta[0], nan);
+  run(k.f32.optim.rmsprop, RmspropArgs{1, 0, 1e-2, 0.9, 1e-3, 0.9, true}, nan);
+  run(k.f32.optim.lion, kLion[0], nan);
 }
-TEST(adamw_f32) { check_adamw<float>(k); }
-TEST(adamw_f64) { check_adamw<double>(k); }
 
 }  // namespace
 }  // namespace drivetrain::test

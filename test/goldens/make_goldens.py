@@ -1,4 +1,4 @@
-"""Makes the goldens of test/nn and test/optim with PyTorch 1.13, in double precision.
+"""Makes the goldens of test/nn, and those of clipping, with PyTorch 1.13, in double precision.
 
     apt-get install -y python3-torch
     /usr/bin/python3 test/goldens/make_goldens.py
@@ -92,89 +92,6 @@ def layers():
     })
 
 
-STEPS = 12
-SHAPES = [[3, 4], [5]]
-
-
-def gradients():
-    steps = [[values(*shape) for shape in SHAPES] for _ in range(STEPS)]
-    for matrix, vector in steps:
-        vector[0] = 0.0
-        vector[1] *= 1024
-        vector[2] /= 1024
-        matrix[0, 0] = 0.0
-    steps[3][0][1, 1] = 0.0
-    return steps
-
-
-def optimizer_case(make, start, steps, rates=None, groups=False, **options):
-    parameters = [torch.nn.Parameter(p.clone()) for p in start]
-    if groups:
-        optimizer = make([{"params": [parameters[0]], **groups[0]}, {"params": [parameters[1]], **groups[1]}], **options)
-    else:
-        optimizer = make(parameters, **options)
-    trajectory = []
-    for step, gradient in enumerate(steps):
-        for p, g in zip(parameters, gradient):
-            p.grad = g.clone()
-        if rates:
-            for group in optimizer.param_groups:
-                group["lr"] = rates[step]
-        optimizer.step()
-        trajectory.append([plain(p) for p in parameters])
-    camel = {"weight_decay": "weightDecay"}
-
-    def translated(source):
-        return {camel.get(key, key): value for key, value in source.items()}
-
-    case = {"options": translated(options), "trajectory": trajectory}
-    if rates:
-        case["rates"] = rates
-    if groups:
-        case["groups"] = [translated(group) for group in groups]
-    return case
-
-
-def optimizers():
-    start, steps = [values(*shape) for shape in SHAPES], gradients()
-    rates = [0.05 / (1 + step) for step in range(STEPS)]
-
-    def cases(make, table):
-        return {name: optimizer_case(make, start, steps, **options) for name, options in table.items()}
-
-    write("optim/optimizers.json", {
-        "shapes": SHAPES,
-        "start": [plain(p) for p in start],
-        "gradients": [[plain(g) for g in step] for step in steps],
-        "SGD": cases(torch.optim.SGD, {
-            "plain": {"lr": 0.1},
-            "momentum": {"lr": 0.1, "momentum": 0.9},
-            "dampening": {"lr": 0.1, "momentum": 0.9, "dampening": 0.3},
-            "nesterov": {"lr": 0.1, "momentum": 0.9, "nesterov": True},
-            "weight decay": {"lr": 0.1, "weight_decay": 0.05},
-            "maximize": {"lr": 0.1, "maximize": True},
-            "maximize with weight decay": {"lr": 0.1, "maximize": True, "weight_decay": 0.05},
-            "everything": {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.05, "maximize": True},
-            "changing lr": {"lr": 0.1, "momentum": 0.9, "rates": rates},
-            "groups": {
-                "lr": 0.1,
-                "momentum": 0.9,
-                "groups": [{"lr": 0.02, "weight_decay": 0.1}, {"momentum": 0.5, "dampening": 0.2}],
-            },
-        }),
-        "AdamW": cases(torch.optim.AdamW, {
-            "defaults": {},
-            "weight decay": {"lr": 0.01, "weight_decay": 0.3},
-            "no weight decay": {"lr": 0.01, "weight_decay": 0.0},
-            "other betas and eps": {"lr": 0.01, "betas": (0.7, 0.95), "eps": 1e-3},
-            "betas of zero": {"lr": 0.01, "betas": (0.0, 0.0)},
-            "maximize": {"lr": 0.01, "maximize": True},
-            "changing lr": {"lr": 0.01, "rates": rates},
-            "groups": {"lr": 0.01, "groups": [{"lr": 0.05, "weight_decay": 0.0}, {"betas": (0.5, 0.9), "maximize": True}]},
-        }),
-    })
-
-
 def clipping():
     def case(gradients, max_norm):
         parameters = []
@@ -228,6 +145,5 @@ def rms_norms():
 
 
 layers()
-optimizers()
 clipping()
 rms_norms()

@@ -15,12 +15,12 @@ test('a group reads back what was given: by itself, for all, by default', () => 
       weightDecay: 0,
     },
   );
-  expect(adam.paramGroups.map(({ params: _, ...options }) => options)).toEqual([
-    { lr: 0.5, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0, maximize: true },
-    { lr: 0.1, betas: [0.5, 0.25], eps: 1e-8, weightDecay: 0, maximize: false },
+  expect(adam.paramGroups.map(({ params: _, names: __, ...options }) => options)).toEqual([
+    { lr: 0.5, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0, amsgrad: false, maximize: true },
+    { lr: 0.1, betas: [0.5, 0.25], eps: 1e-8, weightDecay: 0, amsgrad: false, maximize: false },
   ]);
   const sgd = new SGD([one()], { lr: 1, momentum: 0.9, nesterov: true });
-  const { params, ...options } = sgd.paramGroups[0]!;
+  const { params, names, ...options } = sgd.paramGroups[0]!;
   expect(options).toEqual({
     lr: 1,
     momentum: 0.9,
@@ -30,6 +30,7 @@ test('a group reads back what was given: by itself, for all, by default', () => 
     maximize: false,
   });
   expect(params.map(({ shape }) => shape)).toEqual([[1]]);
+  expect(names).toEqual(['0']);
 });
 
 test('betas come as an array of their own, that changes nothing', () => {

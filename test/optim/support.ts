@@ -1,52 +1,131 @@
-import { AdamW, type Optimizer, SGD, type Tensor, tensor } from 'drivetrain';
-import { type Float, golden } from '../ops/support.js';
+import {
+  AdaBelief,
+  Adadelta,
+  Adagrad,
+  Adam,
+  Adamax,
+  AdamW,
+  Lion,
+  NAdam,
+  type Optimizer,
+  type ParameterGroupOptions,
+  type Parameters,
+  RAdam,
+  RMSprop,
+  SGD,
+  type Tensor,
+  tensor,
+} from 'drivetrain';
+import { type Float, golden, sizeOf } from '../ops/support.js';
 
-type Options = Readonly<Record<string, number | boolean | readonly number[]>>;
+export type Options = Readonly<Record<string, number | boolean | readonly number[]>>;
 
 export interface OptimizerCase {
   readonly options: Options;
   /** Options of each group, where there are several: one parameter a group. */
   readonly groups?: readonly Options[];
-  /** The learning rate of each step, where it changes. */
-  readonly rates?: readonly number[];
-  /** Both parameters after each step. */
-  readonly trajectory: readonly (readonly (readonly number[])[])[];
+  /** The learning rate of step k (from 0 on) is this over k + 1. */
+  readonly rates?: number;
+  /** Options that change before a step. */
+  readonly changes?: Readonly<Record<string, Options>>;
+  /** All parameters after each of the sampled steps. */
+  readonly trajectory: readonly (readonly number[])[];
 }
 
-interface Optimizers {
+interface Trajectories {
   readonly shapes: readonly (readonly number[])[];
-  readonly start: readonly (readonly number[])[];
-  /** For each step the gradients of both parameters. */
-  readonly gradients: readonly (readonly (readonly number[])[])[];
-  readonly SGD: Readonly<Record<string, OptimizerCase>>;
-  readonly AdamW: Readonly<Record<string, OptimizerCase>>;
+  readonly steps: number;
+  readonly sampled: readonly number[];
+  readonly seed: number;
+  readonly optimizers: Readonly<Record<string, Readonly<Record<string, OptimizerCase>>>>;
 }
 
-export const goldens = golden<Optimizers>('optim/optimizers.json');
+export const goldens = golden<Trajectories>('optim/trajectories.json');
 
-type Parameter = Tensor | Float32Array | Float64Array;
+/** One loose type for all of them: tests go through their common face. */
 export type AnyOptimizer = Optimizer<{ lr: number }>;
+type Make = (params: Parameters | readonly ParameterGroupOptions<object>[], options?: object) => AnyOptimizer;
+type Class = new (params: never, options: never) => unknown;
 
-export function makeOptimizer(
-  name: 'SGD' | 'AdamW',
-  one: OptimizerCase,
-  params: readonly Parameter[],
-): AnyOptimizer {
+const make =
+  (optimizer: Class, own: object = {}): Make =>
+  (params, options = {}) =>
+    new optimizer(params as never, { ...own, ...options } as never) as AnyOptimizer;
+
+/** Every optimizer, with what it needs to be made. */
+export const OPTIMIZERS: Readonly<Record<string, Make>> = {
+  SGD: make(SGD, { lr: 0.1 }),
+  Adam: make(Adam),
+  AdamW: make(AdamW),
+  NAdam: make(NAdam),
+  RAdam: make(RAdam),
+  AdaBelief: make(AdaBelief),
+  Adamax: make(Adamax),
+  Adagrad: make(Adagrad),
+  Adadelta: make(Adadelta),
+  RMSprop: make(RMSprop),
+  Lion: make(Lion),
+};
+export const NAMES = Object.keys(OPTIMIZERS);
+
+/** Options with which an optimizer uses all the state that it can have. */
+export const FULL: Readonly<Record<string, object>> = {
+  SGD: { momentum: 0.9, dampening: 0.25, weightDecay: 0.05 },
+  Adam: { amsgrad: true, weightDecay: 0.05 },
+  AdamW: { amsgrad: true },
+  RMSprop: { momentum: 0.5, centered: true, eps: 0.01 },
+  Adagrad: { lrDecay: 0.1, initialAccumulatorValue: 0.5 },
+};
+
+export function makeCase(name: string, one: OptimizerCase, params: readonly Parameter[]): AnyOptimizer {
   const given = one.groups?.map((options, i) => ({ params: [params[i]!], ...options })) ?? params;
-  const options = one.options as never;
-  const optimizer =
-    name === 'SGD' ? new SGD(given as Parameter[], options) : new AdamW(given as Parameter[], options);
-  return optimizer as unknown as AnyOptimizer;
+  return OPTIMIZERS[name]!(given, one.options);
 }
 
-export const arrayOf = (data: readonly number[], dtype: Float): Float32Array | Float64Array =>
+/** Sets what a case changes before step k. */
+export function changeAt({ rates, changes }: OptimizerCase, optimizer: AnyOptimizer, k: number): void {
+  for (const group of optimizer.paramGroups) {
+    Object.assign(group, changes?.[k]);
+    if (rates !== undefined) group.lr = rates / (1 + k);
+  }
+}
+
+export type Parameter = Tensor | Float32Array | Float64Array;
+export type FloatArray = Float32Array | Float64Array;
+
+/** The numbers of test/goldens/optim/make_goldens.py: where parameters begin, and the gradients of each step. */
+function* numbers(): Generator<number> {
+  for (let state = goldens.seed; ; ) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    yield (state >>> 8) / 2 ** 23 - 1;
+  }
+}
+
+const inputs = (() => {
+  const source = numbers();
+  const take = () =>
+    goldens.shapes.map((shape) => Array.from({ length: sizeOf(shape) }, () => source.next().value));
+  const start = take();
+  const gradients = Array.from({ length: goldens.steps }, (_, k) => {
+    const [matrix, vector] = take() as [number[], number[]];
+    matrix[0] = 0;
+    if (k >= 3) matrix[1] = 0;
+    vector[1]! *= 1024;
+    vector[2]! /= 1024;
+    return [matrix, vector];
+  });
+  return { start, gradients };
+})();
+
+export const START: readonly (readonly number[])[] = inputs.start;
+
+export const arrayOf = (data: readonly number[], dtype: Float): FloatArray =>
   dtype === 'f32' ? Float32Array.from(data) : Float64Array.from(data);
 
-export const startOf = (dtype: Float): (Float32Array | Float64Array)[] =>
-  goldens.start.map((data) => arrayOf(data, dtype));
+export const startOf = (dtype: Float): FloatArray[] => START.map((data) => arrayOf(data, dtype));
 
 export const poolTensors = (dtype: Float): Tensor[] =>
   startOf(dtype).map((data, i) => tensor(data, { shape: goldens.shapes[i]! }));
 
-export const gradientsOf = (step: number, dtype: Float): (Float32Array | Float64Array)[] =>
-  goldens.gradients[step]!.map((data) => arrayOf(data, dtype));
+export const gradientsOf = (step: number, dtype: Float): FloatArray[] =>
+  inputs.gradients[step]!.map((data) => arrayOf(data, dtype));

@@ -1,4 +1,4 @@
-import type { Parameter } from '../parameter-group.js';
+import type { Parameter } from '../parameters.js';
 import { checkBetween } from './checks.js';
 
 export interface LayerwiseOptions {
