@@ -161,7 +161,7 @@ export class Program<R> {
     }
     for (const { storage } of outputs) add(storage, true, 0);
     for (const { storage, written } of this.#captured) {
-      checkCaptured(storage);
+      checkCaptured(storage, written);
       add(storage, written, 0);
     }
     return bindings;
@@ -201,11 +201,17 @@ function snapshot(source: BorrowedStorage, pool: MemoryPool): SharedStorage {
   return copy;
 }
 
-function checkCaptured(storage: Storage): void {
+function checkCaptured(storage: Storage, written: boolean): void {
   if (storage.disposed) {
     throw new DrivetrainError(
       'DT_DISPOSED',
       'Expected the tensors that the compiled function uses to be in use but one was disposed, by dispose() or by the end of a scope.',
+    );
+  }
+  if (written && storage.frozen) {
+    throw new DrivetrainError(
+      'DT_FROZEN',
+      'Expected tensors that may be written where the compiled function writes but one was frozen since it was recorded.',
     );
   }
   if (storage instanceof BorrowedStorage) storage.checkAttached();
