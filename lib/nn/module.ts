@@ -49,6 +49,15 @@ export abstract class Module {
     return this.train(false);
   }
 
+  /**
+   * Freezes all tensors of the model, for inference: programs recorded from now on keep the weights of matrix products in
+   * the layout of this processor's kernels. Training it and loading into it are refused then (`DT_FROZEN`).
+   */
+  freeze(): this {
+    for (const { tensor } of this.#state()) tensor.freeze();
+    return this;
+  }
+
   protected setTraining(_training: boolean): void {}
 
   /** Throws where `loadField` would. */

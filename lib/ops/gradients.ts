@@ -4,7 +4,7 @@ import { cast, embedSlice } from './copy.js';
 import { full, fullLike } from './create.js';
 import { div, equal, geluGrad, greater, mul, neg, reluGrad, sign, sub, where } from './elementwise.js';
 import { embeddingGrad } from './embedding.js';
-import { type MatmulAttrs, matmul } from './matmul.js';
+import { matmul } from './matmul.js';
 import type { View } from './op.js';
 import type { Opcode } from './opcodes.js';
 import { type DropoutAttrs, dropoutOp } from './random.js';
@@ -116,15 +116,13 @@ const RULES: Partial<Record<Opcode, GradientRule>> = {
     return [mul(mask, spread(div(dy, count), x!, attrs as Reduction))];
   },
 
-  matmul: ({ dy, inputs: [a, b], outputs: [y], attrs, needs }) => {
-    const { activation } = attrs as MatmulAttrs;
-    const dz = activation === 'relu' ? reluGrad(y!, dy) : dy;
-    return [
-      needs(0) ? matmul(dz, transpose(b!)) : undefined,
-      needs(1) ? matmul(transpose(a!), dz) : undefined,
-      needs(2) ? sumTo(dz, [dz.shape.at(-1)!]) : undefined,
-    ];
-  },
+  // Activations are fused into products after differentiation.
+  matmul: ({ dy, inputs: [a, b], needs }) => [
+    needs(0) ? matmul(dy, transpose(b!)) : undefined,
+    // In the layout of b: the gradient of a weight that was transposed needs no copy.
+    needs(1) ? (b!.contiguous ? matmul(transpose(a!), dy) : transpose(matmul(transpose(dy), a!))) : undefined,
+    needs(2) ? sumTo(dy, [dy.shape.at(-1)!]) : undefined,
+  ],
 
   softmax: unary((dy, _, y) => softmaxGrad(y, dy)),
   logSoftmax: unary((dy, _, y) => logSoftmaxGrad(y, dy)),

@@ -29,7 +29,7 @@ export { embedding } from './embedding.js';
 export { type GradientContext, gradientRule, unitGradient, viewGradient } from './gradients.js';
 export { instructionWords, type Place, writeInstruction } from './instruction.js';
 export { dequantizeRows, matmulInt8, packInt8, quantizeRows } from './int8.js';
-export { linear, type MatmulAttrs, matmul } from './matmul.js';
+export { type Activation, linear, type MatmulAttrs, matmul, packMatmul } from './matmul.js';
 export type { Op, Recorder, TensorSpec, View } from './op.js';
 export { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
 export { type OptimizerOpcode, type OptimizerOperands, optimizerStep } from './optimizers.js';

@@ -1,25 +1,55 @@
-import { DrivetrainError } from '../native/index.js';
-import { broadcastShapes, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
-import { applyOne, transient } from './apply.js';
+import { binding, DrivetrainError } from '../native/index.js';
+import { broadcastShapes, DTYPES, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
+import { apply, applyOne, transient } from './apply.js';
 import { checkFloat, checkMinRank, checkSameDtype, checkShapeIs } from './checks.js';
 import type { Op } from './op.js';
 import { checkOutIs, type OutOptions } from './out.js';
 import { broadcastTo, reshape, transpose } from './views.js';
 
 /** What is applied to each element of a product before it is stored; the numbers of native/kernels/kernels.h. */
-export const ACTIVATIONS = { none: 0, relu: 1 } as const;
+export const ACTIVATIONS = { none: 0, relu: 1, gelu: 2 } as const;
 
+export type Activation = keyof typeof ACTIVATIONS;
+
+/** What happens to a product before it is stored: activation(alpha · a · b + bias) + residual. */
 export interface MatmulAttrs {
-  readonly activation: keyof typeof ACTIVATIONS;
+  readonly activation: Activation;
+  /** 1 unless given. */
+  readonly alpha?: number;
+  readonly hasBias?: boolean;
+  readonly hasResidual?: boolean;
+  /** Whether b comes from `packMatmul`. */
+  readonly packed?: boolean;
 }
 
-/** Inputs a [..., m, k], b [..., k, n] and perhaps a bias [n]. */
+/** Inputs a [..., m, k], b [..., k, n] (or packed), then a bias [n] and a residual [..., m, n] where there are such. */
 export const matmulOp: Op<MatmulAttrs> = {
   name: 'matmul',
   infer: ([a, b]) => [{ shape: [...a!.shape.slice(0, -1), b!.shape.at(-1)!], dtype: a!.dtype }],
-  numbers: ({ activation }, inputs) => [ACTIVATIONS[activation], 1, inputs.length - 2, 0, 0],
+  numbers: ({ activation, alpha = 1, hasBias, hasResidual, packed }) => [
+    ACTIVATIONS[activation],
+    alpha,
+    Number(hasBias ?? false),
+    Number(hasResidual ?? false),
+    Number(packed ?? false),
+  ],
   strided: (input) => input < 2,
 };
+
+const packMatmulOp: Op = {
+  name: 'packMatmul',
+  infer: ([b]) => {
+    const [k, n] = b!.shape as [number, number];
+    const bytes = binding.packedMatmulBytes(k, n, b!.dtype === 'f64');
+    return [{ shape: [bytes / DTYPES[b!.dtype].bytes], dtype: b!.dtype }];
+  },
+  strided: () => true,
+};
+
+/** b [k, n] in the layout of the kernels in use: opaque, for the second operand of a product, in this process only. */
+export function packMatmul(b: Tensor): Tensor {
+  return apply(packMatmulOp, [b], undefined)[0]!;
+}
 
 /**
  * The matrix product of a [..., m, k] and b [..., k, n]: [..., m, n], leading dimensions broadcast. f32 or f64, any
@@ -72,7 +102,8 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor, options?: OutOp
   if (given !== undefined) checkOutIs('linear', { shape: [...lead, out], dtype: x.dtype }, given);
   return transient(() => {
     const operands = [reshape(x, [rows, width]), transpose(weight), ...(bias ? [bias] : [])];
-    const y = applyOne(matmulOp, operands, { activation: 'none' }, given?.viewAs([rows, out]));
+    const attrs = { activation: 'none', hasBias: bias !== undefined } as const;
+    const y = applyOne(matmulOp, operands, attrs, given?.viewAs([rows, out]));
     return given ?? reshape(y, [...lead, out]);
   });
 }

@@ -160,7 +160,7 @@ export class Program<R> {
       bind(output.storage, true, 0);
     }
     for (const { storage, written } of this.#captured) {
-      checkCaptured(storage);
+      checkCaptured(storage, written);
       bind(storage, written, 0);
     }
   }
@@ -193,11 +193,17 @@ function snapshot(source: BorrowedStorage, pool: MemoryPool): SharedStorage {
   return copy;
 }
 
-function checkCaptured(storage: Storage): void {
+function checkCaptured(storage: Storage, written: boolean): void {
   if (storage.disposed) {
     throw new DrivetrainError(
       'DT_DISPOSED',
       'Expected the tensors that the compiled function uses to be in use but one was disposed, by dispose() or by the end of a scope.',
+    );
+  }
+  if (written && storage.frozen) {
+    throw new DrivetrainError(
+      'DT_FROZEN',
+      'Expected tensors that may be written where the compiled function writes but one was frozen since it was recorded.',
     );
   }
   if (storage instanceof BorrowedStorage) storage.checkAttached();

@@ -17,7 +17,7 @@ export abstract class Storage {
   /** Where its first byte lies: in the process's memory, or, where `buffer` is set, in that ArrayBuffer. */
   readonly address: number;
   readonly buffer: ArrayBufferLike | undefined;
-  /** Writes are refused, so that packed copies never go stale. */
+  /** Writes are refused, so that copies in another layout never go stale. */
   frozen = false;
 
   constructor(byteLength: number, address = 0, buffer?: ArrayBufferLike) {
@@ -46,6 +46,8 @@ export class SharedStorage extends Storage {
   readonly finalize: Release;
   #disposed = false;
   #runs = 0;
+  /** Copies of a frozen storage's content in other layouts. */
+  #layouts: Map<string, SharedStorage> | undefined;
 
   /**
    * `bytes` is the whole slab, at `address` in memory; `release` gives the block back, and is absent where the memory is
@@ -83,6 +85,18 @@ export class SharedStorage extends Storage {
     if (this.#disposed) return;
     this.#disposed = true;
     if (this.#runs === 0) this.finalize();
+    for (const layout of this.#layouts?.values() ?? []) layout.dispose();
+  }
+
+  /** The copy of this frozen storage's content that is known by `key`, made by `make` the first time; disposed with it. */
+  layout(key: string, make: () => SharedStorage): SharedStorage {
+    this.#layouts ??= new Map();
+    let made = this.#layouts.get(key);
+    if (made === undefined) {
+      made = make();
+      this.#layouts.set(key, made);
+    }
+    return made;
   }
 
   view(dtype: DType, offset: number, length: number): TypedArray {

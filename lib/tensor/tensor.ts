@@ -126,6 +126,16 @@ export class Tensor {
     return view;
   }
 
+  /**
+   * Refuses writes to this tensor, and to every view of it, from now on (`DT_FROZEN`): programs that are recorded then
+   * keep a copy of it in the layout of their kernels. There is no way back. Writes through `borrow()` are not noticed.
+   */
+  freeze(): this {
+    this.checkUsable();
+    this.storage.frozen = true;
+    return this;
+  }
+
   /** Frees the memory of this tensor and of every view of it. Calling it again does nothing. */
   dispose(): void {
     this.storage.dispose();

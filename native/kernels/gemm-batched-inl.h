@@ -49,7 +49,7 @@ void gemm_batched(const GemmArgs<typename V::T>& first, const GemmBatch& batch) 
   for (int d = 0; d < batch.rank; ++d) s.count *= batch.count[d];
   if (s.count == 0) return;
   const size_t macs = first.m * first.n * first.k;
-  if (macs >= kLargeMacs && s.count < kManyProducts) return s.run(0, s.count, true);
+  if (s.count == 1 || (macs >= kLargeMacs && s.count < kManyProducts)) return s.run(0, s.count, true);
   s.per_chunk = kChunkMacs / (macs + 1) + 1;
   run_chunks(s.count * macs > kSerialMacs, (s.count + s.per_chunk - 1) / s.per_chunk, Batched<V>::chunk, &s);
 }

@@ -4,6 +4,7 @@ import {
   broadcastTo,
   compile,
   exp,
+  gelu,
   logSoftmax,
   matmul,
   max,
@@ -32,6 +33,7 @@ const UNARY: Record<string, (x: Tensor) => Tensor> = {
   tanh,
   sigmoid,
   relu,
+  gelu,
   abs,
   softmax: (x) => softmax(x),
   logSoftmax: (x) => logSoftmax(x),
@@ -50,6 +52,8 @@ const BINARY: Record<string, (a: Tensor, b: Tensor) => Tensor> = {
   mul,
   matmul,
   reluOfMatmul: (a, b) => relu(matmul(a, b)),
+  matmulAndOperand: (a, b) => add(a, matmul(a, b)),
+  scaledMatmulAndRow: (a, b) => add(mul(matmul(a, b), 0.3), slice(b, 0, 2, 3)),
   reluOfPartOfMatmul: (a, b) => broadcastTo(relu(slice(matmul(a, b), 0, 1, 2)), [SIDE, SIDE]),
 };
 
