@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { filesUnder, main, run, runNode, StepError, step } from './shared.mjs';
 
 const fix = process.argv.includes('--fix');
-const sources = () => filesUnder('native', /\.(cc|h)$/);
+const sources = () => ['native', 'bench/native'].flatMap((folder) => filesUnder(folder, /\.(cc|h)$/));
 const hasClangFormat = spawnSync('clang-format', ['--version']).status === 0;
 
 const checks = {

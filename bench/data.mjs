@@ -1,0 +1,62 @@
+// Numbers that every contestant makes alike, also one in another process, and the check of what it computed.
+
+/** A hash of an index and a seed, 32 bits; peers/pytorch.py has the same. */
+export function hash(index, seed) {
+  let x = Math.imul(index + 1, 0x9e3779b1) ^ Math.imul(seed, 0x85ebca6b);
+  x = Math.imul(x ^ (x >>> 15), 0x2c1b3c6d);
+  return (x ^ (x >>> 12)) >>> 0;
+}
+
+/** `length` floats in [−scale, scale); with the seed 0 all of them are `scale`. */
+export function floats({ length, seed, scale }) {
+  const out = new Float32Array(length);
+  if (seed === 0) return out.fill(scale);
+  for (let i = 0; i < length; i++) out[i] = (hash(i, seed) / 2 ** 31 - 1) * scale;
+  return out;
+}
+
+export const random = (length, seed, scale = 1) => ({ length, seed, scale });
+export const constant = (length, value) => ({ length, seed: 0, scale: value });
+
+/**
+ * A problem for the contestants: `op`, which they know by name, sizes, and `inputs`, described by `random` and
+ * `constant` and made once, when first asked for. `expected(index)` gives for an element of the output { value, error }:
+ * the exact value, and how far from it a right result may be. `size` is the number of elements of the output.
+ */
+export function problem({ op, inputs, size, expected, ...sizes }) {
+  let arrays;
+  return {
+    op,
+    ...sizes,
+    inputs,
+    size,
+    get arrays() {
+      arrays ??= Object.fromEntries(Object.entries(inputs).map(([name, spec]) => [name, floats(spec)]));
+      return arrays;
+    },
+    expected(index) {
+      return expected(index, this.arrays);
+    },
+  };
+}
+
+/** Up to `count` indices below `size`, the first and the last among them. */
+export function sampleIndices(size, count = 64) {
+  const out = new Set([0, size - 1]);
+  for (let i = 0; i < count; i++) out.add(hash(i, 7) % size);
+  return [...out];
+}
+
+/** What is wrong with `values` at `indices` of the output, or undefined. */
+export function findFault(problem, indices, values) {
+  for (const [i, index] of indices.entries()) {
+    const { value, error } = problem.expected(index);
+    if (!(Math.abs(values[i] - value) <= error)) {
+      return `${values[i].toPrecision(6)} instead of ${value.toPrecision(6)} at ${index}`;
+    }
+  }
+  return undefined;
+}
+
+/** Reads elements of a typed array that a contestant writes. */
+export const valuesIn = (array) => (indices) => indices.map((i) => array[i]);

@@ -1,0 +1,51 @@
+// What bounds us, measured in the same turns: each gives { name, time } for an amount of work, as a contestant does,
+// or undefined where the machine has none or the addon is not built.
+import { drivetrain } from './ours.mjs';
+import { nativeAddon } from './peers/native-addon.mjs';
+
+function load() {
+  try {
+    return nativeAddon('limits');
+  } catch {
+    return undefined;
+  }
+}
+
+const addon = load();
+const { isa } = drivetrain.device.info();
+
+function registerLoop(name, loop, work, threads) {
+  if (!addon?.registerLoop(isa, loop, 1)) return undefined;
+  return { name, time: () => work / addon.registerLoop(isa, loop, threads) };
+}
+
+/** Fused multiply-adds on registers; work in FLOP. */
+export const fmaPeak = (work, threads) => registerLoop('FMA peak', 'fma', work, threads);
+
+/** Products of 8-bit integers on registers, by the instruction that exact ones take here; work in operations. */
+export const int8Peak = (work, threads) =>
+  registerLoop('vpdpbusd loop', 'dot', work, threads) ??
+  registerLoop('widening multiply-add loop', 'widening', work, threads);
+
+/** One root and one quotient a value; work in values. */
+export const divider = (work, threads) => registerLoop('divider', 'divide', work, threads);
+
+/** A pass over `elements` of four arrays of f32 that writes three of them back: what AdamW moves, 28 bytes an element. */
+export function updateStream(elements, threads) {
+  if (!addon) return undefined;
+  let arrays;
+  return {
+    name: 'read-modify-write stream',
+    begin: () => {
+      arrays ??= Array.from({ length: 4 }, () => new Float32Array(elements).fill(1));
+    },
+    time: () => addon.updateStream(...arrays, threads),
+  };
+}
+
+/** A pass that reads `bytes` of memory. */
+export function readStream(bytes, threads) {
+  if (!addon) return undefined;
+  const array = new Uint8Array(bytes).fill(1);
+  return { name: 'read stream', time: () => addon.readStream(array, threads) };
+}

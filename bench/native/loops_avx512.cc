@@ -1,0 +1,49 @@
+#include "register_loops.h"
+
+#if defined(__AVX512VNNI__)
+#include <immintrin.h>
+
+namespace drivetrain::bench {
+namespace {
+
+double fma(size_t steps) {
+  __m512 x = _mm512_setzero_ps();
+  asm volatile("" : "+v"(x));
+  return repeat(x, 32, steps, [&](__m512 a) { return _mm512_fmadd_ps(x, x, a); });
+}
+
+double widening(size_t steps) {
+  __m512i x = _mm512_setzero_si512();
+  return repeat(x, 64, steps, [&](__m512i a) {
+    asm volatile("" : "+v"(x));
+    return _mm512_add_epi32(a, _mm512_madd_epi16(x, x));
+  });
+}
+
+double dot(size_t steps) {
+  __m512i x = _mm512_setzero_si512();
+  asm volatile("" : "+v"(x));
+  return repeat(x, 128, steps, [&](__m512i a) { return _mm512_dpbusd_epi32(a, x, x); });
+}
+
+double divide(size_t steps) {
+  __m512 x = _mm512_set1_ps(2);
+  return repeat(x, 16, steps, [&](__m512) {
+    asm volatile("" : "+v"(x));
+    return _mm512_div_ps(x, _mm512_sqrt_ps(x));
+  });
+}
+
+}  // namespace
+
+const RegisterLoops* avx512_loops() {
+  static const RegisterLoops with_dot{fma, widening, dot, divide}, without{fma, widening, nullptr, divide};
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw")) return nullptr;
+  return __builtin_cpu_supports("avx512vnni") ? &with_dot : &without;
+}
+
+}  // namespace drivetrain::bench
+
+#else
+const drivetrain::bench::RegisterLoops* drivetrain::bench::avx512_loops() { return nullptr; }
+#endif

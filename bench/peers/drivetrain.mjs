@@ -1,0 +1,143 @@
+// The library itself, through its public functions and no others: single operations eagerly, networks recorded and run
+// synchronously.
+import { valuesIn } from '../data.mjs';
+import { drivetrain } from '../ours.mjs';
+
+const { AdamW, add, compile, device, gelu, layerNorm, linear, matmul, mul } = drivetrain;
+const { QuantizedLinear, reshape, slice, softmax, tensor, transpose, zeros } = drivetrain;
+
+export const name = 'drivetrain';
+
+export const setThreads = (threads) => device.setThreads(threads);
+
+/** Elements of a tensor, read from a copy. */
+const valuesOf = (t) => (indices) => {
+  const all = t.toArray();
+  return indices.map((i) => all[i]);
+};
+
+function disposeAll(tensors) {
+  for (const t of tensors) t.dispose();
+}
+
+/** An operation that runs now and writes `out`; a build that does not take one gives a fresh tensor. */
+function eager(compute, shape, inputs) {
+  const out = zeros(shape);
+  let last = out;
+  return {
+    run: () => {
+      if (last !== out) last.dispose();
+      last = compute({ out });
+    },
+    values: (indices) => valuesOf(last)(indices),
+    dispose: () => disposeAll([out, last, ...inputs]),
+  };
+}
+
+/** A recorded function of `inputs`, run synchronously or awaited. */
+function recorded(fn, inputs, { awaited = false } = {}) {
+  const program = compile(fn);
+  let out;
+  const keep = (fresh) => {
+    out?.dispose();
+    out = fresh;
+  };
+  return {
+    async: awaited,
+    run: awaited ? async () => keep(await program(...inputs)) : () => keep(program.runSync(...inputs)),
+    values: (indices) => valuesOf(out)(indices),
+    dispose: () => disposeAll([out, ...inputs]),
+  };
+}
+
+/** A chain has its factors in one tensor outside of the program, as a network has its weights. */
+export function gemm({ m, n, k, count, arrays: { a, b } }) {
+  const x = tensor(a, { shape: [m, k] });
+  if (count === 1) {
+    const y = tensor(b, { shape: [k, n] });
+    return eager((options) => matmul(x, y, options), [m, n], [x, y]);
+  }
+  const factors = tensor(b, { shape: [count, k, n] });
+  const chain = (first) => {
+    let product = first;
+    for (let i = 0; i < count; i++) product = matmul(product, reshape(slice(factors, 0, i, i + 1), [k, n]));
+    return product;
+  };
+  return recorded(chain, [x]);
+}
+
+export function batchedGemm({ batch, m, n, k, arrays: { a, b } }) {
+  const inputs = [tensor(a, { shape: [batch, m, k] }), tensor(b, { shape: [batch, k, n] })];
+  return eager((options) => matmul(...inputs, options), [batch, m, n], inputs);
+}
+
+/** The whole layer: activations quantized per row as they come, integer product, sums scaled to f32. */
+export function linearInt8({ m, n, k, arrays: { x, weight } }) {
+  const full = tensor(weight, { shape: [n, k] });
+  const layer = QuantizedLinear.from(full);
+  full.dispose();
+  return recorded((rows) => layer.forward(rows), [tensor(x, { shape: [m, k] })]);
+}
+
+/** The same layer in f32. */
+export function linearF32({ m, n, k, arrays: { x, weight } }) {
+  const w = tensor(weight, { shape: [n, k] });
+  return recorded((rows) => linear(rows, w), [tensor(x, { shape: [m, k] })]);
+}
+
+export function attention({ batch, heads, length, width, arrays: { q, k, v } }) {
+  const shape = [batch, heads, length, width];
+  const inputs = [q, k, v].map((array) => tensor(array, { shape }));
+  const composed = (query, key, value) =>
+    matmul(softmax(mul(matmul(query, transpose(key)), 1 / Math.sqrt(width))), value);
+  return recorded(drivetrain.scaledDotProductAttention ?? composed, inputs);
+}
+
+const rowsOf = ({ rows, columns, arrays: { x } }) => tensor(x, { shape: [rows, columns] });
+
+export function softmaxRows(problem) {
+  const x = rowsOf(problem);
+  return eager((options) => softmax(x, options), x.shape, [x]);
+}
+
+export function geluRows(problem) {
+  const x = rowsOf(problem);
+  return eager((options) => gelu(x, options), x.shape, [x]);
+}
+
+export function layerNormRows(problem) {
+  const { eps, arrays } = problem;
+  const inputs = [rowsOf(problem), tensor(arrays.gamma), tensor(arrays.beta)];
+  return eager((options) => layerNorm(...inputs, eps, options), inputs[0].shape, inputs);
+}
+
+export function adamw({ lr, betas, eps, weightDecay, arrays: { weights, gradients } }) {
+  const parameter = weights.slice();
+  const optimizer = new AdamW([parameter], { lr, betas, eps, weightDecay });
+  return { run: () => optimizer.step([gradients]), values: valuesIn(parameter) };
+}
+
+/** Cheap enough for the clock to matter: many calls in one execution. */
+const CALLS = 100;
+
+export function smallAdd({ arrays: { a, b } }) {
+  const inputs = [tensor(a), tensor(b)];
+  const one = eager((options) => add(...inputs, options), inputs[0].shape, inputs);
+  return {
+    ...one,
+    calls: CALLS,
+    run: () => {
+      for (let i = 0; i < CALLS; i++) one.run();
+    },
+  };
+}
+
+/** Every second step adds, the others multiply. */
+const alternating = (steps) => (x, y) => {
+  let z = x;
+  for (let step = 0; step < steps; step++) z = step % 2 ? mul(z, y) : add(z, y);
+  return z;
+};
+
+export const smallProgram = ({ steps, awaited, arrays: { a, b } }) =>
+  recorded(alternating(steps), [tensor(a), tensor(b)], { awaited });

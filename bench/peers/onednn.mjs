@@ -1,0 +1,52 @@
+import { valuesIn } from '../data.mjs';
+import { nativeAddon } from './native-addon.mjs';
+import { chain } from './openblas.mjs';
+
+export const name = 'oneDNN';
+
+const YEARS = { 2.6: 2022, 3.6: 2024 };
+const ISAS = { avx2: 'AVX2', avx512: 'AVX512_CORE_VNNI' };
+
+let addon;
+
+export function load(isa) {
+  const pin = process.env.DRIVETRAIN_ISA && ISAS[isa];
+  if (pin) process.env.DNNL_MAX_CPU_ISA ??= pin;
+  addon = nativeAddon('onednn');
+  return {
+    version: addon.version,
+    year: YEARS[addon.version.split('.').slice(0, 2).join('.')],
+    note: process.env.DNNL_MAX_CPU_ISA && `at most ${process.env.DNNL_MAX_CPU_ISA}`,
+  };
+}
+
+export const setThreads = (threads) => addon.setThreads(threads);
+
+export const gemm = (problem) => chain(addon.gemm, problem);
+
+export function batchedGemm({ batch, m, n, k, arrays: { a, b } }) {
+  const c = new Float32Array(batch * m * n);
+  const product = addon.batched(batch, m, n, k, a, b, c);
+  return { run: () => addon.execute(product), values: valuesIn(c), keep: [a, b, c] };
+}
+
+/**
+ * The integer product alone, of integers quantized before: less work than the others do. The sums are scaled only to
+ * check them.
+ */
+export function linearInt8({ m, n, k, arrays: { x, weight } }) {
+  const scaleOf = (values) => values.reduce((max, value) => Math.max(max, Math.abs(value)), 0) / 127;
+  const [xScale, weightScale] = [scaleOf(x), scaleOf(weight)];
+  const a = Int8Array.from(x, (value) => Math.round(value / xScale));
+  const b = new Int8Array(k * n);
+  for (let i = 0; i < n; i++) {
+    for (let p = 0; p < k; p++) b[p * n + i] = Math.round(weight[i * k + p] / weightScale);
+  }
+  const c = new Int32Array(m * n);
+  const product = addon.int8(true, m, n, k, a, b, c);
+  return {
+    run: () => addon.execute(product),
+    values: (indices) => indices.map((i) => c[i] * xScale * weightScale),
+    keep: [a, c],
+  };
+}

@@ -1,0 +1,196 @@
+"""PyTorch as a contestant: requests and answers are lines of JSON.
+
+{"load": true} -> {"version"}
+{"prepare": problem, "threads": n} -> {"contestant": id} or {"contestant": null} for an op that is not here
+{"time": id, "milliseconds": t} -> {"seconds"}, the median of a call
+{"run": id} -> {}
+{"values": id, "indices": [...]} -> {"values"} of what it computed last
+{"release": id} -> {}
+"""
+
+import json
+import sys
+import time
+
+import numpy as np
+import torch
+
+torch.set_grad_enabled(False)
+
+
+def floats(length, seed, scale):
+    """The numbers of data.mjs."""
+    if seed == 0:
+        return torch.full((length,), scale)
+    index = np.arange(1, length + 1, dtype=np.uint32)
+    x = index * np.uint32(0x9E3779B1) ^ np.uint32(seed * 0x85EBCA6B & 0xFFFFFFFF)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x2C1B3C6D)
+    x ^= x >> np.uint32(12)
+    return torch.from_numpy(((x / 2.0**31 - 1) * scale).astype(np.float32))
+
+
+# Each gives a function that computes, and the tensor, or the function of a tensor, that it computes.
+
+
+def gemm(p, a, b):
+    m, n, k, count = p["m"], p["n"], p["k"], p["count"]
+    factors = b.view(count, k, n)
+    states = [a.view(m, k)] + [torch.empty(m, n) for _ in range(count)]
+
+    def run():
+        for i in range(count):
+            torch.mm(states[i], factors[i], out=states[i + 1])
+
+    return run, states[-1]
+
+
+def batched_gemm(p, a, b):
+    x, y = a.view(p["batch"], p["m"], p["k"]), b.view(p["batch"], p["k"], p["n"])
+    out = torch.empty(p["batch"], p["m"], p["n"])
+    return lambda: torch.bmm(x, y, out=out), out
+
+
+def linear_int8(p, x, weight):
+    engines = torch.backends.quantized.supported_engines
+    torch.backends.quantized.engine = next(e for e in ("fbgemm", "onednn", "qnnpack") if e in engines)
+    layer = torch.nn.Linear(p["k"], p["n"], bias=False)
+    layer.weight.copy_(weight.view(p["n"], p["k"]))
+    layer = torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(layer), dtype=torch.qint8)
+    rows = x.view(p["m"], p["k"])
+    return keeping(lambda: layer(rows))
+
+
+def keeping(compute):
+    """For what has no output argument."""
+    kept = []
+
+    def run():
+        kept[:] = [compute()]
+
+    return run, lambda: kept[0]
+
+
+def attention(p, q, k, v):
+    q, k, v = (t.view(p["batch"], p["heads"], p["length"], p["width"]) for t in (q, k, v))
+    scale = p["width"] ** -0.5
+    return keeping(lambda: torch.softmax(q @ k.transpose(-1, -2) * scale, -1) @ v)
+
+
+def softmax(p, x):
+    rows = x.view(p["rows"], p["columns"])
+    return keeping(lambda: torch.softmax(rows, -1))
+
+
+def layer_norm(p, x, gamma, beta):
+    rows = x.view(p["rows"], p["columns"])
+    return keeping(lambda: torch.layer_norm(rows, [p["columns"]], gamma, beta, p["eps"]))
+
+
+def gelu(p, x):
+    rows = x.view(p["rows"], p["columns"])
+    return keeping(lambda: torch.nn.functional.gelu(rows))
+
+
+def adamw(p, weights, gradients):
+    parameter = torch.nn.Parameter(weights)
+    parameter.grad = gradients
+    optimizer = torch.optim.AdamW(
+        [parameter], lr=p["lr"], betas=p["betas"], eps=p["eps"], weight_decay=p["weightDecay"]
+    )
+    return optimizer.step, parameter
+
+
+def small_add(p, a, b):
+    out = torch.empty_like(a)
+    return lambda: torch.add(a, b, out=out), out
+
+
+def small_program(p, a, b):
+    def compute():
+        x = a
+        for step in range(p["steps"]):
+            x = x * b if step % 2 else x + b
+        return x
+
+    return keeping(compute)
+
+
+OPS = {
+    "gemm": gemm,
+    "batchedGemm": batched_gemm,
+    "linearInt8": linear_int8,
+    "attention": attention,
+    "softmaxRows": softmax,
+    "layerNormRows": layer_norm,
+    "geluRows": gelu,
+    "adamw": adamw,
+    "smallAdd": small_add,
+    "smallProgram": small_program,
+}
+
+contestants = {}
+
+
+def prepare(request):
+    problem = request["prepare"]
+    op = OPS.get(problem["op"])
+    inputs = [floats(**spec) for spec in problem["inputs"].values()] if op else []
+    made = op(problem, *inputs) if op else None
+    if made is None:
+        return {"contestant": None}
+    key = len(contestants)
+    contestants[key] = (*made, request["threads"])
+    return {"contestant": key}
+
+
+def measure(request):
+    run, _, threads = contestants[request["time"]]
+    torch.set_num_threads(threads)
+    budget = request["milliseconds"] / 1e3
+
+    def repeat(seconds):
+        times = []
+        start = time.perf_counter()
+        while not times or times[-1][1] - start < seconds:
+            before = time.perf_counter()
+            run()
+            times.append((before, time.perf_counter()))
+        return [after - before for before, after in times]
+
+    repeat(budget / 4)
+    return {"seconds": float(np.median(repeat(budget)))}
+
+
+def run_once(request):
+    run, _, threads = contestants[request["run"]]
+    torch.set_num_threads(threads)
+    run()
+    return {}
+
+
+def values(request):
+    _, out, _ = contestants[request["values"]]
+    flat = (out() if callable(out) and not isinstance(out, torch.Tensor) else out).detach().reshape(-1)
+    return {"values": flat[torch.tensor(request["indices"])].tolist()}
+
+
+def answer(request):
+    if "load" in request:
+        return {"version": torch.__version__}
+    if "prepare" in request:
+        return prepare(request)
+    if "time" in request:
+        return measure(request)
+    if "run" in request:
+        return run_once(request)
+    if "values" in request:
+        return values(request)
+    contestants[request["release"]] = None
+    return {}
+
+
+for line in sys.stdin:
+    try:
+        print(json.dumps(answer(json.loads(line))), flush=True)
+    except Exception as error:
+        print(json.dumps({"error": f"{type(error).__name__}: {error}"}), flush=True)
