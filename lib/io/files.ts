@@ -76,7 +76,7 @@ async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<void> {
 }
 
 /** Without it a power cut may undo the rename. Windows cannot open directories, and needs no such thing. */
-async function syncDirectory(path: string): Promise<void> {
+export async function syncDirectory(path: string): Promise<void> {
   if (process.platform === 'win32') return;
   const directory = await open(path, 'r');
   try {
@@ -87,7 +87,7 @@ async function syncDirectory(path: string): Promise<void> {
 }
 
 /** What the file system said, in the one error class; other errors as they are. */
-function asFileError(error: unknown, verb: string, path: string): unknown {
+export function asFileError(error: unknown, verb: string, path: string): unknown {
   const { code, syscall } = error as NodeJS.ErrnoException;
   if (syscall === undefined) return error;
   if (code === 'ENOENT') {

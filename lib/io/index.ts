@@ -1,3 +1,4 @@
+export * from './checkpoint/index.js';
 export { type IdxOptions, parseIdx, readIdx } from './idx.js';
 export {
   parseSafetensors,

@@ -66,6 +66,15 @@ export class Generator {
     this.state = tensor(BigInt64Array.of(BigInt(seed), 0n));
   }
 
+  stateDict(): { state: Tensor } {
+    return { state: this.state };
+  }
+
+  /** Goes on where another generator's `stateDict` was taken. */
+  loadStateDict({ state }: { readonly state: Tensor }): void {
+    assign(this.state, state);
+  }
+
   /**
    * Uses up `blocks` of the stream: calls `draw` with a state, and the distance of the fresh range from its offset. A
    * gradient may draw the same range again later, so what runs at once gets a copy of the state.
