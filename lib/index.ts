@@ -51,6 +51,7 @@ export {
   mul,
   neg,
   type Operand,
+  type OutOptions,
   ones,
   permute,
   quantizeRows,

@@ -1,7 +1,8 @@
 import { DrivetrainError } from '../native/index.js';
 import { currentPool, formatShape, type Tensor } from '../tensor/index.js';
-import { execute } from './execute.js';
+import { execute, executeInto } from './execute.js';
 import type { Op, Recorder, View } from './op.js';
+import { checkOut, outWhileRecording } from './out.js';
 
 let active: Recorder | undefined;
 
@@ -29,21 +30,51 @@ export const copyOp: Op = {
 
 /** Runs an op now, or records it where a recorder is active. */
 export function apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
-  inputs.forEach((input, i) => {
-    input.checkUsable();
-    if (op.writes?.(i)) checkWritable(op, input);
-  });
-  const ready = inputs.map((input, i) =>
-    input.contiguous || op.strided?.(i) ? input : apply(copyOp, [input], undefined)[0]!,
-  );
+  checkInputs(op, inputs);
+  const ready = rowMajor(op, inputs);
   if (active !== undefined) return active.apply(op, ready, attrs);
   try {
     return execute(op, ready, attrs);
   } finally {
-    ready.forEach((copy, i) => {
-      if (copy !== inputs[i]) copy.dispose();
-    });
+    disposeCopies(ready, inputs);
   }
+}
+
+/** The same for an op of one output, which it writes into `out` where that is given. */
+export function applyOne<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A, out: Tensor | undefined): Tensor {
+  if (out === undefined) return apply(op, inputs, attrs)[0]!;
+  if (active !== undefined) throw outWhileRecording(op);
+  checkInputs(op, inputs);
+  checkOut(op, inputs, attrs, out);
+  checkWritable(op, out);
+  const ready = rowMajor(op, inputs);
+  try {
+    executeInto(op, ready, attrs, [out]);
+    return out;
+  } finally {
+    disposeCopies(ready, inputs);
+  }
+}
+
+function checkInputs<A>(op: Op<A>, inputs: readonly Tensor[]): void {
+  for (let i = 0; i < inputs.length; i++) {
+    inputs[i]!.checkUsable();
+    if (op.writes?.(i)) checkWritable(op, inputs[i]!);
+  }
+}
+
+/** The inputs, with row-major copies of those that the op does not take with any strides. */
+function rowMajor<A>(op: Op<A>, inputs: readonly Tensor[]): readonly Tensor[] {
+  const taken = (input: Tensor, i: number) => input.contiguous || op.strided?.(i);
+  if (inputs.every(taken)) return inputs;
+  return inputs.map((input, i) => (taken(input, i) ? input : apply(copyOp, [input], undefined)[0]!));
+}
+
+function disposeCopies(ready: readonly Tensor[], inputs: readonly Tensor[]): void {
+  if (ready === inputs) return;
+  ready.forEach((copy, i) => {
+    if (copy !== inputs[i]) copy.dispose();
+  });
 }
 
 /** Calls `fn` and frees what it made and does not return, unless a recorder is active and may need it. */

@@ -3,14 +3,12 @@ import {
   checkDtype,
   checkHeldBy,
   checkShape,
-  DTYPES,
   type DType,
   type Shape,
   type Tensor,
   tensor,
-  wrap,
 } from '../tensor/index.js';
-import { activeRecorder, apply } from './apply.js';
+import { apply } from './apply.js';
 import type { Op } from './op.js';
 
 interface Fill {
@@ -36,16 +34,6 @@ export function full(shape: Shape, value: number, { dtype = 'f32' }: CreateOptio
   checkDtype('full', dtype);
   checkHeldBy(dtype, value);
   return apply(fillOp, [], { shape, dtype, value })[0]!;
-}
-
-/** A number as an operand. What runs at once takes it from an array, so that no pool memory waits to be disposed. */
-export function scalar(value: number, dtype: DType): Tensor {
-  if (activeRecorder() !== undefined || dtype === 'f16' || dtype === 'bf16')
-    return full([], value, { dtype });
-  checkHeldBy(dtype, value);
-  const array = new DTYPES[dtype].array(1);
-  array[0] = dtype === 'i64' ? BigInt(value) : dtype === 'bool' ? Number(value !== 0) : value;
-  return wrap(array, [], { dtype });
 }
 
 export function zeros(shape: Shape, options?: CreateOptions): Tensor {

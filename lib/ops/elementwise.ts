@@ -1,42 +1,54 @@
 import { broadcastShapes, type DType, Tensor } from '../tensor/index.js';
-import { apply } from './apply.js';
+import { apply, applyOne } from './apply.js';
 import { checkFloat, checkOneOf, checkSameDtype } from './checks.js';
-import { scalar } from './create.js';
 import type { Op } from './op.js';
 import type { Opcode } from './opcodes.js';
+import type { OutOptions } from './out.js';
+import { scalar } from './scalar.js';
 import { broadcastTo } from './views.js';
 
 /** An operand: a tensor, or a number that is taken in the other operand's dtype. */
 export type Operand = Tensor | number;
 
+/** The plain signatures stand last, where TypeScript looks for those of `compile(relu)`. */
+interface UnaryFunction {
+  (x: Tensor, options: OutOptions): Tensor;
+  (x: Tensor): Tensor;
+}
+
+interface BinaryFunction {
+  (a: Operand, b: Operand, options: OutOptions): Tensor;
+  (a: Operand, b: Operand): Tensor;
+}
+
 const sameAsFirst: Op['infer'] = ([x]) => [{ shape: x!.shape, dtype: x!.dtype }];
 const boolLikeFirst: Op['infer'] = ([x]) => [{ shape: x!.shape, dtype: 'bool' }];
 
-function unaryOp(name: Opcode): (x: Tensor) => Tensor {
+function unaryOp(name: Opcode): UnaryFunction {
   const op: Op = { name, infer: sameAsFirst, strided: () => true, inPlace: true };
-  return (x) => {
+  return (x: Tensor, options?: OutOptions) => {
     checkFloat(name, x);
-    return apply(op, [x], undefined)[0]!;
+    return applyOne(op, [x], undefined, options?.out);
   };
 }
 
-function binaryOp(name: Opcode): (a: Operand, b: Operand) => Tensor {
+function binaryOp(name: Opcode): BinaryFunction {
   const op: Op = { name, infer: sameAsFirst, strided: () => true, inPlace: true };
-  return (a, b) => {
+  return (a: Operand, b: Operand, options?: OutOptions) => {
     const [x, y] = asTensors(a, b);
     checkFloat(name, x, y);
-    return apply(op, pair(name, x, y), undefined)[0]!;
+    return applyOne(op, pair(name, x, y), undefined, options?.out);
   };
 }
 
 const COMPARABLE: readonly DType[] = ['f32', 'f64', 'i64', 'i32', 'i8', 'u8', 'bool'];
 
-function comparisonOp(name: Opcode): (a: Operand, b: Operand) => Tensor {
+function comparisonOp(name: Opcode): BinaryFunction {
   const op: Op = { name, infer: boolLikeFirst, strided: () => true };
-  return (a, b) => {
+  return (a: Operand, b: Operand, options?: OutOptions) => {
     const [x, y] = asTensors(a, b);
     checkOneOf(name, 'operands', x, COMPARABLE);
-    return apply(op, pair(name, x, y), undefined)[0]!;
+    return applyOne(op, pair(name, x, y), undefined, options?.out);
   };
 }
 
@@ -56,7 +68,10 @@ function asTensor(operand: Operand, dtype: DType): Tensor {
   return typeof operand === 'number' ? scalar(operand, dtype) : operand;
 }
 
-/** −x. Any shape, f32 or f64; so are all functions of this file unless they say otherwise. */
+/**
+ * −x. Any shape, f32 or f64; so are all functions of this file unless they say otherwise. Those of one and of two
+ * operands take `{ out }`, which may be an operand itself.
+ */
 export const neg = unaryOp('neg');
 export const abs = unaryOp('abs');
 /** −1, 0 or 1. */
@@ -88,9 +103,9 @@ export const reluGrad = binaryOp('reluGrad');
 /** dy times the derivative of gelu at x. */
 export const geluGrad = binaryOp('geluGrad');
 
-/** Whether a = b, as bool. Any dtype but f16 and bf16. */
+/** Whether a = b, as bool. Any dtype but f16 and bf16. `out` may not be an operand. */
 export const equal = comparisonOp('equal');
-/** Whether a > b, as bool. Any dtype but f16 and bf16. */
+/** Whether a > b, as bool. Any dtype but f16 and bf16. `out` may not be an operand. */
 export const greater = comparisonOp('greater');
 
 const whereOp: Op = {

@@ -1,16 +1,17 @@
-import { binding, commandPage, Status } from '../native/index.js';
+import { binding, commandPage, Status, type TypedArray } from '../native/index.js';
 import { busy, empty, type Storage, type Tensor } from '../tensor/index.js';
-import { Bindings } from './bindings.js';
+import { bindingWords, writeBinding } from './bindings.js';
 import { instructionWords, type Place, writeInstruction } from './instruction.js';
 import type { Op } from './op.js';
 
+const NO_NUMBERS: readonly number[] = [];
+
 /** Runs one op now, into fresh tensors. Throws `DT_TENSOR_BUSY` where an awaited run holds an operand. */
 export function execute<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
-  for (const { storage, dtype } of inputs) if (storage.kind === 'symbolic') storage.view(dtype, 0, 0);
   const outputs: Tensor[] = [];
   try {
     for (const { shape, dtype } of op.infer(inputs, attrs)) outputs.push(empty(shape, dtype));
-    executeInto(op, inputs, outputs, op.numbers?.(attrs, inputs) ?? []);
+    executeInto(op, inputs, attrs, outputs);
     return outputs;
   } catch (error) {
     for (const output of outputs) output.dispose();
@@ -18,19 +19,30 @@ export function execute<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tens
   }
 }
 
-function executeInto<A>(
+/** The same into `outputs`, which have the shapes and dtypes that the op infers. */
+export function executeInto<A>(
   op: Op<A>,
   inputs: readonly Tensor[],
+  attrs: A,
   outputs: readonly Tensor[],
-  numbers: readonly number[],
 ): void {
   const operands = [...inputs, ...outputs];
-  const bindings = new Bindings();
-  const slots = operands.map(({ storage }, i) =>
-    bindings.slotOf(storage, i >= inputs.length || (op.writes?.(i) ?? false)),
-  );
-  const page = commandPage(bindings.words + instructionWords(operands, numbers));
-  const placeOf = (_: Storage, operand: number): Place => ({ slot: slots[operand]!, byteOffset: 0 });
-  writeInstruction(page, bindings.write(page), op.name, operands, numbers, placeOf);
-  if (binding.execute(bindings.borrowed) === Status.busy) throw busy();
+  const numbers = op.numbers?.(attrs, inputs) ?? NO_NUMBERS;
+  const page = commandPage(bindingWords(operands.length) + instructionWords(operands, numbers));
+  const borrowed: TypedArray[] = [];
+  page[0] = operands.length;
+  let at = 1;
+  for (let i = 0; i < operands.length; i++) {
+    const { storage, dtype } = operands[i]!;
+    if (storage.kind === 'symbolic') storage.view(dtype, 0, 0);
+    const written = i >= inputs.length || (op.writes?.(i) ?? false);
+    at = writeBinding(page, at, storage, 0, written, borrowed);
+  }
+  writeInstruction(page, at, op.name, operands, numbers, ownSlot);
+  if (binding.execute(borrowed) === Status.busy) throw busy();
+}
+
+/** Every operand of an eager call has a slot of its own. */
+function ownSlot(_: Storage, operand: number): Place {
+  return { slot: operand, byteOffset: 0 };
 }

@@ -1,5 +1,5 @@
 export { activeRecorder, apply, transient, withRecorder } from './apply.js';
-export { Bindings } from './bindings.js';
+export { bindingWords, writeBinding } from './bindings.js';
 export { checkTensor, describeNonTensor } from './checks.js';
 export { assign, cast, clone, contiguous } from './copy.js';
 export { arange, type CreateOptions, full, fullLike, ones, zeros } from './create.js';
@@ -33,6 +33,7 @@ export { linear, type MatmulAttrs, matmul } from './matmul.js';
 export type { Op, Recorder, TensorSpec, View } from './op.js';
 export { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
 export { type AdamWTensors, adamwStep, type SgdTensors, sgdStep } from './optimizers.js';
+export type { OutOptions } from './out.js';
 export { dropout, Generator, type RandomOptions, rand, randn, seed } from './random.js';
 export { argmax, globalNorm, max, mean, type ReduceOptions, sum } from './reduce.js';
 export { crossEntropyRows, layerNorm, logSoftmax, softmax } from './rows.js';

@@ -40,8 +40,9 @@ export function writeInstruction(
   page[i++] = NUMBERS.get(opcode)!;
   page[i++] = operands.length;
   page[i++] = numbers.length;
-  for (const [index, operand] of operands.entries()) {
-    const { slot, byteOffset } = placeOf(operand.storage, index);
+  for (let k = 0; k < operands.length; k++) {
+    const operand = operands[k]!;
+    const { slot, byteOffset } = placeOf(operand.storage, k);
     const { id, bytes } = DTYPES[operand.dtype];
     page[i++] = slot;
     page[i++] = byteOffset + operand.offset * bytes;

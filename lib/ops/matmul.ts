@@ -1,8 +1,9 @@
 import { DrivetrainError } from '../native/index.js';
 import { broadcastShapes, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
-import { apply, transient } from './apply.js';
+import { applyOne, transient } from './apply.js';
 import { checkFloat, checkMinRank, checkSameDtype, checkShapeIs } from './checks.js';
 import type { Op } from './op.js';
+import { checkOutIs, type OutOptions } from './out.js';
 import { broadcastTo, reshape, transpose } from './views.js';
 
 /** What is applied to each element of a product before it is stored; the numbers of native/kernels/kernels.h. */
@@ -22,9 +23,11 @@ export const matmulOp: Op<MatmulAttrs> = {
 
 /**
  * The matrix product of a [..., m, k] and b [..., k, n]: [..., m, n], leading dimensions broadcast. f32 or f64, any
- * strides (a transposed view costs no copy).
+ * strides (a transposed view costs no copy). `out` may not be an operand.
  */
-export function matmul(a: Tensor, b: Tensor): Tensor {
+export function matmul(a: Tensor, b: Tensor, options: OutOptions): Tensor;
+export function matmul(a: Tensor, b: Tensor): Tensor;
+export function matmul(a: Tensor, b: Tensor, options?: OutOptions): Tensor {
   checkFloat('matmul', a, b);
   checkSameDtype('matmul', a, b);
   checkMinRank('matmul', a, 2);
@@ -39,11 +42,16 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   }
   const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2), 'matmul');
   const operands = [broadcastTo(a, [...batch, m, k]), broadcastTo(b, [...batch, k, n])];
-  return apply(matmulOp, operands, { activation: 'none' })[0]!;
+  return applyOne(matmulOp, operands, { activation: 'none' }, options?.out);
 }
 
-/** x · weightᵀ + bias for x [..., in], weight [out, in], bias [out]: [..., out]. f32 or f64. */
-export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
+/**
+ * x · weightᵀ + bias for x [..., in], weight [out, in], bias [out]: [..., out]. f32 or f64. `options.out` may not be an
+ * operand.
+ */
+export function linear(x: Tensor, weight: Tensor, bias: Tensor | undefined, options: OutOptions): Tensor;
+export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor;
+export function linear(x: Tensor, weight: Tensor, bias?: Tensor, options?: OutOptions): Tensor {
   checkFloat('linear', x, weight);
   checkSameDtype('linear', x, weight);
   checkMinRank('linear', x, 1);
@@ -59,9 +67,12 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor {
     checkShapeIs('linear', 'bias', bias, [out]);
   }
   const lead = x.shape.slice(0, -1);
+  const rows = sizeOf(lead);
+  const given = options?.out;
+  if (given !== undefined) checkOutIs('linear', { shape: [...lead, out], dtype: x.dtype }, given);
   return transient(() => {
-    const operands = [reshape(x, [sizeOf(lead), width]), transpose(weight), ...(bias ? [bias] : [])];
-    const y = apply(matmulOp, operands, { activation: 'none' })[0]!;
-    return reshape(y, [...lead, out]);
+    const operands = [reshape(x, [rows, width]), transpose(weight), ...(bias ? [bias] : [])];
+    const y = applyOne(matmulOp, operands, { activation: 'none' }, given?.viewAs([rows, out]));
+    return given ?? reshape(y, [...lead, out]);
   });
 }

@@ -32,14 +32,17 @@ export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     );
   }
   const programs = new Map<string, Program<R>>();
+  let latest: Program<R> | undefined;
 
   const programFor = (inputs: readonly Tensor[]): Program<R> => {
+    if (latest?.accepts(inputs)) return latest;
     const key = inputs.map(describe).join(';');
     const known = programs.get(key);
     if (known !== undefined) programs.delete(key);
     const program = known ?? new Program(record(fn as unknown as (...inputs: Tensor[]) => R, inputs));
     programs.set(key, program);
     if (programs.size > MAX_PROGRAMS) programs.delete(programs.keys().next().value!);
+    latest = program;
     return program;
   };
 
@@ -81,6 +84,7 @@ function checkOutsideRecording(): void {
 
 /** Calls `use` with row-major inputs; copies that were needed are freed when it has begun, since a run holds its memory. */
 function withContiguous<T>(inputs: readonly Tensor[], use: (ready: readonly Tensor[]) => T): T {
+  if (inputs.every((input) => input.contiguous)) return use(inputs);
   const ready = inputs.map(contiguous);
   try {
     return use(ready);

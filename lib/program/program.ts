@@ -1,5 +1,5 @@
-import { binding, commandPage, DrivetrainError, Status } from '../native/index.js';
-import { Bindings, instructionWords, type Place, writeInstruction } from '../ops/index.js';
+import { binding, commandPage, DrivetrainError, Status, type TypedArray } from '../native/index.js';
+import { bindingWords, instructionWords, type Place, writeBinding, writeInstruction } from '../ops/index.js';
 import {
   BorrowedStorage,
   busy,
@@ -45,6 +45,7 @@ export class Program<R> {
   readonly #inputs: readonly Tensor[];
   readonly #outputs: readonly Tensor[];
   readonly #captured: readonly Captured[];
+  readonly #written: ReadonlySet<Storage>;
   readonly #result: R;
 
   constructor(recording: Recording<R>) {
@@ -56,6 +57,7 @@ export class Program<R> {
     this.#outputs = recording.outputs;
     this.#result = recording.result;
     this.#captured = capturedBy(steps);
+    this.#written = new Set(this.#captured.filter(({ written }) => written).map(({ storage }) => storage));
     this.instructions = steps.length;
     this.memory = plan.report;
     const slots = new Map(
@@ -73,19 +75,20 @@ export class Program<R> {
     const pool = currentPool();
     const memory = new RunMemory();
     try {
-      const outputs = this.#fresh(memory);
-      const bindings = this.#bind(memory, pool, inputs, outputs, (storage) =>
-        memory.keep(snapshot(storage, pool)),
-      );
-      bindings.write(commandPage(bindings.words));
-      const held = bindings.storages as SharedStorage[];
+      const held: SharedStorage[] = [];
+      this.#bind(memory, pool, inputs, [], (storage) => {
+        const shared = storage instanceof BorrowedStorage ? snapshot(storage, pool) : storage;
+        if (shared !== storage) memory.temporaries.push(shared);
+        held.push(shared as SharedStorage);
+        return shared;
+      });
       for (const storage of held) storage.enterRun();
       try {
         await submitRun(this.#handle, options.signal);
       } finally {
         for (const storage of held) storage.leaveRun();
       }
-      return this.#results(memory, outputs);
+      return this.#results(memory);
     } finally {
       memory.dispose();
     }
@@ -95,34 +98,29 @@ export class Program<R> {
   runSync(inputs: readonly Tensor[]): R {
     const memory = new RunMemory();
     try {
-      const outputs = this.#fresh(memory);
-      const bindings = this.#bind(memory, currentPool(), inputs, outputs, (storage) => storage);
-      bindings.write(commandPage(bindings.words));
-      if (binding.runSync(this.#handle, bindings.borrowed) === Status.busy) throw busy();
-      return this.#results(memory, outputs);
+      const borrowed: TypedArray[] = [];
+      this.#bind(memory, currentPool(), inputs, borrowed, (storage) => storage);
+      if (binding.runSync(this.#handle, borrowed) === Status.busy) throw busy();
+      return this.#results(memory);
     } finally {
       memory.dispose();
     }
   }
 
-  #writes(storage: Storage): boolean {
-    return this.#captured.some((captured) => captured.written && captured.storage === storage);
+  /** Whether the inputs have the shapes and dtypes that were recorded. */
+  accepts(inputs: readonly Tensor[]): boolean {
+    if (inputs.length !== this.#inputs.length) return false;
+    for (let i = 0; i < inputs.length; i++) {
+      const [input, expected] = [inputs[i], this.#inputs[i]!];
+      if (!(input instanceof Tensor) || input.dtype !== expected.dtype) return false;
+      if (!sameShape(input.shape, expected.shape)) return false;
+    }
+    return true;
   }
 
   /** Slots have the shapes that were recorded: any other input would be read out of bounds. */
   #checkInputs(inputs: readonly Tensor[]): void {
-    const fit =
-      inputs.length === this.#inputs.length &&
-      this.#inputs.every((expected, i) => {
-        const input = inputs[i];
-        return (
-          input instanceof Tensor &&
-          input.dtype === expected.dtype &&
-          sameShape(input.shape, expected.shape) &&
-          input.contiguous
-        );
-      });
-    if (fit) return;
+    if (this.accepts(inputs) && inputs.every(({ contiguous }) => contiguous)) return;
     const list = (tensors: readonly Tensor[]) => tensors.map((t) => `${t?.dtype} [${t?.shape}]`).join(', ');
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',
@@ -130,65 +128,59 @@ export class Program<R> {
     );
   }
 
-  #fresh(memory: RunMemory): Tensor[] {
-    return this.#outputs.map(({ shape, dtype }) => {
-      const output = empty(shape, dtype);
-      memory.keep(output.storage);
-      return output;
-    });
-  }
-
-  /** Binds every slot; `resolve` says what stands in for a caller's array. */
+  /** Binds every slot in the command page, to new memory where it is the run's own; `resolve` says what stands in for a storage. */
   #bind(
-    memory: RunMemory,
+    { outputs, temporaries }: RunMemory,
     pool: MemoryPool,
     inputs: readonly Tensor[],
-    outputs: readonly Tensor[],
-    resolve: (storage: BorrowedStorage) => Storage,
-  ): Bindings {
-    const bindings = new Bindings();
-    bindings.add(memory.keep(pool.allocate(this.memory.planned)), true);
-    const add = (storage: Storage, written: boolean, byteOffset: number) => {
-      const bound = storage instanceof BorrowedStorage ? resolve(storage) : storage;
-      if (written && bound !== storage) throw notShared();
-      bindings.add(bound, written, byteOffset);
-    };
+    borrowed: TypedArray[],
+    resolve: (storage: Storage) => Storage,
+  ): void {
     this.#checkInputs(inputs);
+    const slots = 1 + inputs.length + this.#outputs.length + this.#captured.length;
+    const page = commandPage(bindingWords(slots));
+    page[0] = slots;
+    let at = 1;
+    const bind = (storage: Storage, written: boolean, byteOffset: number) => {
+      const bound = resolve(storage);
+      if (written && bound !== storage) throw notShared();
+      at = writeBinding(page, at, bound, byteOffset, written, borrowed);
+    };
+    const arena = pool.allocate(this.memory.planned);
+    temporaries.push(arena);
+    bind(arena, true, 0);
     for (const input of inputs) {
       input.checkUsable();
-      if (this.#writes(input.storage)) throw writtenInput(input);
-      add(input.storage, false, input.offset * DTYPES[input.dtype].bytes);
+      if (this.#written.has(input.storage)) throw writtenInput(input);
+      bind(input.storage, false, input.offset * DTYPES[input.dtype].bytes);
     }
-    for (const { storage } of outputs) add(storage, true, 0);
+    for (const { shape, dtype } of this.#outputs) {
+      const output = empty(shape, dtype, pool);
+      outputs.push(output);
+      bind(output.storage, true, 0);
+    }
     for (const { storage, written } of this.#captured) {
       checkCaptured(storage);
-      add(storage, written, 0);
+      bind(storage, written, 0);
     }
-    return bindings;
   }
 
   /** The function's result with the run's tensors in the place of the recorded ones. */
-  #results(memory: RunMemory, outputs: readonly Tensor[]): R {
-    for (const { storage } of outputs) memory.release(storage);
-    return mapTensors(this.#result, (value) => outputs[this.#outputs.indexOf(value)]!) as R;
+  #results(memory: RunMemory): R {
+    memory.handedOut = true;
+    return mapTensors(this.#result, (value) => memory.outputs[this.#outputs.indexOf(value)]!) as R;
   }
 }
 
 /** What a run allocates, and frees at its end unless it is handed out. */
 class RunMemory {
-  readonly #storages = new Set<Storage>();
-
-  keep<S extends Storage>(storage: S): S {
-    this.#storages.add(storage);
-    return storage;
-  }
-
-  release(storage: Storage): void {
-    this.#storages.delete(storage);
-  }
+  readonly temporaries: Storage[] = [];
+  readonly outputs: Tensor[] = [];
+  handedOut = false;
 
   dispose(): void {
-    for (const storage of this.#storages) storage.dispose();
+    for (const storage of this.temporaries) storage.dispose();
+    if (!this.handedOut) for (const output of this.outputs) output.dispose();
   }
 }
 

@@ -56,11 +56,15 @@ const RED_ZONE = sanitized ? ALIGNMENT : 0;
 /** Bytes of empty slabs that a pool keeps with their pages; one it keeps whatever its size. */
 const MAX_EMPTY_BYTES = 64 * 2 ** 20;
 
-/** Two bins for each power of two, counted in units of the alignment. */
+/** Free blocks of its own bin that an allocation looks at. */
+const MAX_LOOKS = 32;
+
+/** Two bins for each power of two, counted in units of the alignment; the last one has no upper end. */
 function binOf(size: number): number {
-  const units = size / ALIGNMENT;
+  const units = Math.min(size / ALIGNMENT, 2 ** 31);
   const power = 31 - Math.clz32(units);
-  return 2 * power + (units >= 1.5 * 2 ** power ? 1 : 0);
+  const upperHalf = (units >>> (power - 1)) & 1;
+  return 2 * power + upperHalf;
 }
 
 /**
@@ -69,12 +73,14 @@ function binOf(size: number): number {
  * FinalizationRegistry is the backstop for what was forgotten (it cannot run inside a synchronous loop).
  */
 export class MemoryPool {
-  readonly #slabs = new Set<Slab>();
+  /** The first block of each slab; the others are linked to it. */
+  readonly #slabs = new Map<Slab, Block>();
   /** The first block of each bin. */
   readonly #bins: (Block | undefined)[] = [];
-  readonly #used = new Set<Block>();
   readonly #trackOrigins: boolean;
   #limit: number;
+  /** Blocks in use. */
+  #blocks = 0;
   #current = 0;
   #peak = 0;
   #total = 0;
@@ -139,7 +145,7 @@ export class MemoryPool {
       current: this.#current,
       peak: this.#peak,
       total: this.#total,
-      blocks: this.#used.size,
+      blocks: this.#blocks,
       reserved: this.#reserved,
       largestFree,
       failures: this.#failures,
@@ -149,9 +155,14 @@ export class MemoryPool {
 
   /** The blocks still in use, largest first. */
   leaks(): Leak[] {
-    return [...this.#used]
-      .map(({ size, origin }) => (origin === undefined ? { bytes: size } : { bytes: size, origin }))
-      .sort((a, b) => b.bytes - a.bytes);
+    const leaks: Leak[] = [];
+    for (const first of this.#slabs.values()) {
+      for (let block: Block | undefined = first; block !== undefined; block = block.next) {
+        const { free, size, origin } = block;
+        if (!free) leaks.push(origin === undefined ? { bytes: size } : { bytes: size, origin });
+      }
+    }
+    return leaks.sort((a, b) => b.bytes - a.bytes);
   }
 
   /** Refuses further allocations; slabs go as their last blocks do. */
@@ -183,23 +194,26 @@ export class MemoryPool {
     );
   }
 
-  /** The smallest free block of the first bin that has one large enough. */
+  /**
+   * A free block that is large enough: the best of the first ones of its own bin, else any of the next bin that has one,
+   * whose blocks all are. The look is short, or a pool of many fragments would take long to search.
+   */
   #findFree(size: number): Block | undefined {
-    for (let bin = binOf(size); bin < this.#bins.length; bin++) {
-      let best: Block | undefined;
-      for (let block = this.#bins[bin]; block !== undefined; block = block.nextInBin) {
-        if (block.size === size) return block;
-        if (block.size > size && (best === undefined || block.size < best.size)) best = block;
-      }
-      if (best !== undefined) return best;
+    const own = binOf(size);
+    let best: Block | undefined;
+    let block = this.#bins[own];
+    for (let looks = 0; block !== undefined && looks < MAX_LOOKS; looks++) {
+      if (block.size === size) return block;
+      if (block.size > size && (best === undefined || block.size < best.size)) best = block;
+      block = block.nextInBin;
     }
-    return undefined;
+    for (let bin = own + 1; best === undefined && bin < this.#bins.length; bin++) best = this.#bins[bin];
+    return best;
   }
 
   #grow(size: number): Block {
     const slab = acquireSlab(size);
     if (sanitized) binding.poison(slab.bytes, slab.base, slab.size, true);
-    this.#slabs.add(slab);
     this.#reserved += slab.size;
     this.#empty += slab.size;
     const block: Block = {
@@ -213,6 +227,7 @@ export class MemoryPool {
       nextInBin: undefined,
       origin: undefined,
     };
+    this.#slabs.set(slab, block);
     this.#bin(block);
     return block;
   }
@@ -258,7 +273,7 @@ export class MemoryPool {
       this.#bin(rest);
     }
     if (this.#trackOrigins) block.origin = new Error('allocated here').stack;
-    this.#used.add(block);
+    this.#blocks++;
     this.#current += size;
     this.#total += size;
     this.#peak = Math.max(this.#peak, this.#current);
@@ -268,7 +283,7 @@ export class MemoryPool {
     const { slab, offset, size } = block;
     if (debug) slab.bytes.fill(POISON, offset, offset + size);
     if (sanitized) binding.poison(slab.bytes, offset, size, true);
-    this.#used.delete(block);
+    this.#blocks--;
     this.#current -= size;
     block.origin = undefined;
     let merged = block;

@@ -35,7 +35,9 @@ export function isRowMajor(shape: Shape, strides: Shape): boolean {
 }
 
 export function sameShape(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((dimension, i) => dimension === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 export function formatShape(shape: Shape): string {
@@ -59,7 +61,8 @@ export function checkShape(shape: Shape, name = 'shape'): void {
 }
 
 /** The shape that both operands broadcast to, by NumPy's rule: aligned at the end, equal or one of them 1. */
-export function broadcastShapes(a: Shape, b: Shape, operation: string): number[] {
+export function broadcastShapes(a: Shape, b: Shape, operation: string): Shape {
+  if (sameShape(a, b)) return a;
   const rank = Math.max(a.length, b.length);
   const shape = new Array<number>(rank);
   for (let i = 0; i < rank; i++) {

@@ -14,11 +14,16 @@ export type Release = () => void;
 export abstract class Storage {
   abstract readonly kind: 'shared' | 'borrowed' | 'symbolic';
   readonly byteLength: number;
+  /** Where its first byte lies: in the process's memory, or, where `buffer` is set, in that ArrayBuffer. */
+  readonly address: number;
+  readonly buffer: ArrayBufferLike | undefined;
   /** Writes are refused, so that packed copies never go stale. */
   frozen = false;
 
-  constructor(byteLength: number) {
+  constructor(byteLength: number, address = 0, buffer?: ArrayBufferLike) {
     this.byteLength = byteLength;
+    this.address = address;
+    this.buffer = buffer;
   }
 
   get disposed(): boolean {
@@ -53,10 +58,10 @@ export class SharedStorage extends Storage {
     release?: Release,
     address = binding.address(bytes),
   ) {
-    super(byteLength);
+    super(byteLength, address + byteOffset);
     this.#bytes = bytes;
     this.#byteOffset = byteOffset;
-    this.handle = binding.createStorage(address + byteOffset, byteLength);
+    this.handle = binding.createStorage(this.address, byteLength);
     this.finalize = onceReleased(this.handle, release);
   }
 
@@ -130,7 +135,7 @@ export class BorrowedStorage extends Storage {
   readonly array: TypedArray;
 
   constructor(array: TypedArray) {
-    super(array.byteLength);
+    super(array.byteLength, array.byteOffset, array.buffer);
     this.array = array;
   }
 

@@ -11,6 +11,7 @@
 
 #include "../program/program.h"
 #include "../program/storage.h"
+#include "bindings.h"
 
 namespace drivetrain {
 
@@ -78,6 +79,10 @@ class Environment {
   HandleTable<Storage> storages;
   HandleTable<std::shared_ptr<const Program>> programs;
   const double* command_page = nullptr;
+
+  // Where synchronous calls decode the command page: kept, so that they allocate nothing.
+  Bindings bindings;
+  Instruction instruction;
 
  private:
   static void cleanup(void* self);

@@ -38,10 +38,10 @@ napi_value execute_instruction(napi_env env, napi_callback_info info) {
   const Arguments<1> arguments(env, info);
   Environment& environment = Environment::of(env);
   const double* words = environment.command_page;
-  const Bindings bindings(env, environment, words, arguments[0]);
-  thread_local Instruction instruction;
-  decode_instruction(words, instruction);
-  return locked(env, bindings, [](const Slot* slots) { execute(instruction, slots); });
+  environment.bindings.read(env, environment, words, arguments[0]);
+  decode_instruction(words, environment.instruction);
+  return locked(env, environment.bindings,
+                [&](const Slot* slots) { execute(environment.instruction, slots); });
 }
 
 napi_value create_program(napi_env env, napi_callback_info info) {
@@ -64,7 +64,8 @@ napi_value run_program(napi_env env, napi_callback_info info) {
   Environment& environment = Environment::of(env);
   const auto* program = environment.programs.get(to_size(env, arguments[0]));
   const double* words = environment.command_page;
-  Bindings bindings(env, environment, words, nullptr);
+  Bindings bindings;
+  bindings.read(env, environment, words, nullptr);
   environment.add_run(new Run(environment, to_double(env, arguments[1]), *program, std::move(bindings)));
   return nullptr;
 }
@@ -74,8 +75,8 @@ napi_value run_program_sync(napi_env env, napi_callback_info info) {
   Environment& environment = Environment::of(env);
   const auto* program = environment.programs.get(to_size(env, arguments[0]));
   const double* words = environment.command_page;
-  const Bindings bindings(env, environment, words, arguments[1]);
-  return locked(env, bindings, [&](const Slot* slots) { execute(**program, slots, nullptr); });
+  environment.bindings.read(env, environment, words, arguments[1]);
+  return locked(env, environment.bindings, [&](const Slot* slots) { execute(**program, slots, nullptr); });
 }
 
 napi_value cancel_run(napi_env env, napi_callback_info info) {

@@ -13,29 +13,6 @@ namespace drivetrain {
 // The outcomes that lib/native/binding.ts names.
 enum class Status : int { kOk = 0, kBusy = 1, kCancelled = 2 };
 
-// The memory behind the slots of a command page's binding section, and the locks that it needs. Layout, in
-// doubles:
-//   slots, then for each slot a storage handle (or -1 - i for the caller's i-th array), a byte offset into it
-//   and whether it is written.
-class Bindings {
- public:
-  Bindings(napi_env env, Environment& environment, const double*& words, napi_value borrowed);
-
-  const Slot* slots() const { return slots_.data(); }
-  std::vector<LockRequest> take_requests() { return std::move(requests_); }
-  // Takes all locks, or none. Never succeeds where the arrays could not be had: the environment is being
-  // terminated.
-  bool try_lock() const;
-  void unlock() const;
-
- private:
-  void add_slot(char* data, size_t bytes, size_t offset);
-
-  std::vector<Slot> slots_;
-  std::vector<LockRequest> requests_;
-  bool complete_ = true;
-};
-
 class Run final : public Task, public LockWaiter {
  public:
   Run(Environment& environment, double id, std::shared_ptr<const Program> program, Bindings bindings);

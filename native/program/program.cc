@@ -19,6 +19,19 @@ namespace {
          place.offset + (last + 1) * bytes <= static_cast<int64_t>(slot.bytes);
 }
 
+// Points the instruction's operands, or a copy of them, into the slots.
+void bind(const Instruction& instruction, const Slot* slots, TensorRef* operands) {
+  for (size_t i = 0; i < instruction.places.size(); i++) {
+    const Instruction::Place& place = instruction.places[i];
+    assert(lies_within(operands[i], place, slots[place.slot]));
+    operands[i].data = slots[place.slot].data + place.offset;
+  }
+}
+
+void run(const Instruction& instruction, const TensorRef* operands) {
+  instruction.fn({operands, instruction.operands.size(), instruction.attrs.data(), instruction.attrs.size()});
+}
+
 }  // namespace
 
 void decode_instruction(const double*& words, Instruction& out) {
@@ -56,22 +69,21 @@ Program decode_program(const double* words) {
   return program;
 }
 
-void execute(const Instruction& instruction, const Slot* slots) {
+void execute(Instruction& instruction, const Slot* slots) {
   const FlushDenormals flush;
-  thread_local std::vector<TensorRef> bound;
-  bound = instruction.operands;
-  for (size_t i = 0; i < bound.size(); i++) {
-    const Instruction::Place& place = instruction.places[i];
-    assert(lies_within(bound[i], place, slots[place.slot]));
-    bound[i].data = slots[place.slot].data + place.offset;
-  }
-  instruction.fn({bound.data(), bound.size(), instruction.attrs.data(), instruction.attrs.size()});
+  bind(instruction, slots, instruction.operands.data());
+  run(instruction, instruction.operands.data());
 }
 
 bool execute(const Program& program, const Slot* slots, const std::atomic<bool>* cancelled) {
+  const FlushDenormals flush;
+  thread_local std::vector<TensorRef> operands;
   for (size_t i = 0; i < program.code.size(); i++) {
     if (i <= program.commit_start && cancelled && cancelled->load(std::memory_order_relaxed)) return false;
-    execute(program.code[i], slots);
+    const Instruction& instruction = program.code[i];
+    operands = instruction.operands;
+    bind(instruction, slots, operands.data());
+    run(instruction, operands.data());
   }
   return true;
 }

@@ -42,7 +42,7 @@ Program decode_program(const double* words);
 // was set before the commit section began: nothing lasting was written then.
 bool execute(const Program& program, const Slot* slots, const std::atomic<bool>* cancelled);
 
-// Runs one instruction.
-void execute(const Instruction& instruction, const Slot* slots);
+// Binds one instruction's operands and runs it.
+void execute(Instruction& instruction, const Slot* slots);
 
 }  // namespace drivetrain
