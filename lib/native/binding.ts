@@ -55,8 +55,11 @@ export interface Binding {
 
   createProgram(words: Float64Array): number;
   releaseProgram(program: number): void;
-  /** Submits a run with the bindings in the command page; `onComplete(runId, status)` follows. */
-  run(program: number, runId: number): void;
+  /**
+   * Submits a run with the bindings in the command page: `onComplete(runId, status)` follows. One of little work whose
+   * locks are free is done at once instead: true, and no `onComplete`.
+   */
+  run(program: number, runId: number): boolean;
   runSync(program: number, borrowed: readonly TypedArray[]): number;
   cancel(runId: number): void;
 

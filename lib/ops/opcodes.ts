@@ -57,7 +57,7 @@ export const OPCODES = [
 ] as const;
 
 /** Bumped when lib/native/binding.ts changes in a way that older addons do not have; part of the hash. */
-const SURFACE = 2;
+const SURFACE = 3;
 
 export type Opcode = (typeof OPCODES)[number];
 

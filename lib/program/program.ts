@@ -1,5 +1,5 @@
 import { binding, commandPage, DrivetrainError, Status, type TypedArray } from '../native/index.js';
-import { bindingWords, instructionWords, type Place, writeBinding, writeInstruction } from '../ops/index.js';
+import { bindingWords, writeBinding } from '../ops/index.js';
 import {
   BorrowedStorage,
   busy,
@@ -14,8 +14,10 @@ import {
   Tensor,
 } from '../tensor/index.js';
 import { splitSections, writtenBy } from './commit.js';
+import { encode } from './encode.js';
+
 import { optimise } from './optimise.js';
-import { type MemoryPlan, type MemoryReport, planMemory } from './plan.js';
+import { type MemoryReport, planMemory } from './plan.js';
 import { mapTensors, type Recording, type Step } from './record.js';
 import { submitRun } from './runs.js';
 
@@ -30,6 +32,9 @@ interface Captured {
   readonly written: boolean;
 }
 
+/** Temporaries up to this size lie in native scratch, one block a thread. */
+const MAX_SCRATCH_BYTES = 64 * 2 ** 10;
+
 const released = new FinalizationRegistry<number>((handle) => binding.releaseProgram(handle));
 
 /**
@@ -42,6 +47,8 @@ export class Program<R> {
   /** The memory that the program's temporaries take. */
   readonly memory: MemoryReport;
   readonly #handle: number;
+  /** Bytes of pool memory that each run takes for temporaries; none where native scratch has room for them. */
+  readonly #arenaBytes: number;
   readonly #inputs: readonly Tensor[];
   readonly #outputs: readonly Tensor[];
   readonly #captured: readonly Captured[];
@@ -60,15 +67,15 @@ export class Program<R> {
     this.#written = new Set(this.#captured.filter(({ written }) => written).map(({ storage }) => storage));
     this.instructions = steps.length;
     this.memory = plan.report;
-    const slots = new Map(
-      [...ends, ...this.#captured.map(({ storage }) => storage)].map((storage, i) => [storage, i + 1]),
-    );
-    this.#handle = binding.createProgram(encode(steps, compute.length, plan, slots));
+    const { planned } = plan.report;
+    this.#arenaBytes = planned > MAX_SCRATCH_BYTES ? planned : 0;
+    const bound = [...ends, ...this.#captured.map(({ storage }) => storage)];
+    this.#handle = binding.createProgram(encode(steps, compute.length, plan, this.#arenaBytes > 0, bound));
     released.register(this, this.#handle);
   }
 
   /**
-   * Runs off the event loop. Typed arrays of the caller's among the inputs are copied first. Rejects with `DT_ABORTED`
+   * Runs off the event loop, or at once where that costs less than handing over. Typed arrays of the caller's among the inputs are copied first. Rejects with `DT_ABORTED`
    * when cancelled, and then nothing was written. Throws `DT_NOT_SHARED` where it would write a caller's array.
    */
   async run(inputs: readonly Tensor[], options: RunOptions = {}): Promise<R> {
@@ -137,7 +144,8 @@ export class Program<R> {
     resolve: (storage: Storage) => Storage,
   ): void {
     this.#checkInputs(inputs);
-    const slots = 1 + inputs.length + this.#outputs.length + this.#captured.length;
+    const arenas = this.#arenaBytes > 0 ? 1 : 0;
+    const slots = arenas + inputs.length + this.#outputs.length + this.#captured.length;
     const page = commandPage(bindingWords(slots));
     page[0] = slots;
     let at = 1;
@@ -146,9 +154,11 @@ export class Program<R> {
       if (written && bound !== storage) throw notShared();
       at = writeBinding(page, at, bound, byteOffset, written, borrowed);
     };
-    const arena = pool.allocate(this.memory.planned);
-    temporaries.push(arena);
-    bind(arena, true, 0);
+    if (arenas > 0) {
+      const arena = pool.allocate(this.#arenaBytes);
+      temporaries.push(arena);
+      bind(arena, true, 0);
+    }
     for (const input of inputs) {
       input.checkUsable();
       if (this.#written.has(input.storage)) throw writtenInput(input);
@@ -227,34 +237,4 @@ function capturedBy(steps: readonly Step[]): Captured[] {
     }
   }
   return [...captured].map(([storage, written]) => ({ storage, written }));
-}
-
-/** The program in the layout of native/program/program.h; slot 0 is the arena. */
-function encode(
-  steps: readonly Step[],
-  commitStart: number,
-  { offsets }: MemoryPlan,
-  slots: ReadonlyMap<Storage, number>,
-): Float64Array {
-  const placeOf = (storage: Storage): Place => {
-    const slot = slots.get(storage);
-    return slot === undefined ? { slot: 0, byteOffset: offsets.get(storage)! } : { slot, byteOffset: 0 };
-  };
-  const parts = steps.map(({ op, attrs, inputs, outputs }) => ({
-    name: op.name,
-    operands: [...inputs, ...outputs],
-    numbers: op.numbers?.(attrs, inputs) ?? [],
-  }));
-  const header = [steps.length, commitStart];
-  const words = parts.reduce(
-    (sum, { operands, numbers }) => sum + instructionWords(operands, numbers),
-    header.length,
-  );
-  const page = new Float64Array(words);
-  page.set(header);
-  let at = header.length;
-  for (const { name, operands, numbers } of parts) {
-    at = writeInstruction(page, at, name, operands, numbers, placeOf);
-  }
-  return page;
 }

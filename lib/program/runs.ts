@@ -38,7 +38,10 @@ export async function submitRun(program: number, signal: AbortSignal | undefined
   try {
     await new Promise<void>((resolve, reject) => {
       pending.set(id, { resolve, reject });
-      binding.run(program, id);
+      if (!binding.run(program, id)) return;
+      pending.delete(id);
+      // In a turn of its own, as other runs end, so that a loop of awaited runs lets the event loop turn.
+      setImmediate(resolve);
     });
   } finally {
     signal?.removeEventListener('abort', cancel);

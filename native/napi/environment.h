@@ -77,7 +77,7 @@ class Environment {
   void unlock(size_t storage, bool write);
 
   HandleTable<Storage> storages;
-  HandleTable<std::shared_ptr<const Program>> programs;
+  HandleTable<std::shared_ptr<Program>> programs;
   const double* command_page = nullptr;
 
   // Where synchronous calls decode the command page: kept, so that they allocate nothing.

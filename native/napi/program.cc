@@ -46,8 +46,7 @@ napi_value execute_instruction(napi_env env, napi_callback_info info) {
 
 napi_value create_program(napi_env env, napi_callback_info info) {
   const Arguments<1> arguments(env, info);
-  auto program =
-      std::make_shared<const Program>(decode_program(static_cast<const double*>(data_of(env, arguments[0]))));
+  auto program = std::make_shared<Program>(static_cast<const double*>(data_of(env, arguments[0])));
   return from_double(env, static_cast<double>(Environment::of(env).programs.add(std::move(program))));
 }
 
@@ -59,15 +58,24 @@ napi_value release_program(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// Elements of operands up to which a run costs less than handing it to another thread and hearing of its end.
+constexpr size_t kSmallRun = 16384;
+
 napi_value run_program(napi_env env, napi_callback_info info) {
   const Arguments<2> arguments(env, info);
   Environment& environment = Environment::of(env);
-  const auto* program = environment.programs.get(to_size(env, arguments[0]));
+  const auto& program = *environment.programs.get(to_size(env, arguments[0]));
   const double* words = environment.command_page;
   Bindings bindings;
   bindings.read(env, environment, words, nullptr);
-  environment.add_run(new Run(environment, to_double(env, arguments[1]), *program, std::move(bindings)));
-  return nullptr;
+  const bool at_once = program->elements() <= kSmallRun && bindings.try_lock();
+  if (at_once) {
+    program->execute(bindings.slots(), nullptr);
+    bindings.unlock();
+  } else {
+    environment.add_run(new Run(environment, to_double(env, arguments[1]), program, std::move(bindings)));
+  }
+  return from_bool(env, at_once);
 }
 
 napi_value run_program_sync(napi_env env, napi_callback_info info) {
@@ -76,7 +84,7 @@ napi_value run_program_sync(napi_env env, napi_callback_info info) {
   const auto* program = environment.programs.get(to_size(env, arguments[0]));
   const double* words = environment.command_page;
   environment.bindings.read(env, environment, words, arguments[1]);
-  return locked(env, environment.bindings, [&](const Slot* slots) { execute(**program, slots, nullptr); });
+  return locked(env, environment.bindings, [&](const Slot* slots) { (*program)->execute(slots, nullptr); });
 }
 
 napi_value cancel_run(napi_env env, napi_callback_info info) {

@@ -2,7 +2,7 @@
 
 namespace drivetrain {
 
-Run::Run(Environment& environment, double run_id, std::shared_ptr<const Program> program, Bindings bindings)
+Run::Run(Environment& environment, double run_id, std::shared_ptr<Program> program, Bindings bindings)
     : id(run_id), environment_(environment), program_(std::move(program)), bindings_(std::move(bindings)) {
   requests = bindings_.take_requests();
 }
@@ -15,7 +15,7 @@ bool Run::cancel() {
 }
 
 void Run::execute() {
-  if (!drivetrain::execute(*program_, bindings_.slots(), &cancelled_)) status = Status::kCancelled;
+  if (!program_->execute(bindings_.slots(), &cancelled_)) status = Status::kCancelled;
   release_all(this);
   environment_.finish_run(this);
 }

@@ -15,7 +15,7 @@ enum class Status : int { kOk = 0, kBusy = 1, kCancelled = 2 };
 
 class Run final : public Task, public LockWaiter {
  public:
-  Run(Environment& environment, double id, std::shared_ptr<const Program> program, Bindings bindings);
+  Run(Environment& environment, double id, std::shared_ptr<Program> program, Bindings bindings);
 
   void submit() { acquire_all(this); }
   // Ends the run before its commit section if that has not begun. True where it was still waiting for locks
@@ -30,7 +30,7 @@ class Run final : public Task, public LockWaiter {
 
  private:
   Environment& environment_;
-  std::shared_ptr<const Program> program_;
+  std::shared_ptr<Program> program_;
   Bindings bindings_;
   std::atomic<bool> cancelled_{false};
 };

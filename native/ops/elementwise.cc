@@ -92,6 +92,17 @@ void for_each_piece(const OpCall& call, Run run) {
     const int64_t stride = loop.strides[o][last];
     direct = direct && (stride == 1 || (stride == 0 && o + 1 < loop.operands));
   }
+  if (direct && outer == 1 && inner <= kChunk) {
+    // One piece: small calls are the most frequent ones.
+    char* pointers[kMaxOperands];
+    size_t steps[kMaxOperands];
+    for (int o = 0; o < loop.operands; o++) {
+      pointers[o] = loop.data[o];
+      steps[o] = static_cast<size_t>(loop.strides[o][last]);
+    }
+    run(pointers, steps, inner);
+    return;
+  }
   const size_t piece = direct ? kChunk : kGather;
   const size_t per_row = (inner + piece - 1) / piece;
   const size_t pieces = outer * per_row;

@@ -2,10 +2,13 @@
 
 #include <cassert>
 
+#include "../kernels/parallel.h"
 #include "../runtime/denormals.h"
 
 namespace drivetrain {
 namespace {
+
+constexpr int kTemporaries = 7;  // of scratch; kernels and ops use the lower ones
 
 // Whether all elements lie within the slot.
 [[maybe_unused]] bool lies_within(const TensorRef& t, const Instruction::Place& place, const Slot& slot) {
@@ -19,17 +22,15 @@ namespace {
          place.offset + (last + 1) * bytes <= static_cast<int64_t>(slot.bytes);
 }
 
-// Points the instruction's operands, or a copy of them, into the slots.
-void bind(const Instruction& instruction, const Slot* slots, TensorRef* operands) {
-  for (size_t i = 0; i < instruction.places.size(); i++) {
-    const Instruction::Place& place = instruction.places[i];
-    assert(lies_within(operands[i], place, slots[place.slot]));
-    operands[i].data = slots[place.slot].data + place.offset;
+// Points the operands into the slots, and runs.
+void run(Instruction& instruction, const Slot* slots, const Slot& scratch) {
+  auto& [fn, operands, places, attrs] = instruction;
+  for (size_t i = 0; i < places.size(); i++) {
+    const Slot& slot = places[i].slot == kScratchSlot ? scratch : slots[places[i].slot];
+    assert(lies_within(operands[i], places[i], slot));
+    operands[i].data = slot.data + places[i].offset;
   }
-}
-
-void run(const Instruction& instruction, const TensorRef* operands) {
-  instruction.fn({operands, instruction.operands.size(), instruction.attrs.data(), instruction.attrs.size()});
+  fn({operands.data(), operands.size(), attrs.data(), attrs.size()});
 }
 
 }  // namespace
@@ -44,7 +45,7 @@ void decode_instruction(const double*& words, Instruction& out) {
   for (size_t i = 0; i < operands; i++) {
     out.places[i].slot = static_cast<int>(*words++);
     out.places[i].offset = static_cast<int64_t>(*words++);
-    assert(out.places[i].slot >= 0 && out.places[i].offset >= 0);
+    assert(out.places[i].slot >= kScratchSlot && out.places[i].offset >= 0);
     TensorRef& t = out.operands[i];
     t.data = nullptr;
     t.dtype = static_cast<DType>(static_cast<int>(*words++));
@@ -61,31 +62,46 @@ void decode_instruction(const double*& words, Instruction& out) {
   words += attrs;
 }
 
-Program decode_program(const double* words) {
-  Program program;
-  program.code.resize(static_cast<size_t>(*words++));
-  program.commit_start = static_cast<size_t>(*words++);
-  for (Instruction& instruction : program.code) decode_instruction(words, instruction);
-  return program;
-}
-
 void execute(Instruction& instruction, const Slot* slots) {
   const FlushDenormals flush;
-  bind(instruction, slots, instruction.operands.data());
-  run(instruction, instruction.operands.data());
+  run(instruction, slots, {});
 }
 
-bool execute(const Program& program, const Slot* slots, const std::atomic<bool>* cancelled) {
-  const FlushDenormals flush;
-  thread_local std::vector<TensorRef> operands;
-  for (size_t i = 0; i < program.code.size(); i++) {
-    if (i <= program.commit_start && cancelled && cancelled->load(std::memory_order_relaxed)) return false;
-    const Instruction& instruction = program.code[i];
-    operands = instruction.operands;
-    bind(instruction, slots, operands.data());
-    run(instruction, operands.data());
+Program::Program(const double* words)
+    : code_(static_cast<size_t>(words[0])),
+      commit_start_(static_cast<size_t>(words[1])),
+      scratch_bytes_(static_cast<size_t>(words[2])) {
+  words += 3;
+  for (Instruction& instruction : code_) {
+    decode_instruction(words, instruction);
+    for (const TensorRef& operand : instruction.operands) elements_ += operand.size();
   }
-  return true;
+}
+
+Code Program::take_code() {
+  std::lock_guard guard(mutex_);
+  if (idle_.empty()) return code_;
+  Code code = std::move(idle_.back());
+  idle_.pop_back();
+  return code;
+}
+
+void Program::give_back(Code code) {
+  std::lock_guard guard(mutex_);
+  idle_.push_back(std::move(code));
+}
+
+bool Program::execute(const Slot* slots, const std::atomic<bool>* cancelled) {
+  const FlushDenormals flush;
+  const Slot temporaries{static_cast<char*>(scratch(kTemporaries, scratch_bytes_)), scratch_bytes_};
+  Code code = take_code();
+  bool whole = true;
+  for (size_t i = 0; i < code.size() && whole; i++) {
+    whole = i > commit_start_ || !cancelled || !cancelled->load(std::memory_order_relaxed);
+    if (whole) run(code[i], slots, temporaries);
+  }
+  give_back(std::move(code));
+  return whole;
 }
 
 }  // namespace drivetrain

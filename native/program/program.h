@@ -1,6 +1,7 @@
 // A program: instructions whose operands are places in slots. Slots are bound to memory at each run.
 #pragma once
 #include <atomic>
+#include <mutex>
 #include <vector>
 
 #include "../ops/table.h"
@@ -13,9 +14,11 @@ struct Slot {
   size_t bytes;
 };
 
+constexpr int kScratchSlot = -1;
+
 struct Instruction {
   struct Place {
-    int slot;
+    int slot;        // kScratchSlot: scratch of the thread that executes the program
     int64_t offset;  // bytes
   };
   OpFn fn;
@@ -24,23 +27,39 @@ struct Instruction {
   std::vector<double> attrs;
 };
 
-struct Program {
-  std::vector<Instruction> code;
+using Code = std::vector<Instruction>;
+
+class Program {
+ public:
+  // Layout, in doubles: instructions, commit start, bytes of scratch, then the instructions.
+  explicit Program(const double* words);
+
+  // Runs on the calling thread and on the pool; `slots` are the memory of each slot. False where `cancelled`
+  // was set before the commit section began: nothing lasting was written then.
+  bool execute(const Slot* slots, const std::atomic<bool>* cancelled);
+
+  // All elements of all operands: a measure of the work.
+  size_t elements() const { return elements_; }
+
+ private:
+  Code take_code();
+  void give_back(Code code);
+
+  Code code_;
   // Instructions from here on write lasting state: once the first of them starts, all of them run.
-  size_t commit_start = 0;
+  size_t commit_start_;
+  size_t scratch_bytes_;
+  size_t elements_ = 0;
+
+  // A run binds the operands of a copy of its own; copies are kept for later runs.
+  std::mutex mutex_;
+  std::vector<Code> idle_;
 };
 
 // Reads one instruction and moves past it. Layout, in doubles:
 //   opcode, operands, attrs, then for each operand slot, byte offset, dtype, rank, shape…, strides…, then the
 //   attrs.
 void decode_instruction(const double*& words, Instruction& out);
-
-// Layout: instructions, commit start, then the instructions.
-Program decode_program(const double* words);
-
-// Runs on the calling thread and on the pool; `slots` are the memory of each slot. False where `cancelled`
-// was set before the commit section began: nothing lasting was written then.
-bool execute(const Program& program, const Slot* slots, const std::atomic<bool>* cancelled);
 
 // Binds one instruction's operands and runs it.
 void execute(Instruction& instruction, const Slot* slots);

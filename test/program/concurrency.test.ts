@@ -20,6 +20,7 @@ import {
 import { expect, test } from 'vitest';
 import { big, bits, failure, slowly } from './support.js';
 
+/** Shapes in these tests are large enough for awaited runs to leave the calling thread. */
 const matrix = (rows: number, columns: number, at: number) =>
   tensor(
     Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(i * 0.37 + at)),
@@ -29,22 +30,22 @@ const matrix = (rows: number, columns: number, at: number) =>
   );
 
 test('hundreds of runs of one program in flight give the results of runs one after the other', async () => {
-  const w = matrix(32, 32, 1);
+  const w = matrix(64, 64, 1);
   const f = compile((x: Tensor) => softmax(matmul(x, w)));
-  const inputs = Array.from({ length: 400 }, (_, i) => matrix(8, 32, i));
+  const inputs = Array.from({ length: 200 }, (_, i) => matrix(64, 64, i));
   const expected = inputs.map((x) => bits(f.runSync(x)));
   const results = await Promise.all(inputs.map((x) => f(x)));
   expect(results.map(bits)).toEqual(expected);
 });
 
 test('writers of one tensor run in the order of their calls', async () => {
-  const w = tensor([0]);
+  const w = zeros([8192]);
   const append = compile((digit: Tensor) => {
     assign(w, add(mul(w, 3), digit));
     return w;
   });
   const reset = compile(() => {
-    assign(w, zeros([1]));
+    assign(w, zeros([8192]));
     return w;
   });
   let expected = 0;
@@ -61,11 +62,11 @@ test('writers of one tensor run in the order of their calls', async () => {
       seen.push(0);
     }
   }
-  expect((await Promise.all(runs)).map((t) => t.item())).toEqual(seen);
+  expect((await Promise.all(runs)).map((t) => t.toArray()[8191])).toEqual(seen);
 });
 
 test('readers called between two writers see what the first one wrote', async () => {
-  const w = zeros([1000]);
+  const w = zeros([10_000]);
   const write = compile((value: Tensor) => assign(w, add(mul(w, 0), value)));
   const read = compile(() => [add(w, 0), mul(w, 1)] as const);
   const reads: Promise<readonly Tensor[]>[] = [];
@@ -86,7 +87,7 @@ test('readers called between two writers see what the first one wrote', async ()
 
 test('training and serving the same weights at once gives what they give one after the other', async () => {
   const make = () => {
-    const model = new Sequential(new Linear(16, 32), new ReLU(), new Linear(32, 4));
+    const model = new Sequential(new Linear(64, 128), new ReLU(), new Linear(128, 4));
     const adam = new AdamW(model.parameters(), { lr: 0.01 });
     const step = compile((x: Tensor, y: Tensor) => {
       const error = sub(model.forward(x), y);
@@ -99,7 +100,7 @@ test('training and serving the same weights at once gives what they give one aft
   };
   const [serial, concurrent] = [make(), make()];
   concurrent.model.loadStateDict(serial.model.stateDict());
-  const [x, y, query] = [matrix(8, 16, 0), matrix(8, 4, 1), matrix(3, 16, 2)];
+  const [x, y, query] = [matrix(32, 64, 0), matrix(32, 4, 1), matrix(3, 64, 2)];
   const expected: string[] = [];
   for (let i = 0; i < 60; i++) {
     expected.push(
@@ -116,7 +117,7 @@ test('training and serving the same weights at once gives what they give one aft
 });
 
 test('programs that take several locks in different orders never wait for each other for ever', async () => {
-  const tensors = Array.from({ length: 6 }, () => zeros([64]));
+  const tensors = Array.from({ length: 6 }, () => zeros([8192]));
   const programs = Array.from({ length: 30 }, (_, i) => {
     const [from, to, other] = [i % 6, (i * 5 + 1) % 6, (i * 3 + 2) % 6];
     return compile(() => {
@@ -142,9 +143,9 @@ test('a run that fails at submission does not disturb those in flight', async ()
 });
 
 test('runSync while runs are in flight', async () => {
-  const w = matrix(32, 32, 1);
+  const w = matrix(96, 96, 1);
   const f = compile((x: Tensor) => matmul(x, w));
-  const x = matrix(32, 32, 4);
+  const x = matrix(96, 96, 4);
   const expected = bits(matmul(x, w));
   const runs = Array.from({ length: 100 }, () => f(x));
   for (let i = 0; i < 100; i++) expect(bits(f.runSync(x))).toBe(expected);

@@ -22,7 +22,7 @@ afterEach(() => {
 const kept: unknown[] = [];
 
 function trainer() {
-  const w = ones([64, 64]);
+  const w = ones([256, 256]);
   const adam = new AdamW([w]);
   const step = compile((x: Tensor) => {
     const loss = mean(matmul(x, w));
@@ -37,7 +37,7 @@ function trainer() {
 for (const way of ['run', 'runSync'] as const) {
   test(`at the limit ${way} leaks nothing and leaves all state as it was`, async () => {
     const { step, state } = trainer();
-    const x = ones([64, 64]);
+    const x = ones([256, 256]);
     kept.push(x);
     const call = () => (way === 'run' ? step(x) : step.runSync(x));
     (await call()).dispose();
