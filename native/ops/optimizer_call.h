@@ -1,6 +1,6 @@
 // The operands of an optimizer's instruction, which takes all tensors of a parameter group at once:
 //   hyperparameters (f64, in the order of the method's options), counters (f64; the first counts steps), then
-//   as many tensors of state as the instruction's number says, then a parameter and its gradient, in turn.
+//   as many tensors of state as the instruction's number says, then the parameters, then their gradients.
 // A tensor of state holds the values of all parameters end to end, each from a multiple of kAlignment on.
 #pragma once
 #include <algorithm>
@@ -20,8 +20,8 @@ struct OptimizerCall {
   const double* options() const { return call[0].as<double>(); }
   double* counters() const { return call[1].as<double>(); }
   const TensorRef& state(size_t k) const { return call[2 + k]; }
-  const TensorRef& param(size_t i) const { return call[2 + states + 2 * i]; }
-  const TensorRef& grad(size_t i) const { return call[2 + states + 2 * i + 1]; }
+  const TensorRef& param(size_t i) const { return call[2 + states + i]; }
+  const TensorRef& grad(size_t i) const { return call[2 + states + count + i]; }
 
   const OpCall& call;
   const size_t states;
