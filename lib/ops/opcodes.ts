@@ -59,6 +59,8 @@ export const OPCODES = [
   'adadelta',
   'rmsprop',
   'lion',
+  'lamb',
+  'lars',
   'quantizeRows',
   'dequantizeRows',
   'packInt8',

@@ -17,7 +17,9 @@ export type OptimizerOpcode =
   | 'adagrad'
   | 'adadelta'
   | 'rmsprop'
-  | 'lion';
+  | 'lion'
+  | 'lamb'
+  | 'lars';
 
 /** What an optimizer works on, beside the gradients: operands of native/ops/optimizer_call.h. */
 export interface OptimizerOperands {
