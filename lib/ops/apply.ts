@@ -89,7 +89,7 @@ export function applyView(view: View, input: Tensor, output: Tensor): Tensor {
   return output;
 }
 
-function checkWritable(op: { name: string }, tensor: Tensor): void {
+export function checkWritable(op: { name: string }, tensor: Tensor): void {
   if (tensor.storage.frozen) {
     throw new DrivetrainError(
       'DT_FROZEN',

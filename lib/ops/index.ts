@@ -32,7 +32,7 @@ export { dequantizeRows, matmulInt8, packInt8, quantizeRows } from './int8.js';
 export { type Activation, linear, type MatmulAttrs, matmul, packMatmul } from './matmul.js';
 export type { Op, Recorder, TensorSpec, View } from './op.js';
 export { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
-export { type OptimizerOpcode, type OptimizerOperands, optimizerStep } from './optimizers.js';
+export { type OptimizerOpcode, OptimizerStep } from './optimizers.js';
 export type { OutOptions } from './out.js';
 export { dropout, Generator, type RandomOptions, rand, randn, seed } from './random.js';
 export { argmax, globalNorm, max, mean, type Norms, norms, type ReduceOptions, sum } from './reduce.js';

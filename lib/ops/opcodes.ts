@@ -61,6 +61,8 @@ export const OPCODES = [
   'adadelta',
   'rmsprop',
   'lion',
+  'lamb',
+  'lars',
   'quantizeRows',
   'dequantizeRows',
   'packInt8',

@@ -1,5 +1,9 @@
-import type { Tensor } from '../tensor/index.js';
-import { apply } from './apply.js';
+import { binding, commandPage, Status, type TypedArray } from '../native/index.js';
+import { busy, DTYPES, Tensor } from '../tensor/index.js';
+import { activeRecorder, apply, checkWritable } from './apply.js';
+import { bindingWords, writeBinding } from './bindings.js';
+import { contiguous } from './copy.js';
+import { instructionWords, writeInstruction } from './instruction.js';
 import type { Op } from './op.js';
 
 export type OptimizerOpcode =
@@ -13,9 +17,11 @@ export type OptimizerOpcode =
   | 'adagrad'
   | 'adadelta'
   | 'rmsprop'
-  | 'lion';
+  | 'lion'
+  | 'lamb'
+  | 'lars';
 
-/** What one step works on: the operands of native/ops/optimizer_call.h. */
+/** What an optimizer works on, beside the gradients: operands of native/ops/optimizer_call.h. */
 export interface OptimizerOperands {
   /** The method's options as f64 numbers, read when the step runs. */
   readonly options: Tensor;
@@ -24,35 +30,91 @@ export interface OptimizerOperands {
   /** For each kind of state one tensor that holds it for all parameters, end to end. */
   readonly state: readonly Tensor[];
   readonly parameters: readonly Tensor[];
-  readonly gradients: readonly Tensor[];
 }
 
-/** Options and counters come first, then the state. */
-const HEADER = 2;
+const released = new FinalizationRegistry<number>((handle) => binding.releaseProgram(handle));
 
-function stepOp(name: OptimizerOpcode, states: number): Op {
-  return {
-    name,
-    infer: () => [],
-    numbers: () => [states],
-    // Counters, state, and of what follows every other tensor: a parameter comes before its gradient.
-    writes: (input) => input > 0 && (input < HEADER + states || (input - HEADER - states) % 2 === 0),
-  };
+/**
+ * One step of an optimizer on all parameters of a group, in place. It is the same instruction again and again, so that
+ * it is encoded once: an eager step binds memory, and that of a thousand tensors costs little more than that of one.
+ */
+export class OptimizerStep {
+  readonly #op: Op;
+  /** The instruction as a native program, its operands in the order of `#constant`, then the gradients. */
+  readonly #program: number;
+  /** What each step binds alike, as words; places for the gradients follow. */
+  readonly #words: Float64Array;
+  readonly #constant: readonly Tensor[];
+  readonly #arrays: readonly TypedArray[];
+
+  constructor(name: OptimizerOpcode, { options, counters, state, parameters }: OptimizerOperands) {
+    const states = state.length;
+    this.#op = {
+      name,
+      infer: () => [],
+      numbers: () => [states],
+      writes: (input) => input > 0 && input < 2 + states + parameters.length,
+    };
+    this.#constant = [options, counters, ...state, ...parameters];
+    this.#program = createProgram(this.#op, [...this.#constant, ...parameters]);
+    released.register(this, this.#program);
+    const slots = this.#constant.length + parameters.length;
+    const arrays: TypedArray[] = [];
+    this.#words = new Float64Array(bindingWords(slots));
+    this.#words[0] = slots;
+    let at = 1;
+    this.#constant.forEach((tensor, i) => {
+      at = bind(this.#words, at, tensor, this.#op.writes!(i), arrays);
+    });
+    this.#arrays = arrays;
+  }
+
+  /** `gradients` have the parameters' shapes and dtypes. */
+  run(gradients: readonly Tensor[]): void {
+    if (activeRecorder() !== undefined) apply(this.#op, [...this.#constant, ...gradients], undefined);
+    else this.#runNow(gradients);
+  }
+
+  #runNow(gradients: readonly Tensor[]): void {
+    for (const tensor of this.#constant) {
+      tensor.checkUsable();
+      checkWritable(this.#op, tensor);
+    }
+    for (const gradient of gradients) gradient.checkUsable();
+    const ready = gradients.map(contiguous);
+    try {
+      const page = commandPage(this.#words.length);
+      page.set(this.#words);
+      const arrays = [...this.#arrays];
+      let at = bindingWords(this.#constant.length);
+      for (const gradient of ready) at = bind(page, at, gradient, false, arrays);
+      if (binding.runSync(this.#program, arrays) === Status.busy) throw busy();
+    } finally {
+      ready.forEach((copy, i) => {
+        if (copy !== gradients[i]) copy.dispose();
+      });
+    }
+  }
 }
 
-const ops = new Map<string, Op>();
+function bind(
+  page: Float64Array,
+  at: number,
+  tensor: Tensor,
+  written: boolean,
+  arrays: TypedArray[],
+): number {
+  return writeBinding(page, at, tensor.storage, tensor.offset * DTYPES[tensor.dtype].bytes, written, arrays);
+}
 
-/** One step of an optimizer on all parameters, in place. */
-export function optimizerStep(
-  name: OptimizerOpcode,
-  { options, counters, state, parameters, gradients }: OptimizerOperands,
-): void {
-  const key = `${name} ${state.length}`;
-  const op = ops.get(key) ?? stepOp(name, state.length);
-  ops.set(key, op);
-  const operands = [options, counters, ...state];
-  parameters.forEach((parameter, i) => {
-    operands.push(parameter, gradients[i]!);
-  });
-  apply(op, operands, undefined);
+/** A native program of one instruction; each operand begins where a slot of its own does. */
+function createProgram(op: Op, operands: readonly Tensor[]): number {
+  const numbers = op.numbers!(undefined, operands);
+  const words = new Float64Array(2 + instructionWords(operands, numbers));
+  words[0] = 1;
+  const here = operands.map(
+    ({ storage, dtype, shape, strides }) => new Tensor(storage, dtype, shape, strides),
+  );
+  writeInstruction(words, 2, op.name, here, numbers, (_, slot) => ({ slot, byteOffset: 0 }));
+  return binding.createProgram(words);
 }

@@ -5,6 +5,8 @@ export { Adam, type AdamOptions } from './adam.js';
 export { Adamax, type AdamaxOptions } from './adamax.js';
 export { AdamW, type AdamWOptions } from './adamw.js';
 export { clipGradNorm } from './clip.js';
+export { LAMB, type LAMBOptions } from './lamb.js';
+export { LARS, type LARSOptions } from './lars.js';
 export { Lion, type LionOptions } from './lion.js';
 export { findLearningRate, type LRCurve, type LRFinderOptions, type LRPoint } from './lr-finder.js';
 export { NAdam, type NAdamOptions } from './nadam.js';

@@ -1,6 +1,6 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
-import { activeRecorder, assign, type OptimizerOpcode, optimizerStep } from '../ops/index.js';
+import { activeRecorder, assign, type OptimizerOpcode, OptimizerStep } from '../ops/index.js';
 import { formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
 import { FlatState, filledBeside, type StateKind } from './flat-state.js';
 import type { HyperparameterTable } from './hyperparameter.js';
@@ -29,10 +29,10 @@ export interface Method<H extends object> {
 interface GroupState {
   readonly params: readonly Tensor[];
   readonly names: readonly string[];
-  readonly options: Tensor;
   /** f64 numbers that native code advances; the first counts steps. */
   readonly counters: Tensor;
   readonly state: readonly FlatState[];
+  readonly step: OptimizerStep;
 }
 
 /**
@@ -43,7 +43,6 @@ export abstract class Optimizer<H extends object> {
   readonly paramGroups: readonly ParameterGroup<H>[];
   /** Not `#private`: a scope that returns the optimizer has to find its tensors. */
   private readonly groups: readonly GroupState[];
-  readonly #opcode: OptimizerOpcode;
   readonly #counterNames: readonly string[];
 
   protected constructor(
@@ -58,16 +57,20 @@ export abstract class Optimizer<H extends object> {
     for (const parameters of named) checkOneDtype(name, parameters);
     const made = named.map((parameters, g) => makeGroup(name, parameters, table, given[g], options));
     this.paramGroups = made.map(({ group }) => group);
-    this.#opcode = opcode;
     this.#counterNames = ['step', ...Object.keys(counters ?? {})];
     const first = [0, ...Object.values(counters ?? {})];
-    this.groups = made.map(({ group, numbers }) => ({
-      params: group.params,
-      names: group.names,
-      options: wrap(numbers),
-      counters: countersBeside(group.params, first),
-      state: state(group).map((kind) => new FlatState(kind, group.params)),
-    }));
+    this.groups = made.map(({ group, numbers }) => {
+      const { params, names } = group;
+      const counters = countersBeside(params, first);
+      const kinds = state(group).map((kind) => new FlatState(kind, params));
+      const step = new OptimizerStep(opcode, {
+        options: wrap(numbers),
+        counters,
+        state: kinds.map(({ all }) => all),
+        parameters: params,
+      });
+      return { params, names, counters, state: kinds, step };
+    });
   }
 
   /** Steps taken so far, by the first group. */
@@ -96,14 +99,8 @@ export abstract class Optimizer<H extends object> {
       }),
     );
     this.#checkReady(checked);
-    this.groups.forEach(({ options, counters, params, state }, g) => {
-      optimizerStep(this.#opcode, {
-        options,
-        counters,
-        state: state.map(({ all }) => all),
-        parameters: params,
-        gradients: checked[g]!,
-      });
+    this.groups.forEach(({ step }, g) => {
+      step.run(checked[g]!);
     });
   }
 

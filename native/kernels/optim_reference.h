@@ -95,4 +95,21 @@ void lion(const LionArgs& a, R& p, R g, R* state) {
   state[0] = R(a.beta2) * state[0] + R(1 - a.beta2) * g;
 }
 
+template <class R>
+R lamb_update(const LambArgs& a, R p, R g, R* state) {
+  using std::sqrt;
+  R &m = state[0], &v = state[1];
+  g = g * R(a.scale);
+  m = R(a.beta1) * m + R(1 - a.beta1) * g;
+  v = R(a.beta2) * v + R(1 - a.beta2) * g * g;
+  return R(a.step_m) * m / (sqrt(v) * R(a.root) + R(a.eps)) + R(a.decay) * p;
+}
+
+template <class R>
+void lars(const LarsArgs& a, R& p, R g, R* state) {
+  g = g * R(a.scale) + R(a.decay) * p;
+  state[0] = R(a.momentum) * state[0] + R(a.rate) * g;
+  p = p - state[0];
+}
+
 }  // namespace drivetrain::reference

@@ -44,6 +44,21 @@ struct LionArgs {
   double scale, keep, lr, beta1, beta2;
 };
 
+struct LambArgs {
+  double scale, beta1, beta2;
+  double step_m, root, eps;  // the update is step_m m / (root sqrt(v) + eps) + decay p
+  double decay;
+};
+
+struct LarsArgs {
+  double scale, decay, rate, momentum;
+};
+
+// Sums of squares, in double.
+struct NormSquares {
+  double param, update;
+};
+
 // One step on n values of a parameter. `state` holds the method's tensors of state, from the same place on.
 template <class T, class Args>
 using OptimizerStep = void (*)(const Args& args, T* param, const T* grad, T* const* state, size_t n);
@@ -58,6 +73,11 @@ struct OptimizerKernels {
   OptimizerStep<T, AdadeltaArgs> adadelta;  // squareAvg, accDelta
   OptimizerStep<T, RmspropArgs> rmsprop;    // squareAvg; with momentum its buffer; centred gradAvg
   OptimizerStep<T, LionArgs> lion;          // m
+  OptimizerStep<T, LarsArgs> lars;          // momentum buffer
+
+  // LAMB's two passes: the moments, with the norms of the parameter and of its update; then the step.
+  NormSquares (*lamb_moments)(const LambArgs& args, const T* param, const T* grad, T* m, T* v, size_t n);
+  void (*lamb_apply)(const LambArgs& args, double rate, T* param, const T* m, const T* v, size_t n);
 };
 
 }  // namespace drivetrain

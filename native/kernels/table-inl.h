@@ -13,6 +13,7 @@
 #include "optim-momentum-inl.h"
 #include "optim-adam-inl.h"
 #include "optim-adaptive-inl.h"
+#include "optim-norm-inl.h"
 #include "convert-inl.h"
 #include "quantize-inl.h"
 
@@ -56,7 +57,10 @@ constexpr FloatKernels<T> float_kernels() {
                 .adagrad = adagrad<V>,
                 .adadelta = adadelta<V>,
                 .rmsprop = rmsprop<V>,
-                .lion = lion<V>},
+                .lion = lion<V>,
+                .lars = lars<V>,
+                .lamb_moments = lamb_moments<V>,
+                .lamb_apply = lamb_apply<V>},
   };
 }
 

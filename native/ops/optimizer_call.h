@@ -1,6 +1,6 @@
 // The operands of an optimizer's instruction, which takes all tensors of a parameter group at once:
 //   hyperparameters (f64, in the order of the method's options), counters (f64; the first counts steps), then
-//   as many tensors of state as the instruction's number says, then a parameter and its gradient, in turn.
+//   as many tensors of state as the instruction's number says, then the parameters, then their gradients.
 // A tensor of state holds the values of all parameters end to end, each from a multiple of kAlignment on.
 #pragma once
 #include <algorithm>
@@ -20,13 +20,37 @@ struct OptimizerCall {
   const double* options() const { return call[0].as<double>(); }
   double* counters() const { return call[1].as<double>(); }
   const TensorRef& state(size_t k) const { return call[2 + k]; }
-  const TensorRef& param(size_t i) const { return call[2 + states + 2 * i]; }
-  const TensorRef& grad(size_t i) const { return call[2 + states + 2 * i + 1]; }
+  const TensorRef& param(size_t i) const { return call[2 + states + i]; }
+  const TensorRef& grad(size_t i) const { return call[2 + states + count + i]; }
 
   const OpCall& call;
   const size_t states;
   const size_t count;  // parameters
 };
+
+// What multiplies gradients.
+inline double scale_of(double maximize) { return maximize != 0 ? -1 : 1; }
+
+// Where each parameter begins if it takes size_of(parameter) places, and the end: count + 1 numbers in
+// scratch.
+template <class SizeOf>
+const size_t* starts_of(const OptimizerCall& op, int scratch_slot, SizeOf size_of) {
+  size_t* const starts = static_cast<size_t*>(scratch(scratch_slot, (op.count + 1) * sizeof(size_t)));
+  starts[0] = 0;
+  for (size_t i = 0; i < op.count; i++) starts[i + 1] = starts[i] + size_of(op.param(i).size());
+  return starts;
+}
+
+// Where the state of each parameter begins.
+inline const size_t* state_starts(const OptimizerCall& op) {
+  constexpr size_t k = OptimizerCall::kAlignment;
+  return starts_of(op, 5, [](size_t size) { return (size + k - 1) / k * k; });
+}
+
+// The parameter at a place.
+inline size_t parameter_at(const OptimizerCall& op, const size_t* starts, size_t place) {
+  return static_cast<size_t>(std::upper_bound(starts, starts + op.count, place) - starts) - 1;
+}
 
 // Calls body(i, first, n, at) for pieces of the parameters: n values of parameter i from `first` on, whose
 // state begins at `at`. The parameters are cut as they lie end to end in the state: many small ones make one
@@ -34,21 +58,47 @@ struct OptimizerCall {
 template <class Body>
 void for_each_piece(const OptimizerCall& op, Body body) {
   constexpr size_t kChunk = 32768;
-  constexpr int kStartsSlot = 5;  // of scratch
-  size_t* const starts = static_cast<size_t*>(scratch(kStartsSlot, (op.count + 1) * sizeof(size_t)));
-  starts[0] = 0;
-  for (size_t i = 0; i < op.count; i++) {
-    constexpr size_t k = OptimizerCall::kAlignment;
-    starts[i + 1] = starts[i] + (op.param(i).size() + k - 1) / k * k;
-  }
+  const size_t* const starts = state_starts(op);
   parallel_chunks(starts[op.count], kChunk, [&](size_t first, size_t end) {
-    size_t i = static_cast<size_t>(std::upper_bound(starts, starts + op.count, first) - starts) - 1;
-    for (; i < op.count && starts[i] < end; i++) {
+    for (size_t i = parameter_at(op, starts, first); i < op.count && starts[i] < end; i++) {
       const size_t from = first > starts[i] ? first - starts[i] : 0;
       const size_t to = std::min(end - starts[i], op.param(i).size());
       if (from < to) body(i, from, to - from, starts[i] + from);
     }
   });
+}
+
+// Adds up over each parameter: sum_of(i, first, n, at) gives the sum of n values from `first` on, a type with
+// operator +=. Parameters are cut into units from their own first value on, and the units' sums are added in
+// order, so that a sum depends on neither threads nor neighbours. The result lies in scratch.
+template <class Sum, class SumOf>
+const Sum* sum_parameters(const OptimizerCall& op, SumOf sum_of) {
+  constexpr size_t kUnit = 8192, kUnitsPerChunk = 4;
+  const size_t* const states = state_starts(op);
+  const size_t* const units = starts_of(op, 6, [](size_t size) { return (size + kUnit - 1) / kUnit; });
+  const size_t unit_count = units[op.count];
+  Sum* const totals = static_cast<Sum*>(scratch(7, (op.count + unit_count) * sizeof(Sum)));
+  Sum* const partial = totals + op.count;
+  parallel_chunks(unit_count, kUnitsPerChunk, [&](size_t first, size_t end) {
+    size_t i = parameter_at(op, units, first);
+    for (size_t unit = first; unit < end; unit++) {
+      while (units[i + 1] <= unit) i++;
+      const size_t from = (unit - units[i]) * kUnit, left = op.param(i).size() - from;
+      partial[unit] = sum_of(i, from, std::min(left, kUnit), states[i] + from);
+    }
+  });
+  for (size_t i = 0; i < op.count; i++) {
+    totals[i] = Sum{};
+    for (size_t unit = units[i]; unit < units[i + 1]; unit++) totals[i] += partial[unit];
+  }
+  return totals;
+}
+
+// Calls f32(op) or f64(op) by the dtype of the parameters.
+template <void (*kF32)(const OptimizerCall&), void (*kF64)(const OptimizerCall&)>
+void run_optimizer(const OpCall& call) {
+  const OptimizerCall op(call);
+  op.param(0).dtype == DType::kF64 ? kF64(op) : kF32(op);
 }
 
 }  // namespace drivetrain

@@ -18,8 +18,6 @@ void step(const OptimizerCall& op, OptimizerStep<T, Args> kernel, const Args& ar
   });
 }
 
-double scale_of(double maximize) { return maximize != 0 ? -1 : 1; }
-
 // Options: lr, momentum, dampening, weight decay, nesterov, maximize. Counters: steps, steps with momentum.
 template <class T>
 void sgd_of(const OptimizerCall& op) {
@@ -166,24 +164,18 @@ void lion_of(const OptimizerCall& op) {
   op.counters()[0] += 1;
 }
 
-template <void (*kF32)(const OptimizerCall&), void (*kF64)(const OptimizerCall&)>
-void run(const OpCall& call) {
-  const OptimizerCall op(call);
-  op.param(0).dtype == DType::kF64 ? kF64(op) : kF32(op);
-}
-
 }  // namespace
 
-void op_sgd(const OpCall& call) { run<sgd_of<float>, sgd_of<double>>(call); }
-void op_adam(const OpCall& call) { run<adam_of<float, false>, adam_of<double, false>>(call); }
-void op_adamw(const OpCall& call) { run<adam_of<float, true>, adam_of<double, true>>(call); }
-void op_nadam(const OpCall& call) { run<nadam_of<float>, nadam_of<double>>(call); }
-void op_radam(const OpCall& call) { run<radam_of<float>, radam_of<double>>(call); }
-void op_adabelief(const OpCall& call) { run<adabelief_of<float>, adabelief_of<double>>(call); }
-void op_adamax(const OpCall& call) { run<adamax_of<float>, adamax_of<double>>(call); }
-void op_adagrad(const OpCall& call) { run<adagrad_of<float>, adagrad_of<double>>(call); }
-void op_adadelta(const OpCall& call) { run<adadelta_of<float>, adadelta_of<double>>(call); }
-void op_rmsprop(const OpCall& call) { run<rmsprop_of<float>, rmsprop_of<double>>(call); }
-void op_lion(const OpCall& call) { run<lion_of<float>, lion_of<double>>(call); }
+void op_sgd(const OpCall& call) { run_optimizer<sgd_of<float>, sgd_of<double>>(call); }
+void op_adam(const OpCall& call) { run_optimizer<adam_of<float, false>, adam_of<double, false>>(call); }
+void op_adamw(const OpCall& call) { run_optimizer<adam_of<float, true>, adam_of<double, true>>(call); }
+void op_nadam(const OpCall& call) { run_optimizer<nadam_of<float>, nadam_of<double>>(call); }
+void op_radam(const OpCall& call) { run_optimizer<radam_of<float>, radam_of<double>>(call); }
+void op_adabelief(const OpCall& call) { run_optimizer<adabelief_of<float>, adabelief_of<double>>(call); }
+void op_adamax(const OpCall& call) { run_optimizer<adamax_of<float>, adamax_of<double>>(call); }
+void op_adagrad(const OpCall& call) { run_optimizer<adagrad_of<float>, adagrad_of<double>>(call); }
+void op_adadelta(const OpCall& call) { run_optimizer<adadelta_of<float>, adadelta_of<double>>(call); }
+void op_rmsprop(const OpCall& call) { run_optimizer<rmsprop_of<float>, rmsprop_of<double>>(call); }
+void op_lion(const OpCall& call) { run_optimizer<lion_of<float>, lion_of<double>>(call); }
 
 }  // namespace drivetrain

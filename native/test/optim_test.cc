@@ -97,6 +97,43 @@ OPTIMIZER_TEST(rmsprop, 0, kRmsprop)
 const LionArgs kLion[] = {{1, 1, 1e-2, 0.9, 0.99}, {-1, 0.999, 1e-3, 0.5, 0.5}};
 OPTIMIZER_TEST(lion, -1, kLion)
 
+const LarsArgs kLars[] = {{1, 0, 1e-2, 0.9}, {-1, 0.1, 1e-3, 0}};
+OPTIMIZER_TEST(lars, -1, kLars)
+
+template <class T>
+void check_lamb(const OptimizerKernels<T>& kernels) {
+  Random random;
+  const LambArgs cases[] = {{1, 0.9, 0.999, 10, 31.6, 1e-6, 0}, {-1, 0.5, 0.9, 1, 1, 1e-3, 0.1}};
+  for (const LambArgs& args : cases)
+    for (size_t n : {size_t(0), size_t(1), size_t(17), size_t(1023), size_t(1025), size_t(5000)}) {
+      const Buffer<T> param = random.array<T>(n), grad = random.array<T>(n), m0 = random.array<T>(n);
+      const Buffer<T> v0 = random.array<T>(n, 0, 1);
+      Buffer<T> p(param), m(m0), v(v0);
+      const NormSquares got = kernels.lamb_moments(args, param.data(), grad.data(), m.data(), v.data(), n);
+      constexpr double kRate = 0.01;
+      kernels.lamb_apply(args, kRate, p.data(), m.data(), v.data(), n);
+      long double params = 0, updates = 0, updates_error = 0;
+      for (size_t i = 0; i < n; ++i) {
+        Tracked<T> state[] = {Tracked<T>::exact(m0[i]), Tracked<T>::exact(v0[i])};
+        const Tracked<T> before = Tracked<T>::exact(param[i]);
+        const Tracked<T> update = reference::lamb_update(args, before, Tracked<T>::exact(grad[i]), state);
+        const Tracked<T> want = before - Tracked<T>(kRate) * update;
+        expect(state[0].holds(m[i]) && state[1].holds(v[i]), "moments %g and %g", double(m[i]), double(v[i]));
+        expect(want.holds(p[i]), "lamb %g, want %g", double(p[i]), double(want.value));
+        params += (long double)param[i] * param[i];
+        updates += (long double)update.value * update.value;
+        updates_error += 2 * std::fabs(update.value) * update.error + update.error * update.error;
+      }
+      // n + 1 roundings of sums in double.
+      const long double u = double(n + 1) * 0x1p-53;
+      expect(std::fabs(got.param - params) <= u * params, "squares %g, want %g", got.param, double(params));
+      expect(std::fabs(got.update - updates) <= updates_error + u * updates, "squares of updates %g, want %g",
+             got.update, double(updates));
+    }
+}
+TEST(lamb_f32) { check_lamb<float>(k.f32.optim); }
+TEST(lamb_f64) { check_lamb<double>(k.f64.optim); }
+
 // Centred, the variance must not be a difference of equals: the average stays under the root of the mean
 // square. Where rounding makes it negative it counts as 0.
 template <class T>

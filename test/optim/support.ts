@@ -5,6 +5,8 @@ import {
   Adam,
   Adamax,
   AdamW,
+  LAMB,
+  LARS,
   Lion,
   NAdam,
   type Optimizer,
@@ -65,8 +67,12 @@ export const OPTIMIZERS: Readonly<Record<string, Make>> = {
   Adadelta: make(Adadelta),
   RMSprop: make(RMSprop),
   Lion: make(Lion),
+  LAMB: make(LAMB),
+  LARS: make(LARS, { lr: 0.1 }),
 };
 export const NAMES = Object.keys(OPTIMIZERS);
+/** Those whose steps on an element depend on the others of its tensor. */
+export const LAYERWISE: ReadonlySet<string> = new Set(['LAMB', 'LARS']);
 
 /** Options with which an optimizer uses all the state that it can have. */
 export const FULL: Readonly<Record<string, object>> = {
@@ -74,6 +80,8 @@ export const FULL: Readonly<Record<string, object>> = {
   Adam: { amsgrad: true, weightDecay: 0.05 },
   AdamW: { amsgrad: true },
   RMSprop: { momentum: 0.5, centered: true, eps: 0.01 },
+  LAMB: { weightDecay: 0.05 },
+  LARS: { weightDecay: 0.05, trustCoefficient: 0.1 },
   Adagrad: { lrDecay: 0.1, initialAccumulatorValue: 0.5 },
 };
 
