@@ -9,6 +9,8 @@
 #include "gemm-inl.h"
 #include "gemm-batched-inl.h"
 #include "gemm-s8-inl.h"
+#include "attention-inl.h"
+#include "attention-grad-inl.h"
 #include "optim-inl.h"
 #include "convert-inl.h"
 #include "quantize-inl.h"
@@ -46,6 +48,8 @@ constexpr FloatKernels<T> float_kernels() {
       .pack_b = pack_b<V>,
       .gemm = gemm<V>,
       .gemm_batched = gemm_batched<V>,
+      .attention = attention<V>,
+      .attention_grad = attention_grad<V>,
       .sgd = sgd<V>,
       .adamw = adamw<V>,
   };
