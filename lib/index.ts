@@ -20,6 +20,7 @@ export {
 } from './nn/index.js';
 export { defaultRegistry, METRICS_CONTENT_TYPE, Registry } from './observe/index.js';
 export {
+  type AttentionOptions,
   abs,
   add,
   arange,
@@ -67,6 +68,7 @@ export {
   relu,
   reshape,
   rmsNorm,
+  scaledDotProductAttention,
   seed,
   sigmoid,
   sign,

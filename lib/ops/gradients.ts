@@ -1,5 +1,6 @@
 import type { Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
+import { type AttentionAttrs, attentionGrad } from './attention.js';
 import { cast, embedSlice } from './copy.js';
 import { full, fullLike } from './create.js';
 import { div, equal, geluGrad, greater, mul, neg, reluGrad, sign, sub, where } from './elementwise.js';
@@ -129,6 +130,8 @@ const RULES: Partial<Record<Opcode, GradientRule>> = {
   crossEntropy: ({ dy, inputs: [logits, labels] }) => [crossEntropyGrad(logits!, labels!, dy), undefined],
   layerNorm: ({ dy, inputs: [x, gamma], attrs }) => layerNormGrad(x!, gamma!, dy, (attrs as NormAttrs).eps),
   rmsNorm: ({ dy, inputs: [x, weight], attrs }) => rmsNormGrad(x!, weight!, dy, (attrs as NormAttrs).eps),
+  scaledDotProductAttention: ({ dy, inputs, outputs, attrs }) =>
+    attentionGrad(dy, outputs, inputs, attrs as AttentionAttrs),
   embedding: ({ dy, inputs: [weight, indices] }) => [
     embeddingGrad(indices!, dy, weight!.shape[0]!),
     undefined,

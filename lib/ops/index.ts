@@ -1,4 +1,5 @@
 export { activeRecorder, apply, transient, withRecorder } from './apply.js';
+export { type AttentionOptions, scaledDotProductAttention } from './attention.js';
 export { bindingWords, writeBinding } from './bindings.js';
 export { checkTensor, describeNonTensor } from './checks.js';
 export { assign, cast, clone, contiguous } from './copy.js';

@@ -44,6 +44,8 @@ export const OPCODES = [
   'layerNormGrad',
   'rmsNorm',
   'rmsNormGrad',
+  'scaledDotProductAttention',
+  'scaledDotProductAttentionGrad',
   'embedding',
   'embeddingGrad',
   'uniform',

@@ -67,6 +67,24 @@ struct GemmS8Args {
   int32_t* sums;  // null, or m*n values with row stride n: the raw s32 sums
 };
 
+// Consecutive queries of one head, against all its keys: out = softmax(scale q k^T) v, row by row. Queries and
+// keys have `depth` columns, values and out `width`; columns are contiguous.
+template <class T>
+struct AttentionArgs {
+  size_t queries, keys, depth, width;
+  size_t first;  // the first query's place in its sequence, for `causal`
+  const T* q;
+  ptrdiff_t q_row;
+  const T* k;
+  ptrdiff_t k_row;
+  const T* v;
+  ptrdiff_t v_row;
+  const uint8_t* mask;  // query i may attend to key j where mask[i * mask_row + j * mask_col]; null: anywhere
+  ptrdiff_t mask_row, mask_col;
+  bool causal;  // query i of its sequence attends to keys 0 .. i
+  T scale;
+};
+
 template <class T>
 struct FloatKernels {
   void (*unary[kUnaryCount])(const T* x, T* out, size_t n);
@@ -119,6 +137,13 @@ struct FloatKernels {
   void (*gemm_batched)(const GemmArgs<T>& first, const GemmBatch& batch);
 
   OptimizerKernels<T> optim;
+  // A query that may attend to nothing gives zeros. log_sum[i] is the base-2 logarithm of the sum of e^score of
+  // query i, infinity where there is none; out has rows of `width`.
+  void (*attention)(const AttentionArgs<T>& args, T* out, T* log_sum);
+  // The gradients for all queries of a head (`first` 0) from out, log_sum and the gradient of out.
+  void (*attention_grad)(const AttentionArgs<T>& args, const T* out, const T* log_sum, const T* dout, T* dq,
+                         T* dk, T* dv);
+
 };
 
 struct Kernels {

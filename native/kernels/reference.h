@@ -132,6 +132,27 @@ Dot<R> gemm(const GemmArgs<T>& g, size_t i, size_t j, T old) {
   return {y, magnitude};
 }
 
+// The weights of query i over all keys: the softmax of its scores, zeros where it may attend to none. Returns
+// the base-2 logarithm of the sum of e^score.
+template <class R, class T>
+R attention_weights(const AttentionArgs<T>& a, size_t i, R* weights) {
+  const R never = -std::numeric_limits<R>::infinity();
+  R top = never, total = 0;
+  for (size_t j = 0; j < a.keys; ++j) {
+    R score = 0;
+    for (size_t c = 0; c < a.depth; ++c)
+      score += R(a.q[(ptrdiff_t)i * a.q_row + (ptrdiff_t)c]) * a.k[(ptrdiff_t)j * a.k_row + (ptrdiff_t)c];
+    const bool hidden = (a.causal && j > a.first + i) ||
+                        (a.mask && !a.mask[(ptrdiff_t)i * a.mask_row + (ptrdiff_t)j * a.mask_col]);
+    weights[j] = hidden ? never : a.scale * score;
+    top = std::fmax(top, weights[j]);
+  }
+  for (size_t j = 0; j < a.keys; ++j)
+    total += weights[j] = weights[j] == never ? 0 : std::exp(weights[j] - top);
+  for (size_t j = 0; j < a.keys && total > 0; ++j) weights[j] /= total;
+  return total > 0 ? (top + std::log(total)) / std::log(R(2)) : -never;
+}
+
 // Philox4x32-10 on one block: four words of counter, two of key.
 inline void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
   uint32_t c[4], k[2] = {key[0], key[1]};

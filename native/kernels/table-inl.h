@@ -9,6 +9,8 @@
 #include "gemm-inl.h"
 #include "gemm-batched-inl.h"
 #include "gemm-s8-inl.h"
+#include "attention-inl.h"
+#include "attention-grad-inl.h"
 #include "optim-inl.h"
 #include "optim-momentum-inl.h"
 #include "optim-adam-inl.h"
@@ -61,6 +63,8 @@ constexpr FloatKernels<T> float_kernels() {
                 .lars = lars<V>,
                 .lamb_moments = lamb_moments<V>,
                 .lamb_apply = lamb_apply<V>},
+      .attention = attention<V>,
+      .attention_grad = attention_grad<V>,
   };
 }
 

@@ -27,6 +27,7 @@ import {
   relu,
   reshape,
   rmsNorm,
+  scaledDotProductAttention,
   sigmoid,
   sign,
   slice,
@@ -155,6 +156,20 @@ const cases: Partial<Record<Opcode, Case[]>> = {
     { fn: (x, w) => rmsNorm(x!, w!), inputs: [input([3, 9], 1), input([9], 2)] },
     { fn: (x, w) => rmsNorm(x!, w!, { eps: 0.5 }), inputs: [input([2, 3, 5], 1), input([5], 2)] },
     { fn: (x, w) => rmsNorm(transpose(x!), w!), inputs: [input([4, 6], 1), input([4], 2)] },
+  ],
+  scaledDotProductAttention: [
+    {
+      fn: (q, k, v) => scaledDotProductAttention(q!, k!, v!),
+      inputs: [input([2, 3, 4], 1), input([2, 5, 4], 2), input([2, 5, 3], 3)],
+    },
+    {
+      fn: (q, k, v) => scaledDotProductAttention(q!, k!, v!, { isCausal: true, scale: 0.7 }),
+      inputs: [input([4, 3], 1), input([3, 4, 3], 2), input([4, 3], 3)],
+    },
+    {
+      fn: (x) => scaledDotProductAttention(x!, x!, transpose(x!, 0, 1), { mask }),
+      inputs: [input([3, 3, 4], 1)],
+    },
   ],
   embedding: [{ fn: (w) => embedding(w!, rows), inputs: [input([5, 3], 1)] }],
   dropout: [{ fn: (x) => dropout(x!, rate, generator), inputs: [input([30], 1)], fresh: again }],
