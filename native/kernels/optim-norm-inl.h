@@ -35,8 +35,8 @@ NormSquares lamb_moments(const LambArgs& a, const T* param, const T* grad, T* m,
       at.put(vs + i, new_v);
       at.put(us + i, update(at.load(p + i), new_m, new_v));
     });
-    sums.param += sum_squares(p, count);
-    sums.update += sum_squares(us, count);
+    sums.param += extent<V>(p, count).sum_squares;
+    sums.update += extent<V>(us, count).sum_squares;
   }
   return sums;
 }

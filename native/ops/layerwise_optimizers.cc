@@ -48,8 +48,8 @@ void lars_of(const OptimizerCall& op) {
   const double* h = op.options();
   const NormSquares* const squares =
       sum_parameters<NormSquares>(op, [&](size_t i, size_t first, size_t n, size_t) {
-        return NormSquares{kernels_of<T>().sum_squares(op.param(i).as<T>() + first, n),
-                           kernels_of<T>().sum_squares(op.grad(i).as<T>() + first, n)};
+        return NormSquares{kernels_of<T>().extent(op.param(i).as<T>() + first, n).sum_squares,
+                           kernels_of<T>().extent(op.grad(i).as<T>() + first, n).sum_squares};
       });
   for_each_piece(op, [&](size_t i, size_t first, size_t n, size_t at) {
     const double param = std::sqrt(squares[i].param), grad = std::sqrt(squares[i].update);
