@@ -2,6 +2,9 @@
 // registers for the whole of k; each step loads W vectors of B, broadcasts R values of A and does R * W
 // multiply-adds.
 
+// A tile this deep takes long enough for its part of C to come nearer meanwhile.
+constexpr size_t kFetchDepth = 64;
+
 // What happens to a sum on its way to C: activation(alpha * sum + beta * C + bias) + residual.
 template <class T>
 struct Finish {
@@ -11,6 +14,13 @@ struct Finish {
   const T* residual;  // of the tile's first value, or null
   ptrdiff_t residual_row;
 };
+
+// For the tile whose first value is at [row, column].
+template <class T>
+Finish<T> finish_of(const GemmArgs<T>& g, size_t row, size_t column) {
+  const T* residual = g.residual ? g.residual + (ptrdiff_t)row * g.residual_row + (ptrdiff_t)column : nullptr;
+  return {g.alpha, g.beta, g.bias ? g.bias + column : nullptr, g.activation, residual, g.residual_row};
+}
 
 // From sums in memory. Not inlined: GELU is long, and every tile would carry it.
 template <class V, class T>
@@ -30,30 +40,54 @@ __attribute__((noinline)) void finish_rows(const T* sum, size_t sum_row, size_t 
   }
 }
 
-// A[r, p] is a[r * a_row + p * a_col], B[p, j] is b[p * b_row + j] and has W whole vectors; the first `cols`
-// <= W * kLanes columns of the result belong to C.
-template <class V, int R, int W>
-DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col,
-                    const typename V::T* b, ptrdiff_t b_row, const Finish<typename V::T>& f, typename V::T* c,
-                    ptrdiff_t c_row, size_t cols) {
+// Two ways to find A: kRows reads A[r, p] at a[r * a_step + p], kColumns at a[p * a_step + r].
+enum class Layout { kRows, kColumns };
+
+// A of R rows at one p. Three rows share a pointer, or there would be more of them than registers.
+template <class T, int R, Layout layout>
+struct Column {
+  static constexpr int kPointers = layout == Layout::kRows ? (R + 2) / 3 : 1;
+  const T* at[kPointers];
+  ptrdiff_t step;
+
+  DT_INLINE Column(const T* a, ptrdiff_t a_step) : step(a_step) {
+    DT_UNROLL for (int i = 0; i < kPointers; ++i) {
+      at[i] = a + 3 * i * a_step;
+      asm("" : "+r"(at[i]));  // or the compiler makes one pointer of them all, and twelve offsets
+    }
+  }
+  DT_INLINE T operator[](int r) const { return layout == Layout::kRows ? at[r / 3][r % 3 * step] : at[0][r]; }
+  DT_INLINE void next() {
+    DT_UNROLL for (int i = 0; i < kPointers; ++i) at[i] += layout == Layout::kRows ? 1 : step;
+  }
+};
+
+// B[p, j] is b[p * b_row + j] and has W whole vectors; the first `cols` <= W * kLanes columns of the result
+// belong to C.
+template <class V, int R, int W, Layout layout>
+DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_step, const typename V::T* b,
+                    ptrdiff_t b_row, const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row,
+                    size_t cols) {
 #define DT_TILE DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < W; ++w)
+  constexpr ptrdiff_t kLanes = V::kLanes;
+  if (k >= kFetchDepth) DT_TILE __builtin_prefetch(c + r * c_row + w * kLanes, 1);
   V sum[R][W];
   DT_TILE sum[r][w] = V::set1(0);
-  for (size_t p = 0; p < k; ++p, a += a_col, b += b_row) {
+  Column<typename V::T, R, layout> as(a, a_step);
+  for (size_t p = 0; p < k; ++p, as.next(), b += b_row) {
     V bs[W];
-    DT_UNROLL for (int w = 0; w < W; ++w) bs[w] = V::load(b + w * V::kLanes);
+    DT_UNROLL for (int w = 0; w < W; ++w) bs[w] = V::load(b + w * kLanes);
     DT_UNROLL for (int r = 0; r < R; ++r) {
-      const V as = V::set1(a[r * a_row]);
-      DT_UNROLL for (int w = 0; w < W; ++w) sum[r][w] = mul_add(as, bs[w], sum[r][w]);
+      const V value = V::set1(as[r]);
+      DT_UNROLL for (int w = 0; w < W; ++w) sum[r][w] = mul_add(value, bs[w], sum[r][w]);
     }
   }
   if (cols < W * V::kLanes || f.activation == Activation::kGelu) {
     typename V::T done[R * W * V::kLanes];
-    DT_TILE store(done + (r * W + w) * V::kLanes, sum[r][w]);
+    DT_TILE store(done + (r * W + w) * kLanes, sum[r][w]);
     return finish_rows<V>(done, W * V::kLanes, R, f, c, c_row, cols);
   }
   // One after another over the whole tile, so that what is not asked for costs one branch.
-  constexpr ptrdiff_t kLanes = V::kLanes;
   if (f.alpha != 1) DT_TILE sum[r][w] = V::set1(f.alpha) * sum[r][w];
   if (f.beta != 0)
     DT_TILE sum[r][w] = mul_add(V::set1(f.beta), V::load(c + r * c_row + w * kLanes), sum[r][w]);
@@ -65,35 +99,27 @@ DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t
 }
 
 // tile with `rows` <= R rows.
-template <class V, int R, int W>
-void tile_rows(size_t k, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col, const typename V::T* b,
-               ptrdiff_t b_row, const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row,
-               size_t rows, size_t cols) {
+template <class V, int R, int W, Layout layout>
+void tile_rows(size_t k, const typename V::T* a, ptrdiff_t a_step, const typename V::T* b, ptrdiff_t b_row,
+               const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row, size_t rows, size_t cols) {
   if constexpr (R > 1) {
-    if (rows < R) return tile_rows<V, R - 1, W>(k, a, a_row, a_col, b, b_row, f, c, c_row, rows, cols);
+    if (rows < R) return tile_rows<V, R - 1, W, layout>(k, a, a_step, b, b_row, f, c, c_row, rows, cols);
   }
-  tile<V, R, W>(k, a, a_row, a_col, b, b_row, f, c, c_row, cols);
+  // The compilers make vectors of a tile of single lanes only where all steps are constants, as they are in
+  // the panels that such targets always use.
+  if constexpr (V::kLanes == 1) a_step = V::kTileRows, b_row = W;
+  tile<V, R, W, layout>(k, a, a_step, b, b_row, f, c, c_row, cols);
 }
 
-// The tile on packed panels, whose steps are constants.
-template <class V, int R, int W>
-void tile_packed(size_t k, const typename V::T* a, const typename V::T* b, const Finish<typename V::T>& f,
-                 typename V::T* c, ptrdiff_t c_row, size_t rows, size_t cols) {
-  if constexpr (R > 1) {
-    if (rows < R) return tile_packed<V, R - 1, W>(k, a, b, f, c, c_row, rows, cols);
-  }
-  tile<V, R, W>(k, a, 1, V::kTileRows, b, W * V::kLanes, f, c, c_row, cols);
-}
-
-// tile_packed on a panel of round_up(cols, kLanes) columns, of which there are at most W * kLanes.
-template <class V, int W>
-DT_INLINE void tile_panel(size_t k, const typename V::T* a, const typename V::T* b,
-                          const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row, size_t rows,
-                          size_t cols) {
+// tile_rows for at most W * kLanes columns.
+template <class V, int W, Layout layout>
+void tile_panel(size_t k, const typename V::T* a, ptrdiff_t a_step, const typename V::T* b, ptrdiff_t b_row,
+                const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row, size_t rows, size_t cols) {
   if constexpr (W > 1) {
-    if (cols <= (W - 1) * V::kLanes) return tile_panel<V, W - 1>(k, a, b, f, c, c_row, rows, cols);
+    if (cols <= (W - 1) * V::kLanes)
+      return tile_panel<V, W - 1, layout>(k, a, a_step, b, b_row, f, c, c_row, rows, cols);
   }
-  tile_packed<V, V::kTileRows, W>(k, a, b, f, c, c_row, rows, cols);
+  tile_rows<V, V::kTileRows, W, layout>(k, a, a_step, b, b_row, f, c, c_row, rows, cols);
 }
 
 // R rows of A times J columns of B, both contiguous along k: R * J dot products.
@@ -116,33 +142,4 @@ DT_INLINE void dot_tile(size_t k, const typename V::T* a, ptrdiff_t a_row, const
     done[r * J + j] = reduce_add(sum[r][j]);
   }
   finish_rows<V>(done, J, R, f, c, c_row, J);
-}
-
-// dst[p * kWidth + j] = src[p * k_step + j * step] for p < k and j < width, 0 for the j beyond.
-template <int kWidth, class T>
-void pack_panel(const T* src, ptrdiff_t k_step, ptrdiff_t step, size_t k, size_t width, T* dst) {
-  if (k == 0) return;  // there may be no memory either
-  if (width < kWidth) memset(dst, 0, k * kWidth * sizeof(T));
-  size_t done = 0;  // columns of the panel
-  if (step == 1) {
-    if (width == kWidth)
-      for (size_t p = 0; p < k; ++p)
-        memcpy(dst + p * kWidth, src + (ptrdiff_t)p * k_step, kWidth * sizeof(T));
-    else
-      for (size_t p = 0; p < k; ++p) memcpy(dst + p * kWidth, src + (ptrdiff_t)p * k_step, width * sizeof(T));
-    return;
-  }
-  const size_t whole = k_step == 1 ? k / 4 * 4 : 0;
-  if (whole)
-    for (; done + 4 <= width; done += 4) {
-      const T* column = src + (ptrdiff_t)done * step;
-      for (size_t p = 0; p < whole; p += 4) transpose4(column + p, step, dst + p * kWidth + done, kWidth);
-      for (size_t p = whole; p < k; ++p)
-        for (size_t j = 0; j < 4; ++j)
-          dst[p * kWidth + done + j] = column[(ptrdiff_t)j * step + (ptrdiff_t)p];
-    }
-  for (; done < width; ++done) {
-    const T* column = src + (ptrdiff_t)done * step;
-    for (size_t p = 0; p < k; ++p) dst[p * kWidth + done] = column[(ptrdiff_t)p * k_step];
-  }
 }

@@ -12,6 +12,9 @@ using ChunkFn = void (*)(void* context, size_t chunk);
 // way.
 void parallel_for(size_t chunks, ChunkFn fn, void* context);
 
+// How many threads may work at once. It may decide how finely work is cut, where that changes no result.
+int threads();
+
 // This thread's 64-byte-aligned scratch. Each slot is one block that grows as needed; its content is
 // undefined after the next call with the same slot on the same thread. Kernels use slots 0 to 3.
 void* scratch(int slot, size_t bytes);

@@ -1,0 +1,139 @@
+// The product of blocks, for everything that is not thin. A chunk is a block of C and owes nothing to others:
+// for one part of k after another it takes each panel of B through all its rows of A. The panel stays in L1
+// meanwhile, the rows of A in L2.
+//
+// A panel is as wide as a tile. Where several chunks meet the same columns all of B is packed before; else a
+// chunk copies some panels at a time, unless B is small or few rows meet it: then tiles read it in place.
+// A is read in place too, but rows that are far apart or that a tile could not step through are copied.
+
+template <class V>
+struct Blocks {
+  using T = typename V::T;
+  static constexpr size_t kRows = V::kTileRows, kCols = V::kTileVecs * V::kLanes;
+  static constexpr size_t kDepth = 256;                         // of a part of k
+  static constexpr size_t kBlockRows = 144, kBlockCols = 1024;  // the largest chunk
+  static constexpr size_t kGroup = 8 * kCols;                   // columns that are copied together
+  static constexpr size_t kInPlace = 1 << 14;                   // values of B that stay near without a copy
+  static constexpr size_t kPackedAtOnce = 1 << 22;              // values of B
+  static constexpr size_t kFar = 1 << 21;
+  static constexpr bool kOneLane = V::kLanes == 1;
+
+  // One part of k.
+  const GemmArgs<T>& g;
+  size_t k0, depth;
+  const T* a;
+  ptrdiff_t a_row, a_step;  // from one row to the next; see Column
+  Layout layout;
+  size_t strip;  // rows of a tile
+
+  static void block(const GemmArgs<T>& g) {
+    const size_t part = g.k <= kDepth ? g.k : even_part(g.k, kDepth, 8);
+    size_t k0 = 0;
+    do {
+      Blocks s{g, k0, smaller(part, g.k - k0), nullptr,
+               0, 0,  Layout::kColumns,        g.m <= kRows ? g.m : even_part(g.m, kRows, 1)};
+      s.place_a();
+      for (size_t j = 0; j < g.n; j += kGroup) s.columns(j, smaller(kGroup, g.n - j));
+      k0 += part;
+    } while (k0 < g.k);
+  }
+
+  void place_a() {
+    a = g.a + (ptrdiff_t)k0 * g.a_col;
+    const bool often = g.n > 4 * kCols;
+    if (!kOneLane && g.a_col == 1) {
+      layout = Layout::kRows;
+      a_row = a_step = g.a_row;
+      // Rows whose distance is a multiple of a large power of two compete for the same lines of the caches.
+      if (often && g.a_row % 256 == 0) copy_rows();
+    } else if (!kOneLane && g.a_row == 1 && !often) {
+      a_row = 1, a_step = g.a_col;
+    } else {
+      T* copy = (T*)scratch(1, round_up(g.m, kRows) * depth * sizeof(T));
+      for (size_t i = 0; i < g.m; i += kRows)
+        pack_panel<(int)kRows>(a + (ptrdiff_t)i * g.a_row, g.a_col, g.a_row, depth, smaller(kRows, g.m - i),
+                               copy + i * depth);
+      a = copy, a_row = (ptrdiff_t)depth, a_step = kRows, strip = kRows;
+    }
+  }
+
+  void copy_rows() {
+    a_row = a_step = (ptrdiff_t)round_up(depth, 16) + 16;
+    T* copy = (T*)scratch(1, g.m * (size_t)a_row * sizeof(T));
+    for (size_t i = 0; i < g.m; ++i)
+      memcpy(copy + (ptrdiff_t)i * a_row, a + (ptrdiff_t)i * g.a_row, depth * sizeof(T));
+    a = copy;
+  }
+
+  // Columns j0 .. j0 + width of C.
+  void columns(size_t j0, size_t width) const {
+    if (g.b_packed) return panels(j0, width, g.b_packed + j0 * g.k, g.k, k0);
+    const T* b = g.b + (ptrdiff_t)k0 * g.b_row + (ptrdiff_t)j0 * g.b_col;
+    size_t in_place = 0;
+    if (!kOneLane && g.b_col == 1 && (g.m <= 2 * strip || depth * g.n <= kInPlace)) {
+      in_place = width % V::kLanes ? width / kCols * kCols : width;
+      for (size_t j = 0; j < in_place; j += kCols) strips(j0 + j, smaller(kCols, width - j), b + j, g.b_row);
+      if (in_place == width) return;
+    }
+    T* copy = (T*)scratch(2, kGroup * depth * sizeof(T));
+    b += (ptrdiff_t)in_place * g.b_col, j0 += in_place, width -= in_place;
+    pack_columns<V>(b, g.b_row, g.b_col, depth, width, copy);
+    panels(j0, width, copy, depth, 0);
+  }
+
+  // From row `first` of panels of b_depth rows.
+  void panels(size_t j0, size_t width, const T* b, size_t b_depth, size_t first) const {
+    for (size_t j = 0; j < width; j += kCols) {
+      const size_t cols = smaller(kCols, width - j), wide = round_up(cols, V::kLanes);
+      strips(j0 + j, cols, b + j * b_depth + first * wide, (ptrdiff_t)wide);
+    }
+  }
+
+  // All rows of A times one panel.
+  void strips(size_t j, size_t cols, const T* b, ptrdiff_t b_row) const {
+    const auto run = layout == Layout::kRows ? tile_panel<V, V::kTileVecs, Layout::kRows>
+                                             : tile_panel<V, V::kTileVecs, Layout::kColumns>;
+    for (size_t i = 0; i < g.m; i += strip)
+      run(depth, a + (ptrdiff_t)i * a_row, a_step, b, b_row, finish(i, j),
+          g.c + (ptrdiff_t)i * g.c_row + (ptrdiff_t)j, g.c_row, smaller(strip, g.m - i), cols);
+  }
+
+  // Sums of the parts of k before are in C; the last part brings what comes after the sum.
+  Finish<T> finish(size_t i, size_t j) const {
+    Finish<T> f = finish_of(g, i, j);
+    if (k0 > 0) f.beta = 1;
+    if (k0 + depth < g.k) f.bias = f.residual = nullptr, f.activation = Activation::kNone;
+    return f;
+  }
+
+  // More of them share a B that comes from beyond L2.
+  static size_t block_rows(const GemmArgs<T>& g) { return g.k * g.n > kFar ? 480 : kBlockRows; }
+
+  static void gemm(const GemmArgs<T>& g, bool parallel) {
+    if (g.b_packed || g.m <= block_rows(g)) return cut(g, parallel);
+    // Where all columns would take too much memory, some at a time.
+    const size_t width = round_up(kPackedAtOnce / (g.k + 1) + 1, kCols);
+    T* packed = (T*)scratch(0, packed_b_bytes<V>(g.k, smaller(width, g.n)));
+    for (size_t j = 0; j < g.n; j += width) {
+      GemmArgs<T> columns = block_of(g, 0, g.m, j, width);
+      PackB<V, T>{columns.b, g.b_row, g.b_col, g.k, columns.n, packed}.run(parallel);
+      columns.b_packed = packed;
+      cut(columns, parallel);
+    }
+  }
+
+  static void cut(const GemmArgs<T>& g, bool parallel) {
+    if (!parallel && g.m <= kBlockRows && g.n <= kBlockCols) return block(g);
+    Split<T> s{&g, even_part(g.m, block_rows(g), kRows), even_part(g.n, kBlockCols, kCols), block};
+    const size_t wanted = parallel && threads() > 1 ? 4 * (size_t)threads() : 1;
+    while (parts_of(g.m, s.rows) * parts_of(g.n, s.cols) < wanted && s.rows * s.cols * g.k > kChunkMacs) {
+      if (s.rows >= s.cols && s.rows > kRows)
+        s.rows = round_up(s.rows / 2, kRows);
+      else if (s.cols > kCols)
+        s.cols = round_up(s.cols / 2, kCols);
+      else
+        break;
+    }
+    s.run(parallel);
+  }
+};

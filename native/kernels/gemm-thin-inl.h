@@ -1,0 +1,106 @@
+// Products with so few rows or columns that each value of a large operand is used once or a few times: memory
+// binds, so it is read from end to end.
+
+// A few columns of B stay in L1 while they meet all rows of A.
+template <class V, int R, int J>
+void dots_strip(const GemmArgs<typename V::T>& g, size_t j) {
+  size_t i = 0;
+  const auto* b = g.b + (ptrdiff_t)j * g.b_col;
+  for (; i + R <= g.m; i += R)
+    dot_tile<V, R, J>(g.k, g.a + (ptrdiff_t)i * g.a_row, g.a_row, b, g.b_col, finish_of(g, i, j),
+                      g.c + (ptrdiff_t)i * g.c_row + j, g.c_row);
+  for (; i < g.m; ++i)
+    dot_tile<V, 1, J>(g.k, g.a + (ptrdiff_t)i * g.a_row, g.a_row, b, g.b_col, finish_of(g, i, j),
+                      g.c + (ptrdiff_t)i * g.c_row + j, g.c_row);
+}
+// All of A and B are read along k: for a B that is given transposed, and for few columns.
+template <class V>
+void dots(const GemmArgs<typename V::T>& g) {
+  constexpr int kCols = 4;
+  size_t j = 0;
+  for (; j + kCols <= g.n; j += kCols) dots_strip<V, V::kDotRows, kCols>(g, j);
+  for (; j < g.n; ++j) dots_strip<V, V::kDotRows, 1>(g, j);
+}
+
+// sum[j] += a[0] B[0, j] + ... + a[kTaken-1] B[kTaken-1, j]
+template <class V, int kTaken>
+DT_INLINE void add_rows(const typename V::T* a, ptrdiff_t a_col, const typename V::T* b, ptrdiff_t b_row,
+                        size_t cols, typename V::T* sum) {
+  V as[kTaken];
+  for (int p = 0; p < kTaken; ++p) as[p] = V::set1(a[p * a_col]);
+  for_each_vector<V>(cols, [&](size_t j, auto at) {
+    V s = at.load(sum + j);
+    for (int p = 0; p < kTaken; ++p) s = mul_add(as[p], at.load(b + p * b_row + j), s);
+    at.put(sum + j, s);
+  });
+}
+
+// Few rows of A and a large B: four rows of B at a time are read from end to end, as memory likes it, and
+// added to strips of sums that stay in L1.
+template <class V>
+void few_rows(const GemmArgs<typename V::T>& g) {
+  using T = typename V::T;
+  const size_t strip = round_up(4096 / g.m, 16);
+  T* sums = (T*)scratch(2, g.m * strip * sizeof(T));
+  for (size_t j0 = 0; j0 < g.n; j0 += strip) {
+    const size_t cols = smaller(strip, g.n - j0);
+    memset(sums, 0, g.m * strip * sizeof(T));
+    size_t p = 0;
+    for (; p < g.k; p += p + 4 <= g.k ? 4 : 1)
+      for (size_t i = 0; i < g.m; ++i) {
+        const T* a = g.a + (ptrdiff_t)i * g.a_row + (ptrdiff_t)p * g.a_col;
+        const T* b = g.b + (ptrdiff_t)p * g.b_row + (ptrdiff_t)j0;
+        if (p + 4 <= g.k)
+          add_rows<V, 4>(a, g.a_col, b, g.b_row, cols, sums + i * strip);
+        else
+          add_rows<V, 1>(a, g.a_col, b, g.b_row, cols, sums + i * strip);
+      }
+    finish_rows<V>(sums, strip, g.m, finish_of(g, 0, j0), g.c + (ptrdiff_t)j0, g.c_row, cols);
+  }
+}
+
+// One row of A and a packed B: each panel is read from end to end, four rows at a time into sums of their
+// own, so that the latency of a multiply-add does not bind.
+template <class V, int W>
+void row_times_panel(const GemmArgs<typename V::T>& g, size_t j) {
+  using T = typename V::T;
+  const size_t cols = smaller(W * V::kLanes, g.n - j);
+  if constexpr (W > 1) {
+    if (cols <= (W - 1) * V::kLanes) return row_times_panel<V, W - 1>(g, j);
+  }
+  constexpr size_t kWide = W * V::kLanes, kSums = 4;
+  V sum[kSums][W];
+  DT_UNROLL for (size_t s = 0; s < kSums; ++s) DT_UNROLL for (int w = 0; w < W; ++w) sum[s][w] = V::set1(0);
+  const T *a = g.a, *b = g.b_packed + j * g.k;
+  size_t p = 0;
+  for (; p + kSums <= g.k; p += kSums, b += kSums * kWide) DT_UNROLL for (size_t s = 0; s < kSums; ++s) {
+      const V as = V::set1(a[(ptrdiff_t)(p + s) * g.a_col]);
+      DT_UNROLL for (int w = 0; w < W; ++w) sum[s][w] =
+          mul_add(as, V::load(b + s * kWide + w * V::kLanes), sum[s][w]);
+    }
+  for (; p < g.k; ++p, b += kWide)
+    DT_UNROLL for (int w = 0; w < W; ++w) sum[0][w] =
+        mul_add(V::set1(a[(ptrdiff_t)p * g.a_col]), V::load(b + w * V::kLanes), sum[0][w]);
+  T done[kWide];
+  DT_UNROLL for (int w = 0; w < W; ++w)
+      store(done + w * V::kLanes, (sum[0][w] + sum[1][w]) + (sum[2][w] + sum[3][w]));
+  finish_rows<V>(done, kWide, 1, finish_of(g, 0, j), g.c + (ptrdiff_t)j, 0, cols);
+}
+
+template <class V>
+struct RowTimesPacked {
+  static constexpr size_t kCols = V::kTileVecs * V::kLanes;
+  const GemmArgs<typename V::T>* g;
+  size_t panels;  // of a chunk
+
+  static void chunk(void* context, size_t index) {
+    const RowTimesPacked& s = *(const RowTimesPacked*)context;
+    const size_t end = smaller((index + 1) * s.panels * kCols, s.g->n);
+    for (size_t j = index * s.panels * kCols; j < end; j += kCols) row_times_panel<V, V::kTileVecs>(*s.g, j);
+  }
+  static void gemm(const GemmArgs<typename V::T>& g, bool parallel) {
+    RowTimesPacked s{&g, kChunkMacs / (g.k * kCols) + 1};
+    const size_t panels = (g.n + kCols - 1) / kCols;
+    run_chunks(parallel, (panels + s.panels - 1) / s.panels, chunk, &s);
+  }
+};
