@@ -5,7 +5,7 @@ import { cast, embedSlice } from './copy.js';
 import { full, fullLike } from './create.js';
 import { div, equal, geluGrad, greater, mul, neg, reluGrad, sign, sub, where } from './elementwise.js';
 import { embeddingGrad } from './embedding.js';
-import { matmul } from './matmul.js';
+import { product } from './matmul.js';
 import type { View } from './op.js';
 import type { Opcode } from './opcodes.js';
 import { type DropoutAttrs, dropoutOp } from './random.js';
@@ -60,6 +60,12 @@ const less = (x: Tensor, other: Tensor): Tensor => greater(other, x);
 /** A reduction's result [outer, inner], repeated along the reduced dimensions of x. */
 function spread(y: Tensor, x: Tensor, { outer, reduced, inner }: Reduction): Tensor {
   return reshape(broadcastTo(reshape(y, [outer, 1, inner]), [outer, reduced, inner]), x.shape);
+}
+
+/** aᵀ · dy, laid out as b is: the gradient of a weight that was transposed needs no copy. */
+function gradientOfRight(dy: Tensor, a: Tensor, b: Tensor): Tensor {
+  if (b.contiguous) return product(transpose(a), dy, b.dtype);
+  return transpose(product(transpose(dy), a, b.dtype));
 }
 
 const RULES: Partial<Record<Opcode, GradientRule>> = {
@@ -118,11 +124,10 @@ const RULES: Partial<Record<Opcode, GradientRule>> = {
   },
 
   // Activations are fused into products after differentiation.
-  matmul: ({ dy, inputs: [a, b], needs }) => [
-    needs(0) ? matmul(dy, transpose(b!)) : undefined,
-    // In the layout of b: the gradient of a weight that was transposed needs no copy.
-    needs(1) ? (b!.contiguous ? matmul(transpose(a!), dy) : transpose(matmul(transpose(dy), a!))) : undefined,
-    needs(2) ? sumTo(dy, [dy.shape.at(-1)!]) : undefined,
+  matmul: ({ dy, inputs: [a, b, bias], needs }) => [
+    needs(0) ? product(dy, transpose(b!), a!.dtype) : undefined,
+    needs(1) ? gradientOfRight(dy, a!, b!) : undefined,
+    needs(2) ? cast(sumTo(dy, bias!.shape), bias!.dtype) : undefined,
   ],
 
   softmax: unary((dy, _, y) => softmaxGrad(y, dy)),

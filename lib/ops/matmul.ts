@@ -1,7 +1,15 @@
 import { binding, DrivetrainError } from '../native/index.js';
-import { broadcastShapes, DTYPES, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
+import {
+  broadcastShapes,
+  DTYPES,
+  type DType,
+  formatShape,
+  isHalf,
+  sizeOf,
+  type Tensor,
+} from '../tensor/index.js';
 import { apply, applyOne, transient } from './apply.js';
-import { checkFloat, checkMinRank, checkSameDtype, checkShapeIs } from './checks.js';
+import { checkMinRank, checkOneOf, checkSameDtype, checkShapeIs, checkTensor } from './checks.js';
 import type { Op } from './op.js';
 import { checkOutIs, type OutOptions } from './out.js';
 import { broadcastTo, reshape, transpose } from './views.js';
@@ -20,12 +28,16 @@ export interface MatmulAttrs {
   readonly hasResidual?: boolean;
   /** Whether b comes from `packMatmul`. */
   readonly packed?: boolean;
+  /** Of the result: a's unless given. */
+  readonly dtype?: DType;
 }
 
 /** Inputs a [..., m, k], b [..., k, n] (or packed), then a bias [n] and a residual [..., m, n] where there are such. */
 export const matmulOp: Op<MatmulAttrs> = {
   name: 'matmul',
-  infer: ([a, b]) => [{ shape: [...a!.shape.slice(0, -1), b!.shape.at(-1)!], dtype: a!.dtype }],
+  infer: ([a, b], { dtype }) => [
+    { shape: [...a!.shape.slice(0, -1), b!.shape.at(-1)!], dtype: dtype ?? a!.dtype },
+  ],
   numbers: ({ activation, alpha = 1, hasBias, hasResidual, packed }) => [
     ACTIVATIONS[activation],
     alpha,
@@ -51,39 +63,47 @@ export function packMatmul(b: Tensor): Tensor {
   return apply(packMatmulOp, [b], undefined)[0]!;
 }
 
+const DTYPES_OF_PRODUCTS: readonly DType[] = ['f32', 'f64', 'f16', 'bf16'];
+
 /**
- * The matrix product of a [..., m, k] and b [..., k, n]: [..., m, n], leading dimensions broadcast. f32 or f64, any
- * strides (a transposed view costs no copy). `out` may not be an operand.
+ * The matrix product of a [..., m, k] and b [..., k, n]: [..., m, n], leading dimensions broadcast. Any strides (a
+ * transposed view costs no copy). f32, f64, f16 or bf16; the products of f16 and bf16 are added up in f32 and rounded
+ * once, to nearest even. `out` may not be an operand.
  */
 export function matmul(a: Tensor, b: Tensor, options: OutOptions): Tensor;
 export function matmul(a: Tensor, b: Tensor): Tensor;
 export function matmul(a: Tensor, b: Tensor, options?: OutOptions): Tensor {
-  checkFloat('matmul', a, b);
+  checkOneOf('matmul', 'a', a, DTYPES_OF_PRODUCTS);
+  checkOneOf('matmul', 'b', b, DTYPES_OF_PRODUCTS);
   checkSameDtype('matmul', a, b);
   checkMinRank('matmul', a, 2);
   checkMinRank('matmul', b, 2);
-  const [m, k] = a.shape.slice(-2) as [number, number];
-  const [rows, n] = b.shape.slice(-2) as [number, number];
-  if (k !== rows) {
+  if (a.shape.at(-1) !== b.shape.at(-2)) {
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',
       `Expected inner dimensions that agree for matmul but received ${formatShape(a.shape)} and ${formatShape(b.shape)}.`,
     );
   }
+  return product(a, b, a.dtype, options?.out);
+}
+
+/** `matmul` for operands that may be f32, f16 and bf16 at once, in the dtype that is asked for. */
+export function product(a: Tensor, b: Tensor, dtype: DType, out?: Tensor): Tensor {
   const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2), 'matmul');
-  const operands = [broadcastTo(a, [...batch, m, k]), broadcastTo(b, [...batch, k, n])];
-  return applyOne(matmulOp, operands, { activation: 'none' }, options?.out);
+  const operands = [a, b].map((x) => broadcastTo(x, [...batch, ...x.shape.slice(-2)]));
+  return applyOne(matmulOp, operands, { activation: 'none', dtype }, out);
 }
 
 /**
- * x · weightᵀ + bias for x [..., in], weight [out, in], bias [out]: [..., out]. f32 or f64. `options.out` may not be an
- * operand.
+ * x · weightᵀ + bias for x [..., in], weight [out, in], bias [out]: [..., out] in the dtype of x. f32, f64, f16 or bf16,
+ * all of one dtype; or x in f32 with weight, bias or both in f16 or bf16: stored in half the memory, computed in f32.
+ * `options.out` may not be an operand.
  */
 export function linear(x: Tensor, weight: Tensor, bias: Tensor | undefined, options: OutOptions): Tensor;
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor): Tensor;
 export function linear(x: Tensor, weight: Tensor, bias?: Tensor, options?: OutOptions): Tensor {
-  checkFloat('linear', x, weight);
-  checkSameDtype('linear', x, weight);
+  checkOneOf('linear', 'x', x, DTYPES_OF_PRODUCTS);
+  checkFits('linear', 'weight', weight, x);
   checkMinRank('linear', x, 1);
   const [out, width] = weight.shape as [number, number];
   if (weight.rank !== 2 || x.shape.at(-1) !== width) {
@@ -93,7 +113,7 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor, options?: OutOp
     );
   }
   if (bias !== undefined) {
-    checkSameDtype('linear', weight, bias);
+    checkFits('linear', 'bias', bias, x);
     checkShapeIs('linear', 'bias', bias, [out]);
   }
   const lead = x.shape.slice(0, -1);
@@ -106,4 +126,14 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor, options?: OutOp
     const y = applyOne(matmulOp, operands, attrs, given?.viewAs([rows, out]));
     return given ?? reshape(y, [...lead, out]);
   });
+}
+
+/** Refuses a parameter that has neither x's dtype nor, where x is f32, 16 bits. */
+function checkFits(operation: string, name: string, parameter: Tensor, x: Tensor): void {
+  checkTensor(operation, parameter);
+  if (parameter.dtype === x.dtype || (x.dtype === 'f32' && isHalf(parameter.dtype))) return;
+  throw new DrivetrainError(
+    'DT_DTYPE_MISMATCH',
+    `Expected ${name} of ${operation} in the dtype of x, or f16 or bf16 for an x in f32, but received ${parameter.dtype} for ${x.dtype}; convert with cast(t, '${x.dtype}').`,
+  );
 }

@@ -1,7 +1,16 @@
 import { DrivetrainError } from '../native/index.js';
-import { formatShape, normaliseAxis, type Shape, sameShape, sizeOf, type Tensor } from '../tensor/index.js';
+import {
+  formatShape,
+  isHalf,
+  normaliseAxis,
+  type Shape,
+  sameShape,
+  sizeOf,
+  type Tensor,
+} from '../tensor/index.js';
 import { apply, transient } from './apply.js';
 import { checkFloat, checkSameDtype, checkTensor } from './checks.js';
+import { cast } from './copy.js';
 import { mul } from './elementwise.js';
 import type { Op } from './op.js';
 import { permute, reshape } from './views.js';
@@ -111,6 +120,7 @@ export function argmax(x: Tensor, axis = -1): Tensor {
 /** Sums over the dimensions that broadcasting to `x.shape` added or repeated: the reverse of `broadcastTo`. */
 export function sumTo(x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x;
+  if (isHalf(x.dtype)) return cast(sumTo(cast(x, 'f32'), shape), x.dtype);
   const lead = x.rank - shape.length;
   const axis = x.shape
     .map((_, i) => i)

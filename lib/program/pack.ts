@@ -1,12 +1,15 @@
 import { type MatmulAttrs, packMatmul, withRecorder } from '../ops/index.js';
-import { DTYPES, outsideScopes, SharedStorage, Tensor } from '../tensor/index.js';
+import { DTYPES, isHalf, outsideScopes, SharedStorage, Tensor } from '../tensor/index.js';
 import type { Step } from './record.js';
 
 /** Products by a frozen matrix read a copy of it that is packed once, whatever the number of recordings and runs. */
 export function packConstants(steps: readonly Step[]): Step[] {
   return steps.map((step) => {
     const [a, b, ...others] = step.inputs;
-    if (step.op.name !== 'matmul' || !b!.storage.frozen) return step;
+    // f16 and bf16 are read as they are: packed in f32 they would take twice the memory, and time to read.
+    if (step.op.name !== 'matmul' || !b!.storage.frozen || step.inputs.some(({ dtype }) => isHalf(dtype))) {
+      return step;
+    }
     const packed = packedOf(b!);
     if (packed === undefined) return step;
     const attrs: MatmulAttrs = { ...(step.attrs as MatmulAttrs), packed: true };

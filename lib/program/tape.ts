@@ -2,6 +2,7 @@ import { DrivetrainError } from '../native/index.js';
 import {
   activeRecorder,
   add,
+  cast,
   type GradientContext,
   gradientRule,
   type Op,
@@ -10,7 +11,7 @@ import {
   viewGradient,
   zeros,
 } from '../ops/index.js';
-import { DTYPES, formatShape, type Storage, type Tensor } from '../tensor/index.js';
+import { DTYPES, formatShape, isHalf, type Storage, type Tensor } from '../tensor/index.js';
 
 /** What happened while a function ran, in order: ops and views, by the tensors that they took and gave. */
 export type TapeEntry =
@@ -73,12 +74,17 @@ function differentiate(tape: readonly TapeEntry[], loss: Tensor, parameters: rea
       const cotangent = cotangents[k];
       if (cotangent === undefined || !dependent.has(input)) return;
       const sum = gradients.get(input);
-      gradients.set(input, sum === undefined ? cotangent : add(sum, cotangent));
+      gradients.set(input, sum === undefined ? cotangent : addUp(sum, cotangent));
     });
   }
   return parameters.map(
     (parameter) => gradients.get(parameter) ?? zeros(parameter.shape, { dtype: parameter.dtype }),
   );
+}
+
+/** a + b; of f16 and bf16, in f32. */
+function addUp(a: Tensor, b: Tensor): Tensor {
+  return isHalf(a.dtype) ? cast(add(cast(a, 'f32'), cast(b, 'f32')), a.dtype) : add(a, b);
 }
 
 function backwardThrough(

@@ -28,6 +28,11 @@ export const DTYPES: Readonly<Record<DType, DTypeInfo>> = {
   bf16: { id: 8, bytes: 2, array: Uint16Array, float: true },
 };
 
+/** Whether it is kept in 16 bits: computed with in f32, where it is computed with at all. */
+export function isHalf(dtype: DType): dtype is 'f16' | 'bf16' {
+  return dtype === 'f16' || dtype === 'bf16';
+}
+
 export function checkDtype(operation: string, dtype: DType): void {
   if (DTYPES[dtype] === undefined) {
     throw new DrivetrainError(

@@ -1,4 +1,4 @@
-export { checkDtype, checkHeldBy, DTYPES, type DType, dtypeOf, typedArrayName } from './dtype.js';
+export { checkDtype, checkHeldBy, DTYPES, type DType, dtypeOf, isHalf, typedArrayName } from './dtype.js';
 export {
   currentPool,
   defaultPool,

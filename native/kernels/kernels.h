@@ -51,6 +51,17 @@ struct GemmBatch {
   ptrdiff_t a_step[kMaxRank], b_step[kMaxRank], c_step[kMaxRank], residual_step[kMaxRank];
 };
 
+// A product in f32 of matrices that may be f16 or bf16: `shape` says all but where A, B, C and the bias are.
+// Values are widened exactly, and those of C rounded once, to nearest even.
+enum class Element : int { kF32, kF16, kBF16 };
+struct HalfGemmArgs {
+  GemmArgs<float> shape;  // beta is 0
+  const void *a, *b;
+  void* c;
+  const void* bias;  // or null
+  Element a_type, b_type, c_type, bias_type;
+};
+
 // C[i,j] = activation(a_scale[i] * b_scale[j] * sum_k A[i,k] B[k,j] + bias[j]), the sum exact in s32 for k up
 // to 131071.
 struct GemmS8Args {
@@ -156,6 +167,8 @@ struct Kernels {
   void (*bf16_to_f32)(const uint16_t* x, float* out, size_t n);
   void (*f32_to_f16)(const float* x, uint16_t* out, size_t n);
   void (*f16_to_f32)(const uint16_t* x, float* out, size_t n);
+
+  void (*gemm_half)(const HalfGemmArgs& args, const GemmBatch& batch);  // as gemm_batched
 
   // q = round(x / scale) to nearest even, within [-127, 127], with scale = max |x| / 127, which is returned
   // (1 where all are 0, or so small that the scale would be under 2^-125, or n is 0). The same bits on every

@@ -21,6 +21,7 @@
 #include "optim-adaptive-inl.h"
 #include "optim-norm-inl.h"
 #include "convert-inl.h"
+#include "gemm-half-inl.h"
 #include "quantize-inl.h"
 
 template <class V, class T = typename V::T>
@@ -81,6 +82,7 @@ constexpr Kernels make_table(const char* name) {
       .bf16_to_f32 = bf16_to_f32,
       .f32_to_f16 = f32_to_f16,
       .f16_to_f32 = f16_to_f32,
+      .gemm_half = gemm_half,
       .quantize_row = quantize_row,
       .dequantize = dequantize,
       .packed_s8_bytes = packed_s8_bytes,

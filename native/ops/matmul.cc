@@ -1,6 +1,7 @@
 // Matrix products. Operands [a, b, (bias,) (residual,) out], a and b with batch dimensions already broadcast
 // (stride 0), of ranks 2 to 8; a packed b has rank 1 and no batch. attrs: [activation, alpha, has bias, has
-// residual, b is packed].
+// residual, b is packed]. All are f32 or all are f64; or a, b, bias and out are each f32, f16 or bf16, where
+// b is not packed, and a residual is f32 as out is.
 #include "kernels_of.h"
 #include "table.h"
 
@@ -41,33 +42,68 @@ struct Batch {
   }
 };
 
+// The operands of a call, by what they are.
+struct Operands {
+  const TensorRef &a, &b, &out;
+  const TensorRef *bias, *residual;
+  bool packed;
+
+  explicit Operands(const OpCall& call)
+      : a(call[0]),
+        b(call[1]),
+        out(call[call.count - 1]),
+        bias(call.attrs[2] != 0 ? &call[2] : nullptr),
+        residual(call.attrs[3] != 0 ? &call[call.count - 2] : nullptr),
+        packed(call.attrs[4] != 0) {}
+};
+
+// Everything but the addresses of a, b, out and bias, which may be of other types.
 template <class T>
-void matmul_of(const OpCall& call) {
-  const bool has_bias = call.attrs[2] != 0, has_residual = call.attrs[3] != 0, packed = call.attrs[4] != 0;
-  const TensorRef &a = call[0], &b = call[1], &out = call[call.count - 1];
-  const TensorRef* residual = has_residual ? &call[call.count - 2] : nullptr;
-  const int last = out.rank - 1;
+Batch<T> batch_of(const OpCall& call, const Operands& of) {
+  const int last = of.out.rank - 1;
   Batch<T> batch;
   GemmArgs<T>& args = batch.args;
-  args.m = static_cast<size_t>(out.shape[last - 1]);
-  args.n = static_cast<size_t>(out.shape[last]);
-  args.k = static_cast<size_t>(a.shape[last]);
-  args.a = a.as<T>(), args.a_row = a.strides[last - 1], args.a_col = a.strides[last];
-  if (packed) {
-    args.b_packed = b.as<T>();
-  } else {
-    args.b = b.as<T>(), args.b_row = b.strides[last - 1], args.b_col = b.strides[last];
-  }
-  args.c = out.as<T>(), args.c_row = out.strides[last - 1];
+  args.m = static_cast<size_t>(of.out.shape[last - 1]);
+  args.n = static_cast<size_t>(of.out.shape[last]);
+  args.k = static_cast<size_t>(of.a.shape[last]);
+  args.a_row = of.a.strides[last - 1], args.a_col = of.a.strides[last];
+  if (!of.packed) args.b_row = of.b.strides[last - 1], args.b_col = of.b.strides[last];
+  args.c_row = of.out.strides[last - 1];
   args.alpha = static_cast<T>(call.attrs[1]), args.beta = 0;
-  args.bias = has_bias ? call[2].as<T>() : nullptr;
   args.activation = static_cast<Activation>(static_cast<int>(call.attrs[0]));
-  if (residual) args.residual = residual->as<T>(), args.residual_row = residual->strides[last - 1];
+  if (of.residual) args.residual = of.residual->as<T>(), args.residual_row = of.residual->strides[last - 1];
   for (int d = 0; d < last - 1; d++)
-    batch.append(static_cast<size_t>(out.shape[d]), a.strides[d], packed ? 0 : b.strides[d], out.strides[d],
-                 residual ? residual->strides[d] : 0);
+    batch.append(static_cast<size_t>(of.out.shape[d]), of.a.strides[d], of.packed ? 0 : of.b.strides[d],
+                 of.out.strides[d], of.residual ? of.residual->strides[d] : 0);
   batch.stack();
-  kernels_of<T>().gemm_batched(args, batch.dims);
+  return batch;
+}
+
+template <class T>
+void matmul_of(const OpCall& call, const Operands& of) {
+  Batch<T> batch = batch_of<T>(call, of);
+  batch.args.a = of.a.as<T>();
+  (of.packed ? batch.args.b_packed : batch.args.b) = of.b.as<T>();
+  batch.args.c = of.out.as<T>();
+  if (of.bias) batch.args.bias = of.bias->as<T>();
+  kernels_of<T>().gemm_batched(batch.args, batch.dims);
+}
+
+bool is_half(const TensorRef& t) { return t.dtype == DType::kF16 || t.dtype == DType::kBF16; }
+
+Element element_of(const TensorRef& t) {
+  return t.dtype == DType::kF16 ? Element::kF16 : t.dtype == DType::kBF16 ? Element::kBF16 : Element::kF32;
+}
+
+void matmul_half(const OpCall& call, const Operands& of) {
+  const Batch<float> batch = batch_of<float>(call, of);
+  HalfGemmArgs args{};
+  args.shape = batch.args;
+  args.a = of.a.data, args.a_type = element_of(of.a);
+  args.b = of.b.data, args.b_type = element_of(of.b);
+  args.c = of.out.data, args.c_type = element_of(of.out);
+  if (of.bias) args.bias = of.bias->data, args.bias_type = element_of(*of.bias);
+  selected_kernels()->gemm_half(args, batch.dims);
 }
 
 template <class T>
@@ -79,7 +115,12 @@ void pack_matmul_of(const OpCall& call) {
 
 }  // namespace
 
-void op_matmul(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, matmul_of, call); }
+void op_matmul(const OpCall& call) {
+  const Operands of(call);
+  if (is_half(of.a) || is_half(of.b) || is_half(of.out) || (of.bias && is_half(*of.bias)))
+    return matmul_half(call, of);
+  DRIVETRAIN_FLOAT_DISPATCH(of.a.dtype, matmul_of, call, of);
+}
 
 // operands: b [k, n] of any strides, packed [bytes / element]
 void op_packMatmul(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, pack_matmul_of, call); }
