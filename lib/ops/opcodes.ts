@@ -65,6 +65,7 @@ export const OPCODES = [
   'lars',
   'quantizeRows',
   'dequantizeRows',
+  'quantizeLinear',
   'packInt8',
   'matmulInt8',
 ] as const;

@@ -8,6 +8,7 @@
 #include "gemm-tile-inl.h"
 #include "gemm-inl.h"
 #include "gemm-batched-inl.h"
+#include "quantize-inl.h"
 #include "gemm-s8-inl.h"
 #include "optim-inl.h"
 #include "optim-momentum-inl.h"
@@ -15,7 +16,6 @@
 #include "optim-adaptive-inl.h"
 #include "optim-norm-inl.h"
 #include "convert-inl.h"
-#include "quantize-inl.h"
 
 template <class V, class T = typename V::T>
 constexpr FloatKernels<T> float_kernels() {
@@ -74,9 +74,10 @@ constexpr Kernels make_table(const char* name) {
       .f32_to_f16 = f32_to_f16,
       .f16_to_f32 = f16_to_f32,
       .quantize_row = quantize_row,
+      .quantize_linear = quantize_linear,
       .dequantize = dequantize,
-      .packed_s8_bytes = packed_s8_bytes,
-      .pack_s8 = pack_s8,
-      .gemm_s8 = gemm_s8,
+      .packed_s8_bytes = packed_s8_bytes<Dot2>,
+      .pack_s8 = pack_s8<Dot2>,
+      .gemm_s8 = gemm_s8<Dot2>,
   };
 }
