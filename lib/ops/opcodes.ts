@@ -67,6 +67,7 @@ export const OPCODES = [
   'lars',
   'quantizeRows',
   'dequantizeRows',
+  'quantizeLinear',
   'packInt8',
   'matmulInt8',
 ] as const;

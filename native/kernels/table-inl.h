@@ -12,6 +12,7 @@
 #include "gemm-blocks-inl.h"
 #include "gemm-inl.h"
 #include "gemm-batched-inl.h"
+#include "quantize-inl.h"
 #include "gemm-s8-inl.h"
 #include "attention-inl.h"
 #include "attention-grad-inl.h"
@@ -22,7 +23,6 @@
 #include "optim-norm-inl.h"
 #include "convert-inl.h"
 #include "gemm-half-inl.h"
-#include "quantize-inl.h"
 
 template <class V, class T = typename V::T>
 constexpr FloatKernels<T> float_kernels() {
@@ -84,9 +84,10 @@ constexpr Kernels make_table(const char* name) {
       .f16_to_f32 = f16_to_f32,
       .gemm_half = gemm_half,
       .quantize_row = quantize_row,
+      .quantize_linear = quantize_linear,
       .dequantize = dequantize,
-      .packed_s8_bytes = packed_s8_bytes,
-      .pack_s8 = pack_s8,
-      .gemm_s8 = gemm_s8,
+      .packed_s8_bytes = packed_s8_bytes<Dot2>,
+      .pack_s8 = pack_s8<Dot2>,
+      .gemm_s8 = gemm_s8<Dot2>,
   };
 }

@@ -17,7 +17,7 @@
 //   product_error(a, b, p)   a * b - p exactly, for p the rounded a * b
 //   mul_wide(a, b)           the unsigned 64-bit products, in halves
 //   convert_f32_to_f16, convert_f16_to_f32
-//   Pair, Pairs, dot2        for int8: see gemm-s8-inl.h
+//   Dot2                     for int8: see gemm-s8-inl.h
 // F::kLeastPower: at it and below, scale gives 0 for e^x.
 // The target also fixes the matmul tile: kTileRows x kTileVecs vectors of sums, and kDotRows rows of dot
 // products.

@@ -62,15 +62,6 @@ void bench(const Kernels& k) {
       bench_gemm(k, 32, 256, 784, transposed);
       bench_gemm(k, 32, 10, 128, transposed);
     }
-    for (size_t n : {64, 256, 1024}) {
-      std::vector<int8_t> a(n * n, 3), packed(k.packed_s8_bytes(n, n), 2);
-      std::vector<float> scale(n, 0.1f), c(n * n);
-      const double rate_gops = rate(2.0 * n * n * n, [&] {
-        k.gemm_s8({n, n, n, a.data(), ptrdiff_t(n), packed.data(), scale.data(), scale.data(), nullptr,
-                   Activation::kNone, c.data(), ptrdiff_t(n), nullptr});
-      });
-      std::printf("  gemm_s8 %zu: %.1f Gop/s\n", n, rate_gops);
-    }
     {
       constexpr size_t n = 256;
       std::vector<double> a(n * n, 1.0), c(n * n);

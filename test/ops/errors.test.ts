@@ -26,6 +26,10 @@ const COMPARISON = ['equal', 'greater'] as const;
 type Fn = (...inputs: Tensor[]) => unknown;
 const op = (name: string): Fn => (drivetrain as unknown as Record<string, Fn>)[name]!;
 
+const zero = tensor(0, { dtype: 'u8' });
+const column = tensor([[1], [2]], { dtype: 'i8' });
+const packed = drivetrain.packInt8(tensor([[1, 2]], { dtype: 'i8' }));
+
 /** Every function of tensors that users call, as one of a single tensor. */
 const functions: Record<string, Fn> = {
   ...Object.fromEntries([...UNARY, ...ROWS, ...REDUCE].map((name) => [name, op(name)])),
@@ -63,6 +67,12 @@ const functions: Record<string, Fn> = {
   dropout: (x) => drivetrain.dropout(x, tensor(0.5, { dtype: 'f64' }), new Generator(0)),
   quantizeRows: (x) => drivetrain.quantizeRows(x),
   dequantizeRows: (x) => drivetrain.dequantizeRows(x, tensor(1)),
+  quantizeLinear: (x) => drivetrain.quantizeLinear(x, tensor(1), zero),
+  packInt8: (x) => drivetrain.packInt8(x),
+  matmulInteger: (x) => drivetrain.matmulInteger(x, packed),
+  matmulInt8: (x) => drivetrain.matmulInt8(x, tensor(1), packed, tensor(1)),
+  'matmulInt8, scale': (x) => drivetrain.matmulInt8(column, x, drivetrain.packInt8(column), tensor(1)),
+  linearInt8: (x) => drivetrain.linearInt8(x, packed, tensor(1)),
 };
 
 /** May be left out. */
@@ -96,6 +106,7 @@ describe.each(Object.entries(functions))('%s', (name, fn) => {
       [[[1], [2]], 'f32'],
       [[0], 'i32'],
       [[1, 2], 'i8'],
+      [[[1, 2]], 'i8'],
     ];
     const gone = kinds
       .map(([data, dtype]) => tensor(data, { dtype }))
