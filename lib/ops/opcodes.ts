@@ -27,6 +27,7 @@ export const OPCODES = [
   'fill',
   'copy',
   'embedSlice',
+  'concat',
   'cast',
   'sum',
   'max',

@@ -14,6 +14,7 @@
 #include "optim-adam-inl.h"
 #include "optim-adaptive-inl.h"
 #include "convert-inl.h"
+#include "move-inl.h"
 #include "quantize-inl.h"
 
 template <class V, class T = typename V::T>
@@ -69,6 +70,8 @@ constexpr Kernels make_table(const char* name) {
       .bf16_to_f32 = bf16_to_f32,
       .f32_to_f16 = f32_to_f16,
       .f16_to_f32 = f16_to_f32,
+      .transpose = transpose,
+      .stream = stream,
       .quantize_row = quantize_row,
       .dequantize = dequantize,
       .packed_s8_bytes = packed_s8_bytes,
