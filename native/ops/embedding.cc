@@ -31,20 +31,21 @@ void embedding_of(const OpCall& call) {
   });
 }
 
-// operands: indices [...], dy [..., n], dweight [rows, n]. Threads share out the columns, so that equal
-// indices add up in the order of the indices; so few that a table of some thousand rows stays in a near cache.
+// operands: indices [...], dy [..., n], dweight [rows, n]. Threads share out the table's rows, so that
+// equal indices add up in the order of the indices; neighbours go to different threads, as the usual indices are
+// often low ones.
 template <class T>
 void embedding_grad_of(const OpCall& call) {
   const TensorRef &indices = call[0], &dy = call[1], &out = call[2];
   const size_t n = out.cols(), rows = out.rows(), count = indices.size();
-  constexpr size_t kColumns = 64;
+  constexpr size_t kShares = 4;
   zero(out);
-  parallel_chunks(n, kColumns, [&](size_t first, size_t end) {
+  parallel_chunks(kShares, 1, [&](size_t share, size_t) {
     for (size_t i = 0; i < count; i++) {
       const size_t row = static_cast<size_t>(index_at(indices, i));  // a negative one is too large
-      if (row >= rows) continue;
-      T* to = out.as<T>() + row * n + first;
-      kernels_of<T>().binary[kAdd](to, 1, dy.as<T>() + i * n + first, 1, to, end - first);
+      if (row >= rows || row % kShares != share) continue;
+      T* to = out.as<T>() + row * n;
+      kernels_of<T>().binary[kAdd](to, 1, dy.as<T>() + i * n, 1, to, n);
     }
   });
 }

@@ -1,5 +1,7 @@
 // Fills a contiguous tensor.
 #pragma once
+#include <algorithm>
+
 #include "kernels_of.h"
 #include "parallel_chunks.h"
 #include "tensor_ref.h"
@@ -15,7 +17,7 @@ void fill(const TensorRef& out, T value) {
   parallel_chunks(out.size(), kChunk, [&](size_t first, size_t end) {
     T* to = out.as<T>();
     if (!past_caches) {
-      for (size_t i = first; i < end; i++) to[i] = value;
+      std::fill(to + first, to + end, T{value});
       return;
     }
     for (size_t i = first; i < end; i += kBuffer)
