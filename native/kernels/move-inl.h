@@ -15,8 +15,8 @@ void stream(const void* from, void* to, size_t bytes) {
   memcpy(out + head + whole, x + head + whole, bytes - head - whole);
 }
 
-// A block of kTile x kTile goes through a buffer, so that whole cache lines of out are written at once however far
-// apart its rows are.
+// A block of kTile x kTile goes through a buffer, so that whole cache lines of out are written at once
+// however far apart its rows are.
 constexpr size_t kTile = 32, kTileRow = kTile + 16;
 
 void transpose(const float* x, ptrdiff_t x_row, float* out, ptrdiff_t out_row, size_t rows, size_t cols,
@@ -25,7 +25,8 @@ void transpose(const float* x, ptrdiff_t x_row, float* out, ptrdiff_t out_row, s
   const bool lines = past_caches && (intptr_t)out % 64 == 0 && out_row % 16 == 0;
   for (size_t top = 0; top < rows; top += kTile)
     for (size_t left = 0; left < cols; left += kTile) {
-      const size_t height = rows - top < kTile ? rows - top : kTile, width = cols - left < kTile ? cols - left : kTile;
+      const size_t height = rows - top < kTile ? rows - top : kTile,
+                   width = cols - left < kTile ? cols - left : kTile;
       const float* from = x + (ptrdiff_t)top * x_row + left;
       float* to = out + (ptrdiff_t)left * out_row + top;
       for (size_t r = 0; r < height; r += 4)
@@ -35,7 +36,8 @@ void transpose(const float* x, ptrdiff_t x_row, float* out, ptrdiff_t out_row, s
             continue;
           }
           for (size_t i = r; i < r + 4 && i < height; ++i)
-            for (size_t j = c; j < c + 4 && j < width; ++j) block[j * kTileRow + i] = from[(ptrdiff_t)i * x_row + j];
+            for (size_t j = c; j < c + 4 && j < width; ++j)
+              block[j * kTileRow + i] = from[(ptrdiff_t)i * x_row + j];
         }
       for (size_t c = 0; c < width; ++c) {
         const float* row = block + c * kTileRow;

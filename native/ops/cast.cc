@@ -61,7 +61,8 @@ void convert_from(const From* from, DType dtype, char* to, size_t n) {
       return;
     case DType::kF16:
     case DType::kBF16: {
-      if constexpr (std::is_same_v<From, float>) return narrow_to(dtype)(from, reinterpret_cast<uint16_t*>(to), n);
+      if constexpr (std::is_same_v<From, float>)
+        return narrow_to(dtype)(from, reinterpret_cast<uint16_t*>(to), n);
       float buffer[kBlock];
       for (size_t i = 0; i < n; i += kBlock) {
         const size_t count = n - i < kBlock ? n - i : kBlock;

@@ -55,8 +55,8 @@ void transpose(const T* from, int64_t from_row, T* to, int64_t to_row, size_t ro
               from[static_cast<int64_t>(r) * from_row + static_cast<int64_t>(c)];
 }
 
-// Exchanges a dimension that is contiguous in the source with the last, which is so in the output: a transposition of
-// rows (the last dimension) and columns for every index of the others.
+// Exchanges a dimension that is contiguous in the source with the last, which is so in the output: a
+// transposition of rows (the last dimension) and columns for every index of the others.
 void copy_transposed(const Loop& loop, int contiguous) {
   constexpr size_t kPanel = 64;  // rows that one thread takes at once
   const int last = loop.rank - 1;
@@ -91,7 +91,8 @@ void copy_transposed(const Loop& loop, int contiguous) {
           break;
         case 4:
           selected_kernels()->transpose(reinterpret_cast<const float*>(loop.data[0]) + from_at, from_row,
-                                        reinterpret_cast<float*>(loop.data[1]) + to_at, to_row, n, cols, stream);
+                                        reinterpret_cast<float*>(loop.data[1]) + to_at, to_row, n, cols,
+                                        stream);
           break;
         default:
           move(uint64_t{});
@@ -110,10 +111,12 @@ void copy_strided_row(const char* from, int64_t from_stride, char* to, int64_t t
 // Any strides, along the last dimension.
 void copy_strided(const Loop& loop) {
   constexpr void (*kCopy[])(const char*, int64_t, char*, int64_t, size_t) = {
-      copy_strided_row<uint8_t>, copy_strided_row<uint16_t>, copy_strided_row<uint32_t>, copy_strided_row<uint64_t>};
+      copy_strided_row<uint8_t>, copy_strided_row<uint16_t>, copy_strided_row<uint32_t>,
+      copy_strided_row<uint64_t>};
   const auto copy = kCopy[__builtin_ctzll(loop.bytes[0])];
   const int last = loop.rank - 1;
-  const size_t inner = loop.inner(), piece = inner < kChunk ? inner : kChunk, per_row = (inner + piece - 1) / piece;
+  const size_t inner = loop.inner(), piece = inner < kChunk ? inner : kChunk,
+               per_row = (inner + piece - 1) / piece;
   parallel_chunks(loop.outer() * per_row, kChunk / piece, [&](size_t first, size_t end) {
     for (size_t i = first; i < end; i++) {
       const size_t row = i / per_row, column = i % per_row * piece;
@@ -185,7 +188,8 @@ void op_concat(const OpCall& call) {
   for (size_t i = 0; i + 1 < call.count; i++) {
     part.shape[axis] = call[i].shape[axis];
     copy(call[i], part);
-    part.data = part.as<char>() + static_cast<size_t>(part.shape[axis] * part.strides[axis]) * bytes_of(part.dtype);
+    part.data =
+        part.as<char>() + static_cast<size_t>(part.shape[axis] * part.strides[axis]) * bytes_of(part.dtype);
   }
 }
 

@@ -1,5 +1,6 @@
 // Elementwise ops on operands of one shape with any strides: dimensions are merged where every operand
 // allows, and the innermost loop runs in a kernel.
+#include <cmath>
 #include <cstring>
 
 #include "kernels_of.h"
@@ -76,6 +77,30 @@ void unary_of(const OpCall& call, Unary op) {
       kernel(reinterpret_cast<const T*>(at[0]), out, 1);
       kernels_of<T>().fill(out[0], out, n);
     }
+  });
+}
+
+// attrs: [min, max]
+template <class T>
+void clamp_of(const OpCall& call) {
+  const T low = static_cast<T>(call.attrs[0]), high = static_cast<T>(call.attrs[1]);
+  for_each_piece(call, [=](char** at, const size_t* steps, size_t n) {
+    T* out = reinterpret_cast<T*>(at[1]);
+    kernels_of<T>().binary[kMaximum](reinterpret_cast<const T*>(at[0]), steps[0], &low, 0, out, n);
+    kernels_of<T>().binary[kMinimum](out, 1, &high, 0, out, n);
+  });
+}
+
+// attrs: [exponent]
+template <class T>
+void pow_of(const OpCall& call) {
+  const double exponent = call.attrs[0];
+  for_each_piece(call, [=](char** at, const size_t* steps, size_t n) {
+    const T* x = reinterpret_cast<const T*>(at[0]);
+    T* out = reinterpret_cast<T*>(at[1]);
+    if (exponent == 2) return kernels_of<T>().binary[kMul](x, steps[0], x, steps[0], out, n);
+    if (exponent == 0.5 && steps[0] == 1) return kernels_of<T>().unary[kSqrt](x, out, n);
+    for (size_t i = 0; i < n; i++) out[i] = std::pow(x[i * steps[0]], static_cast<T>(exponent));
   });
 }
 
@@ -163,6 +188,9 @@ DRIVETRAIN_BINARY(geluGrad, kGeluGrad)
 
 void op_equal(const OpCall& call) { compare<kEqual>(call); }
 void op_greater(const OpCall& call) { compare<kGreater>(call); }
+
+void op_clamp(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, clamp_of, call); }
+void op_pow(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, pow_of, call); }
 
 void op_where(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[1].dtype, where_of, call); }
 

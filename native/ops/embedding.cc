@@ -32,8 +32,8 @@ void embedding_of(const OpCall& call) {
 }
 
 // operands: indices [...], dy [..., n], dweight [rows, n]. Threads share out the table's rows, so that
-// equal indices add up in the order of the indices; neighbours go to different threads, as the usual indices are
-// often low ones.
+// equal indices add up in the order of the indices; neighbours go to different threads, as the usual indices
+// are often low ones.
 template <class T>
 void embedding_grad_of(const OpCall& call) {
   const TensorRef &indices = call[0], &dy = call[1], &out = call[2];

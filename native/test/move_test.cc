@@ -11,7 +11,8 @@ TEST(transpose_moves_every_bit) {
       for (bool stream : {false, true})
         for (size_t gap : {0, 5}) {
           const size_t x_row = cols + gap, out_row = (rows + 15) / 16 * 16 + gap;
-          Buffer<uint32_t> x(rows ? (rows - 1) * x_row + cols : 0), out(cols ? (cols - 1) * out_row + rows : 0, 7);
+          Buffer<uint32_t> x(rows ? (rows - 1) * x_row + cols : 0),
+              out(cols ? (cols - 1) * out_row + rows : 0, 7);
           for (size_t i = 0; i < x.size(); ++i) x[i] = uint32_t(random.bits());
           if (x.size()) x[0] = 0x7f800001;  // a signalling NaN
           k.transpose(reinterpret_cast<const float*>(x.data()), ptrdiff_t(x_row),
@@ -19,8 +20,8 @@ TEST(transpose_moves_every_bit) {
           for (size_t i = 0; i < out.size(); ++i) {
             const size_t c = i / out_row, r = i % out_row;
             const uint32_t want = r < rows ? x[r * x_row + c] : 7;
-            expect(out[i] == want, "transpose of %zu x %zu: [%zu, %zu] is %x, want %x", rows, cols, r, c, out[i],
-                   want);
+            expect(out[i] == want, "transpose of %zu x %zu: [%zu, %zu] is %x, want %x", rows, cols, r, c,
+                   out[i], want);
           }
         }
 }
