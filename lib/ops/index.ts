@@ -2,22 +2,26 @@ export { activeRecorder, apply, transient, withRecorder } from './apply.js';
 export { type AttentionOptions, scaledDotProductAttention } from './attention.js';
 export { bindingWords, writeBinding } from './bindings.js';
 export { checkTensor, describeNonTensor } from './checks.js';
+export { concat, stack } from './concat.js';
 export { assign, cast, clone, contiguous } from './copy.js';
 export { arange, type CreateOptions, full, fullLike, ones, zeros } from './create.js';
 export {
   abs,
   add,
+  clamp,
   div,
   equal,
   exp,
   gelu,
   greater,
+  less,
   log,
   maximum,
   minimum,
   mul,
   neg,
   type Operand,
+  pow,
   relu,
   sigmoid,
   sign,
@@ -47,4 +51,5 @@ export { dequantizeRows, quantizeLinear, quantizeRows } from './quantize.js';
 export { dropout, Generator, type RandomOptions, rand, randn, seed } from './random.js';
 export { argmax, globalNorm, max, mean, type Norms, norms, type ReduceOptions, sum } from './reduce.js';
 export { crossEntropyRows, layerNorm, logSoftmax, type RmsNormOptions, rmsNorm, softmax } from './rows.js';
+export { type TopkOptions, topk } from './topk.js';
 export { broadcastTo, permute, reshape, slice, transpose } from './views.js';

@@ -198,6 +198,12 @@ struct Kernels {
 
   void (*gemm_half)(const HalfGemmArgs& args, const GemmBatch& batch);  // as gemm_batched
 
+  // out[c * out_row + r] = x[r * x_row + c] for values of four bytes, whatever they are.
+  void (*transpose)(const float* x, ptrdiff_t x_row, float* out, ptrdiff_t out_row, size_t rows, size_t cols,
+                    bool stream);
+  // Copies past the caches, which is faster for an output that they would not keep.
+  void (*stream)(const void* from, void* to, size_t bytes);
+
   // q = round(x / scale) to nearest even, within [-127, 127], with scale = max |x| / 127, which is returned
   // (1 where all are 0, or so small that the scale would be under 2^-125, or n is 0). The same bits on every
   // instruction set. NaN or infinity in x: the scale is NaN and q is all 0.

@@ -23,6 +23,7 @@
 #include "optim-norm-inl.h"
 #include "convert-inl.h"
 #include "gemm-half-inl.h"
+#include "move-inl.h"
 
 template <class V, class T = typename V::T>
 constexpr FloatKernels<T> float_kernels() {
@@ -83,6 +84,8 @@ constexpr Kernels make_table(const char* name) {
       .f32_to_f16 = f32_to_f16,
       .f16_to_f32 = f16_to_f32,
       .gemm_half = gemm_half,
+      .transpose = transpose,
+      .stream = stream,
       .quantize_row = quantize_row,
       .quantize_linear = quantize_linear,
       .dequantize = dequantize,

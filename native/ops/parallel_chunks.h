@@ -26,4 +26,7 @@ inline size_t rows_per_chunk(size_t cols) {
   return cols >= kElements ? 1 : kElements / (cols ? cols : 1);
 }
 
+// An output of so many bytes is written past the caches where nothing reads it at once.
+constexpr size_t kStreamBytes = size_t{32} << 20;
+
 }  // namespace drivetrain

@@ -45,6 +45,9 @@ DT_INLINE F F::load_n(const float* p, size_t n, float fill) {
 DT_INLINE void store(float* p, F x) { _mm256_storeu_ps(p, x.v); }
 DT_INLINE void store_n(float* p, F x, size_t n) { _mm256_maskstore_ps(p, first_lanes(n), x.v); }
 
+DT_INLINE void stream(float* p, F x) { _mm256_stream_ps(p, x.v); }
+DT_INLINE void stream_end() { _mm_sfence(); }
+
 DT_INLINE F operator+(F a, F b) { return {_mm256_add_ps(a.v, b.v)}; }
 DT_INLINE F operator-(F a, F b) { return {_mm256_sub_ps(a.v, b.v)}; }
 DT_INLINE F operator*(F a, F b) { return {_mm256_mul_ps(a.v, b.v)}; }

@@ -40,6 +40,9 @@ DT_INLINE F F::load_n(const float* p, size_t n, float fill) {
 DT_INLINE void store(float* p, F x) { _mm512_storeu_ps(p, x.v); }
 DT_INLINE void store_n(float* p, F x, size_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), x.v); }
 
+DT_INLINE void stream(float* p, F x) { _mm512_stream_ps(p, x.v); }
+DT_INLINE void stream_end() { _mm_sfence(); }
+
 DT_INLINE F operator+(F a, F b) { return {_mm512_add_ps(a.v, b.v)}; }
 DT_INLINE F operator-(F a, F b) { return {_mm512_sub_ps(a.v, b.v)}; }
 DT_INLINE F operator*(F a, F b) { return {_mm512_mul_ps(a.v, b.v)}; }

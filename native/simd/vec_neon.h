@@ -45,6 +45,9 @@ DT_INLINE void store_n(float* p, F x, size_t n) {
   for (size_t i = 0; i < n; ++i) p[i] = lane[i];
 }
 
+DT_INLINE void stream(float* p, F x) { store(p, x); }  // there is no intrinsic
+DT_INLINE void stream_end() {}
+
 DT_INLINE F operator+(F a, F b) { return {vaddq_f32(a.v, b.v)}; }
 DT_INLINE F operator-(F a, F b) { return {vsubq_f32(a.v, b.v)}; }
 DT_INLINE F operator*(F a, F b) { return {vmulq_f32(a.v, b.v)}; }

@@ -11,6 +11,7 @@
 //   less, at_most, equal, is_nan, any, select(mask, a, b)   a where the mask is set, else b
 //   reduce_add(v)            a fixed order of addition
 //   transpose4               a 4 x 4 block, from memory to memory
+//   stream, stream_end       store past the caches, at a multiple of V's size
 //   V::Wide                  kLanes sums in double: load_wide, widen, +, mul_add, reduce_add, set1, store
 // F, the target's f32 vector, adds an s32 vector I:
 //   bits(F), from_bits(I), to_float(I), + - & ^, shift_left, shift_right, nonzero

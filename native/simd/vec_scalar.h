@@ -3,6 +3,9 @@
 using F = One<float>;
 using Mask = bool;
 
+DT_INLINE void stream(float* p, F x) { *p = x.v; }
+DT_INLINE void stream_end() {}
+
 DT_INLINE F product_error(F a, F b, F p) { return {(float)((double)a.v * b.v - p.v)}; }
 
 // The s32 vector. Its arithmetic wraps, as in the other targets, so it is done on unsigned values.

@@ -10,6 +10,7 @@ import {
   layerNorm,
   linear,
   matmul,
+  rmsNorm,
   type Tensor,
   tensor,
   where,
@@ -21,7 +22,7 @@ const UNARY = ['neg', 'abs', 'sign', 'exp', 'log', 'sqrt', 'tanh', 'sigmoid', 'r
 const ROWS = ['softmax', 'logSoftmax'] as const;
 const REDUCE = ['sum', 'mean', 'max', 'argmax'] as const;
 const ARITHMETIC = ['add', 'sub', 'mul', 'div', 'maximum', 'minimum'] as const;
-const COMPARISON = ['equal', 'greater'] as const;
+const COMPARISON = ['equal', 'greater', 'less'] as const;
 
 type Fn = (...inputs: Tensor[]) => unknown;
 const op = (name: string): Fn => (drivetrain as unknown as Record<string, Fn>)[name]!;
@@ -61,6 +62,16 @@ const functions: Record<string, Fn> = {
   'linear, bias': (x) => linear(tensor([1]), tensor([[1], [2]]), x),
   layerNorm: (x) => layerNorm(x, tensor([1, 1]), tensor([0, 0])),
   'layerNorm, gamma': (x) => layerNorm(tensor([1, 2]), x, tensor([0, 0])),
+  rmsNorm: (x) => rmsNorm(x, tensor([1, 1])),
+  'rmsNorm, weight': (x) => rmsNorm(tensor([1, 2]), x),
+  clamp: (x) => drivetrain.clamp(x, { min: 0 }),
+  pow: (x) => drivetrain.pow(x, 2),
+  topk: (x) => drivetrain.topk(x, 1),
+  concat: (x) => drivetrain.concat([tensor([1]), x]),
+  stack: (x) => drivetrain.stack([x]),
+  norms: (x) => drivetrain.norms([x]),
+  mseLoss: (x) => drivetrain.mseLoss(x, tensor([1, 2])),
+  'mseLoss, target': (x) => drivetrain.mseLoss(tensor([1, 2]), x),
   embedding: (x) => embedding(x, tensor([0], { dtype: 'i32' })),
   'embedding, indices': (x) => embedding(tensor([[1]]), x),
   globalNorm: (x) => globalNorm([tensor([1]), x]),
