@@ -9,6 +9,7 @@
 #include "gemm-inl.h"
 #include "gemm-batched-inl.h"
 #include "gemm-s8-inl.h"
+#include "attention-tile-inl.h"
 #include "attention-inl.h"
 #include "attention-grad-inl.h"
 #include "optim-inl.h"
