@@ -1,5 +1,6 @@
 // kernels_test --bench: rates for tuning, the best of several runs, on one thread and on all.
 #include <cstdio>
+#include "../runtime/denormals.h"
 #include "../runtime/thread_pool.h"
 #include "harness.h"
 #include "rate.h"
@@ -49,6 +50,7 @@ void bench_attention(const Kernels& k, size_t queries, size_t keys, size_t heads
 }  // namespace
 
 void bench(const Kernels& k) {
+  const FlushDenormals flush;  // as in programs
   const int all = threads();
   for (int count = 1; count <= all; count += all > 1 ? all - 1 : 1) {
     set_threads(count);
