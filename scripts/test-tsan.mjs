@@ -1,4 +1,4 @@
-// The native tests under ThreadSanitizer (GCC's).
+// The thread pool and the locks under ThreadSanitizer (GCC's).
 import { buildNativeTests } from './native.mjs';
 import { main } from './shared.mjs';
 import { nativeTest, report } from './suites.mjs';
@@ -12,6 +12,7 @@ const DEFINES = {
 
 await main(() => {
   const env = { TSAN_OPTIONS: 'halt_on_error=1' };
-  const programs = buildNativeTests('native tests, with tsan', 'build-tsan-tests', DEFINES);
+  const tests = ['thread_pool_test', 'locks_test'];
+  const programs = buildNativeTests('stress tests, sanitized', 'build-tsan-tests', DEFINES, tests);
   report(programs.map((program) => nativeTest(program, { env })));
 });
