@@ -200,7 +200,7 @@ function summaryRow(group, threads, name, against, ratio, figure) {
  * are met. Appends a row for each mean. Returns the targets with what was found: { what, ratio, figure, row, met }, in
  * which `figure` is that of the worst row, or the mean; null where nothing was measured.
  */
-export function judge(rows, { targets = TARGETS, unpinned = [] } = {}) {
+export function judge(rows, { targets = TARGETS, unpinned = /** @type {string[]} */ ([]) } = {}) {
   const summaries = [];
   const verdicts = targets.map(({ what, of, against, ratio, mean }) => {
     const found = [];
