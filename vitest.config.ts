@@ -3,14 +3,23 @@ import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 // Folders whose results depend on the kernels: they run once more for every further instruction set of this machine.
-const NUMERIC = ['tensor', 'ops', 'program', 'io', 'nn', 'optim', 'compress'];
+const NUMERIC = ['tensor', 'ops', 'program', 'io', 'nn', 'optim', 'compress'].map(
+  (folder) => `test/${folder}/**/*.test.ts`,
+);
+// Sets such as avx2 and avx2-vnni differ in the int8 kernels alone: of such a pair, the second runs only these.
+const INT8 = ['test/ops/{int8,quantize}.test.ts', 'test/compress/**/*.test.ts'];
+const base = (isa: string) => isa.split('-')[0];
 
-async function furtherInstructionSets(): Promise<string[]> {
+async function furtherInstructionSets(): Promise<{ isa: string; include: string[] }[]> {
   const library = new URL('dist/index.js', import.meta.url);
   if (!existsSync(library)) return [];
   const { device } = (await import(library.href)) as typeof import('drivetrain');
   const { isa, isas } = device.info();
-  return isas.filter((name) => name !== isa);
+  const order = [isa, ...isas.filter((name) => name !== isa)];
+  return order.slice(1).map((name, i) => {
+    const alike = order.slice(0, i + 1).some((before) => base(before) === base(name));
+    return { isa: name, include: alike ? INT8 : NUMERIC };
+  });
 }
 
 const project = (name: string, include: string[], env: Record<string, string> = {}) => ({
@@ -19,7 +28,6 @@ const project = (name: string, include: string[], env: Record<string, string> = 
 });
 
 const everything = ['test/**/*.test.ts'];
-const numeric = NUMERIC.map((folder) => `test/${folder}/**/*.test.ts`);
 
 export default defineConfig(async () => ({
   test: {
@@ -33,7 +41,9 @@ export default defineConfig(async () => ({
         extends: true as const,
         test: { name: 'default', include: everything, exclude: ['test/package/**'] },
       },
-      ...(await furtherInstructionSets()).map((isa) => project(isa, numeric, { DRIVETRAIN_ISA: isa })),
+      ...(await furtherInstructionSets()).map(({ isa, include }) =>
+        project(isa, include, { DRIVETRAIN_ISA: isa }),
+      ),
       {
         extends: true as const,
         test: {

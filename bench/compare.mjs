@@ -1,7 +1,7 @@
 // One row: prepares everybody who takes part, checks what they compute, and times them in turns.
 import { findFault, sampleIndices } from './data.mjs';
 import { takeTurns } from './measure.mjs';
-import * as drivetrain from './peers/drivetrain.mjs';
+import { drivetrain } from './peers/index.mjs';
 import { resultRow } from './results.mjs';
 
 /** Everybody for this row: { name, peer, op, threads }, ours first. */

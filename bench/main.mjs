@@ -38,7 +38,8 @@ for (const [i, row] of selected.entries()) {
   if (selected[i + 1]?.group !== row.group) showGroup(row.group);
 }
 
-const targets = judge(rows);
+const unpinned = peers.filter((peer) => peer.unpinned).map(({ name }) => name);
+const targets = judge(rows, { unpinned });
 const judged = targets.filter(({ met }) => met !== null);
 const closing = [
   wrongResults(rows),

@@ -200,12 +200,12 @@ function summaryRow(group, threads, name, against, ratio, figure) {
  * are met. Appends a row for each mean. Returns the targets with what was found: { what, ratio, figure, row, met }, in
  * which `figure` is that of the worst row, or the mean; null where nothing was measured.
  */
-export function judge(rows, targets = TARGETS) {
+export function judge(rows, { targets = TARGETS, unpinned = /** @type {string[]} */ ([]) } = {}) {
   const summaries = [];
   const verdicts = targets.map(({ what, of, against, ratio, mean }) => {
     const found = [];
     for (const row of rows.filter(of)) {
-      const rivals = against(row);
+      const rivals = against(row).filter((name) => !unpinned.includes(name));
       const figure = figureOf(row, rivals);
       if (figure === undefined) continue;
       // A wrong result of ours meets nothing.

@@ -5,7 +5,7 @@ import { main, root, run, StepError } from './shared.mjs';
 import { nativeTest, report, vitest } from './suites.mjs';
 
 const DEFINES = {
-  DRIVETRAIN_SANITIZE: 'ON',
+  DRIVETRAIN_SANITIZE: 'address',
   // Optimised enough to be quick, and with assertions.
   CMAKE_BUILD_TYPE: 'RelWithDebInfo',
   CMAKE_CXX_FLAGS_RELWITHDEBINFO: '-O1 -g1',

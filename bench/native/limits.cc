@@ -7,7 +7,7 @@
 namespace drivetrain::bench {
 namespace {
 
-constexpr size_t kSteps = 2'000'000;
+constexpr size_t kSteps = 500'000;
 
 const RegisterLoops* loops_for(const char* isa) {
   if (std::strcmp(isa, "avx2") == 0) return avx2_loops();

@@ -37,9 +37,8 @@ double divide(size_t steps) {
 }  // namespace
 
 const RegisterLoops* avx512_loops() {
-  static const RegisterLoops with_dot{fma, widening, dot, divide}, without{fma, widening, nullptr, divide};
-  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw")) return nullptr;
-  return __builtin_cpu_supports("avx512vnni") ? &with_dot : &without;
+  static const RegisterLoops loops{fma, widening, dot, divide};
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? &loops : nullptr;
 }
 
 }  // namespace drivetrain::bench

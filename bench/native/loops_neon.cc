@@ -18,6 +18,12 @@ double widening(size_t steps) {
   return repeat(vdupq_n_s32(0), 8, steps, [&](int32x4_t a) { return vmlal_s16(a, x, x); });
 }
 
+double dot(size_t steps) {
+  int8x16_t x = vdupq_n_s8(0);
+  asm volatile("" : "+w"(x));
+  return repeat(vdupq_n_s32(0), 32, steps, [&](int32x4_t a) { return vdotq_s32(a, x, x); });
+}
+
 double divide(size_t steps) {
   float32x4_t x = vdupq_n_f32(2);
   return repeat(x, 4, steps, [&](float32x4_t) {
@@ -29,7 +35,7 @@ double divide(size_t steps) {
 }  // namespace
 
 const RegisterLoops* neon_loops() {
-  static const RegisterLoops loops{fma, widening, nullptr, divide};
+  static const RegisterLoops loops{fma, widening, dot, divide};
   return &loops;
 }
 

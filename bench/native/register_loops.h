@@ -10,8 +10,9 @@ using Loop = double (*)(size_t steps);
 struct RegisterLoops {
   Loop fma;       // FLOP
   Loop widening;  // operations of the widening 16-bit multiply-add that exact int8 products need without more
-  Loop dot;       // operations of the four-way int8 dot product; null where the processor has none
-  Loop divide;    // values, each with one root and one quotient
+  Loop dot;  // operations of the four-way int8 dot product, for processors that have it; null where the build
+             // has not
+  Loop divide;  // values, each with one root and one quotient
 };
 
 // Null where the build or the processor lacks the instruction set.

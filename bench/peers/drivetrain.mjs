@@ -79,9 +79,9 @@ export function linearInt8({ m, n, k, arrays: { x, weight } }) {
   return recorded((rows) => layer.forward(rows), [tensor(x, { shape: [m, k] })]);
 }
 
-/** The same layer in f32. */
+/** The same layer in f32, its weight constant as well. */
 export function linearF32({ m, n, k, arrays: { x, weight } }) {
-  const w = tensor(weight, { shape: [n, k] });
+  const w = tensor(weight, { shape: [n, k] }).freeze();
   return recorded((rows) => linear(rows, w), [tensor(x, { shape: [m, k] })]);
 }
 

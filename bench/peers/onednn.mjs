@@ -5,7 +5,13 @@ import { chain } from './openblas.mjs';
 export const name = 'oneDNN';
 
 const YEARS = { 2.6: 2022, 3.6: 2024 };
-const ISAS = { avx2: 'AVX2', avx512: 'AVX512_CORE_VNNI' };
+const ISAS = {
+  scalar: 'SSE41',
+  avx2: 'AVX2',
+  'avx2-vnni': 'AVX2_VNNI',
+  avx512: 'AVX512_CORE',
+  'avx512-vnni': 'AVX512_CORE_VNNI',
+};
 
 let addon;
 

@@ -9,7 +9,13 @@ export const name = 'PyTorch';
 const YEARS = { 1.13: 2022, '2.0': 2023, 2.6: 2025 };
 /** Debian's packages belong to Debian's Python, not to another that stands first on PATH. */
 const PYTHON = existsSync('/usr/bin/python3') ? '/usr/bin/python3' : 'python3';
-const CAPABILITIES = { avx2: 'avx2', avx512: 'avx512', scalar: 'default' };
+const CAPABILITIES = {
+  scalar: 'default',
+  avx2: 'avx2',
+  'avx2-vnni': 'avx2',
+  avx512: 'avx512',
+  'avx512-vnni': 'avx512',
+};
 
 let child;
 let answers;
@@ -25,6 +31,7 @@ async function ask(request) {
 
 export async function load(isa) {
   const pin = process.env.DRIVETRAIN_ISA && CAPABILITIES[isa];
+  // Its products are OpenBLAS' and oneDNN's, which read the pins that their modules have set.
   const env = { ...process.env, ...(pin && { ATEN_CPU_CAPABILITY: pin }) };
   const script = fileURLToPath(new URL('pytorch.py', import.meta.url));
   child = spawn(PYTHON, [script], { env, stdio: ['pipe', 'pipe', 'ignore'] });

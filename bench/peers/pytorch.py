@@ -21,7 +21,7 @@ torch.set_grad_enabled(False)
 def floats(length, seed, scale):
     """The numbers of data.mjs."""
     if seed == 0:
-        return torch.full((length,), scale)
+        return torch.full((length,), scale, dtype=torch.float32)
     index = np.arange(1, length + 1, dtype=np.uint32)
     x = index * np.uint32(0x9E3779B1) ^ np.uint32(seed * 0x85EBCA6B & 0xFFFFFFFF)
     x = (x ^ (x >> np.uint32(15))) * np.uint32(0x2C1B3C6D)

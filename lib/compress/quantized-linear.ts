@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { Module } from '../nn/index.js';
-import { assign, clone, matmulInt8, packInt8, quantizeRows, reshape, transient } from '../ops/index.js';
-import { currentPool, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
+import { assign, clone, linearInt8, packInt8, quantizeRows } from '../ops/index.js';
+import { currentPool, formatShape, type Tensor } from '../tensor/index.js';
 
 /**
  * A linear layer in INT8: weights by a scale per output channel, activations quantized by a scale per row as they come,
@@ -48,19 +48,14 @@ export class QuantizedLinear extends Module {
 
   /** f32 [..., in] to f32 [..., out] */
   forward(x: Tensor): Tensor {
-    const [out, width] = this.weight.shape as [number, number];
+    const width = this.weight.shape[1]!;
     if (x.dtype !== 'f32' || x.shape.at(-1) !== width) {
       throw new DrivetrainError(
         'DT_SHAPE_MISMATCH',
         `Expected f32 [..., ${width}] for QuantizedLinear but received ${x.dtype} ${formatShape(x.shape)}.`,
       );
     }
-    const lead = x.shape.slice(0, -1);
-    return transient(() => {
-      const [q, scales] = quantizeRows(reshape(x, [sizeOf(lead), width]));
-      const y = matmulInt8(q, scales, this.layout.packed, this.scale, this.bias);
-      return reshape(y, [...lead, out]);
-    });
+    return linearInt8(x, this.layout.packed, this.scale, this.bias);
   }
 
   /** Nothing here is trained. */

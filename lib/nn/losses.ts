@@ -1,5 +1,6 @@
-import { crossEntropyRows, mean, mul, sub, transient } from '../ops/index.js';
-import type { Tensor } from '../tensor/index.js';
+import { DrivetrainError } from '../native/index.js';
+import { checkTensor, crossEntropyRows, mean, mul, sub, transient } from '../ops/index.js';
+import { formatShape, sameShape, type Tensor } from '../tensor/index.js';
 
 /**
  * The mean over rows of the negative log-likelihood of labels [n] (i32 or i64) under softmax(logits [n, classes]). A
@@ -9,8 +10,16 @@ export function crossEntropy(logits: Tensor, labels: Tensor): Tensor {
   return transient(() => mean(crossEntropyRows(logits, labels)));
 }
 
-/** The mean of the squared differences; same dtype, shapes broadcast. */
+/** The mean of the squared differences of two tensors of one shape and dtype; nothing is broadcast. */
 export function mseLoss(prediction: Tensor, target: Tensor): Tensor {
+  checkTensor('mseLoss', prediction);
+  checkTensor('mseLoss', target);
+  if (!sameShape(prediction.shape, target.shape)) {
+    throw new DrivetrainError(
+      'DT_SHAPE_MISMATCH',
+      `Expected a target of the prediction's shape ${formatShape(prediction.shape)} for mseLoss but received ${formatShape(target.shape)}; nothing is broadcast, as the mean would then be over pairs that do not belong together: use reshape or broadcastTo.`,
+    );
+  }
   return transient(() => {
     const difference = sub(prediction, target);
     return mean(mul(difference, difference));

@@ -68,3 +68,12 @@ export function checkMinRank(operation: string, x: Tensor, rank: number): void {
     );
   }
 }
+
+/** Refuses what is neither one value ([] or [1]) nor, where `count` is given, one for each. */
+export function checkPer(operation: string, name: string, x: Tensor, count = 1): void {
+  if (x.rank === 0 || (x.rank === 1 && (x.size === 1 || x.size === count))) return;
+  throw new DrivetrainError(
+    'DT_SHAPE_MISMATCH',
+    `Expected shape [] or [1]${count === 1 ? '' : ` or [${count}]`} for ${name} of ${operation} but received ${formatShape(x.shape)}.`,
+  );
+}

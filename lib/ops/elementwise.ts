@@ -1,7 +1,8 @@
+import { DrivetrainError } from '../native/index.js';
 import { broadcastShapes, type DType, Tensor } from '../tensor/index.js';
 import { apply, applyOne } from './apply.js';
 import { checkFloat, checkOneOf, checkSameDtype } from './checks.js';
-import type { Op } from './op.js';
+import type { Op, TensorSpec } from './op.js';
 import type { Opcode } from './opcodes.js';
 import type { OutOptions } from './out.js';
 import { scalar } from './scalar.js';
@@ -21,7 +22,7 @@ interface BinaryFunction {
   (a: Operand, b: Operand): Tensor;
 }
 
-const sameAsFirst: Op['infer'] = ([x]) => [{ shape: x!.shape, dtype: x!.dtype }];
+const sameAsFirst = ([x]: readonly Tensor[]): TensorSpec[] => [{ shape: x!.shape, dtype: x!.dtype }];
 const boolLikeFirst: Op['infer'] = ([x]) => [{ shape: x!.shape, dtype: 'bool' }];
 
 function unaryOp(name: Opcode): UnaryFunction {
@@ -43,17 +44,19 @@ function binaryOp(name: Opcode): BinaryFunction {
 
 const COMPARABLE: readonly DType[] = ['f32', 'f64', 'i64', 'i32', 'i8', 'u8', 'bool'];
 
-function comparisonOp(name: Opcode): BinaryFunction {
-  const op: Op = { name, infer: boolLikeFirst, strided: () => true };
+/** `name` is the function's, which the instruction may do with its operands exchanged. */
+function comparisonOp(name: string, opcode: Opcode, exchanged = false): BinaryFunction {
+  const op: Op = { name: opcode, infer: boolLikeFirst, strided: () => true };
   return (a: Operand, b: Operand, options?: OutOptions) => {
     const [x, y] = asTensors(a, b);
     checkOneOf(name, 'operands', x, COMPARABLE);
-    return applyOne(op, pair(name, x, y), undefined, options?.out);
+    const [first, second] = pair(name, x, y);
+    return applyOne(op, exchanged ? [second, first] : [first, second], undefined, options?.out);
   };
 }
 
 /** Both operands in their common shape. */
-function pair(name: Opcode, a: Tensor, b: Tensor): [Tensor, Tensor] {
+function pair(name: string, a: Tensor, b: Tensor): [Tensor, Tensor] {
   checkSameDtype(name, a, b);
   const shape = broadcastShapes(a.shape, b.shape, name);
   return [broadcastTo(a, shape), broadcastTo(b, shape)];
@@ -104,9 +107,60 @@ export const reluGrad = binaryOp('reluGrad');
 export const geluGrad = binaryOp('geluGrad');
 
 /** Whether a = b, as bool. Any dtype but f16 and bf16. `out` may not be an operand. */
-export const equal = comparisonOp('equal');
+export const equal = comparisonOp('equal', 'equal');
 /** Whether a > b, as bool. Any dtype but f16 and bf16. `out` may not be an operand. */
-export const greater = comparisonOp('greater');
+export const greater = comparisonOp('greater', 'greater');
+/** Whether a < b, as bool. Any dtype but f16 and bf16. `out` may not be an operand. */
+export const less = comparisonOp('less', 'greater', true);
+
+interface Bounds {
+  readonly min: number;
+  readonly max: number;
+}
+
+const clampOp: Op<Bounds> = {
+  name: 'clamp',
+  infer: sameAsFirst,
+  numbers: ({ min, max }) => [min, max],
+  strided: () => true,
+  inPlace: true,
+};
+
+/** Elements under `min` become it, those above `max` that; either may be left out. NaN stays NaN. */
+export function clamp(x: Tensor, { min = -Infinity, max = Infinity }: Partial<Bounds>): Tensor {
+  checkFloat('clamp', x);
+  if (!(min <= max)) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected min of clamp to be at most max but received ${min} and ${max}.`,
+    );
+  }
+  return apply(clampOp, [x], { min, max })[0]!;
+}
+
+export interface PowAttrs {
+  readonly exponent: number;
+}
+
+const powOp: Op<PowAttrs> = {
+  name: 'pow',
+  infer: sameAsFirst,
+  numbers: ({ exponent }) => [exponent],
+  strided: () => true,
+  inPlace: true,
+};
+
+/** x to the power of a number; NaN for a negative x and an exponent that is not whole. By the C library, but for 2 and ½. */
+export function pow(x: Tensor, exponent: number): Tensor {
+  checkFloat('pow', x);
+  if (typeof exponent !== 'number') {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected a number as exponent for pow but received ${typeof exponent}.`,
+    );
+  }
+  return apply(powOp, [x], { exponent })[0]!;
+}
 
 const whereOp: Op = {
   name: 'where',

@@ -1,8 +1,24 @@
 import type { Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
+import { type AttentionAttrs, attentionGrad } from './attention.js';
+import { concatGrad } from './concat.js';
 import { cast, embedSlice } from './copy.js';
 import { full, fullLike } from './create.js';
-import { div, equal, geluGrad, greater, mul, neg, reluGrad, sign, sub, where } from './elementwise.js';
+import {
+  div,
+  equal,
+  geluGrad,
+  greater,
+  less,
+  mul,
+  neg,
+  type PowAttrs,
+  pow,
+  reluGrad,
+  sign,
+  sub,
+  where,
+} from './elementwise.js';
 import { embeddingGrad } from './embedding.js';
 import { product } from './matmul.js';
 import type { View } from './op.js';
@@ -17,6 +33,7 @@ import {
   rmsNormGrad,
   softmaxGrad,
 } from './rows.js';
+import { topkGrad } from './topk.js';
 import { broadcastTo, permute, reshape, transpose } from './views.js';
 
 /** What a gradient rule has to work with. */
@@ -53,8 +70,6 @@ const binary =
 function share(dy: Tensor, x: Tensor, other: Tensor, wins: (x: Tensor, other: Tensor) => Tensor): Tensor {
   return where(wins(x, other), dy, where(equal(x, other), mul(dy, 0.5), 0));
 }
-
-const less = (x: Tensor, other: Tensor): Tensor => greater(other, x);
 
 /** A reduction's result [outer, inner], repeated along the reduced dimensions of x. */
 function spread(y: Tensor, x: Tensor, { outer, reduced, inner }: Reduction): Tensor {
@@ -110,9 +125,18 @@ const RULES: Partial<Record<Opcode, GradientRule>> = {
     needs(2) ? where(condition!, 0, dy) : undefined,
   ],
 
+  // The bounds themselves let it through, as in PyTorch.
+  clamp: unary((dy, x, y) => where(equal(x, y), dy, 0)),
+  pow: ({ dy, inputs: [x], attrs }) => {
+    const { exponent } = attrs as PowAttrs;
+    return [exponent === 0 ? fullLike(dy, 0) : mul(mul(dy, exponent), pow(x!, exponent - 1))];
+  },
+
   copy: unary((dy) => dy),
+  concat: ({ dy, inputs, attrs }) => concatGrad(dy, inputs, attrs),
   cast: unary((dy, x) => cast(dy, x.dtype)),
 
+  topk: ({ dy, inputs: [x], outputs: [, indices] }) => [topkGrad(indices!, dy, x!.shape.at(-1)!)],
   sum: ({ dy, inputs, attrs }) => [spread(dy, inputs[0]!, attrs as Reduction)],
   // Equal maxima share the gradient.
   max: ({ dy, inputs: [x], outputs: [y], attrs }) => {
@@ -134,6 +158,8 @@ const RULES: Partial<Record<Opcode, GradientRule>> = {
   crossEntropy: ({ dy, inputs: [logits, labels] }) => [crossEntropyGrad(logits!, labels!, dy), undefined],
   layerNorm: ({ dy, inputs: [x, gamma], attrs }) => layerNormGrad(x!, gamma!, dy, (attrs as NormAttrs).eps),
   rmsNorm: ({ dy, inputs: [x, weight], attrs }) => rmsNormGrad(x!, weight!, dy, (attrs as NormAttrs).eps),
+  scaledDotProductAttention: ({ dy, inputs, outputs, attrs }) =>
+    attentionGrad(dy, outputs, inputs, attrs as AttentionAttrs),
   embedding: ({ dy, inputs: [weight, indices] }) => [
     embeddingGrad(indices!, dy, weight!.shape[0]!),
     undefined,

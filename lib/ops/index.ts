@@ -1,22 +1,27 @@
 export { activeRecorder, apply, transient, withRecorder } from './apply.js';
+export { type AttentionOptions, scaledDotProductAttention } from './attention.js';
 export { bindingWords, writeBinding } from './bindings.js';
 export { checkTensor, describeNonTensor } from './checks.js';
+export { concat, stack } from './concat.js';
 export { assign, cast, clone, contiguous } from './copy.js';
 export { arange, type CreateOptions, full, fullLike, ones, zeros } from './create.js';
 export {
   abs,
   add,
+  clamp,
   div,
   equal,
   exp,
   gelu,
   greater,
+  less,
   log,
   maximum,
   minimum,
   mul,
   neg,
   type Operand,
+  pow,
   relu,
   sigmoid,
   sign,
@@ -28,13 +33,23 @@ export {
 export { embedding } from './embedding.js';
 export { type GradientContext, gradientRule, unitGradient, viewGradient } from './gradients.js';
 export { instructionWords, type Place, writeInstruction } from './instruction.js';
-export { dequantizeRows, matmulInt8, packInt8, quantizeRows } from './int8.js';
+export {
+  linearInt8,
+  matmulInt8,
+  matmulInteger,
+  packInt8,
+  type QlinearMatmulOptions,
+  qlinearMatmul,
+  type ZeroPoints,
+} from './int8.js';
 export { type Activation, linear, type MatmulAttrs, matmul, packMatmul } from './matmul.js';
 export type { Op, Recorder, TensorSpec, View } from './op.js';
 export { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
 export { type OptimizerOpcode, OptimizerStep } from './optimizers.js';
 export type { OutOptions } from './out.js';
+export { dequantizeRows, quantizeLinear, quantizeRows } from './quantize.js';
 export { dropout, Generator, type RandomOptions, rand, randn, seed } from './random.js';
 export { argmax, globalNorm, max, mean, type Norms, norms, type ReduceOptions, sum } from './reduce.js';
 export { crossEntropyRows, layerNorm, logSoftmax, type RmsNormOptions, rmsNorm, softmax } from './rows.js';
+export { type TopkOptions, topk } from './topk.js';
 export { broadcastTo, permute, reshape, slice, transpose } from './views.js';

@@ -54,3 +54,6 @@ export function writeInstruction(
   for (const number of numbers) page[i++] = number;
   return i;
 }
+
+/** The head of a program, in the layout of native/program/program.h: instructions, commit start, bytes of scratch. */
+export const PROGRAM_WORDS = 3;

@@ -1,64 +1,71 @@
 import { binding, DrivetrainError } from '../native/index.js';
-import { formatShape, type Tensor } from '../tensor/index.js';
-import { apply } from './apply.js';
-import { checkMinRank, checkOneOf, checkShapeIs } from './checks.js';
-import { ACTIVATIONS, type MatmulAttrs } from './matmul.js';
+import { type DType, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
+import { apply, transient } from './apply.js';
+import { checkMinRank, checkOneOf, checkPer, checkShapeIs } from './checks.js';
+import { ACTIVATIONS, type Activation } from './matmul.js';
 import type { Op } from './op.js';
+import { reshape } from './views.js';
+
+/** The largest sum of products that 32 bits hold. */
+const MAX_SUM = 2 ** 31 - 1;
 
 /** The most products of −128 · −128 whose sum 32 bits hold. */
 const MAX_INT8_DEPTH = 131_071;
 
-const quantizeRowsOp: Op = {
-  name: 'quantizeRows',
-  infer: ([x]) => [
-    { shape: x!.shape, dtype: 'i8' },
-    { shape: x!.shape.slice(0, -1), dtype: 'f32' },
-  ],
-};
+/** What a product may have beside its two matrices: in the order of native/ops/int8.cc, a bit for each. */
+const PARTS = [
+  'scale',
+  'weightScale',
+  'zeroPoint',
+  'weightZeroPoint',
+  'bias',
+  'outputScale',
+  'outputZeroPoint',
+] as const;
 
-const dequantizeRowsOp: Op = {
-  name: 'dequantizeRows',
-  infer: ([q]) => [{ shape: q!.shape, dtype: 'f32' }],
-};
+type Parts = { readonly [name in (typeof PARTS)[number]]?: Tensor | undefined };
+
+interface Int8Attrs {
+  readonly activation: Activation;
+  /** The bits of the parts that are there. */
+  readonly parts: number;
+  readonly output: DType;
+}
 
 const packInt8Op: Op = {
   name: 'packInt8',
   infer: ([weight]) => {
     const [n, k] = weight!.shape as [number, number];
-    return [{ shape: [binding.packedInt8Bytes(k, n)], dtype: 'i8' }];
+    return [{ shape: [n, bytesPerChannel(n, k)], dtype: weight!.dtype }];
   },
   strided: () => true,
 };
 
-export const matmulInt8Op: Op<MatmulAttrs> = {
+const matmulInt8Op: Op<Int8Attrs> = {
   name: 'matmulInt8',
-  infer: ([q, , , scales]) => [{ shape: [q!.shape[0]!, scales!.shape[0]!], dtype: 'f32' }],
-  numbers: ({ activation }) => [ACTIVATIONS[activation]],
+  infer: ([a, packed], { output }) => [{ shape: [a!.shape[0]!, packed!.shape[0]!], dtype: output }],
+  numbers: ({ activation, parts }) => [ACTIVATIONS[activation], parts],
 };
 
+/** So that a packed weight's shape tells its channels. */
+function bytesPerChannel(n: number, k: number): number {
+  return n === 0 ? 0 : Math.ceil(binding.packedInt8Bytes(k, n) / n);
+}
+
+/** What the integers of an operand count from; of its dtype, one for all or one for each row or channel. 0 by default. */
+export interface ZeroPoints {
+  /** Of a [m, in]: [], [1] or [m]. */
+  readonly zeroPoint?: Tensor | undefined;
+  /** Of the weight [out, in]: [], [1] or [out]. */
+  readonly weightZeroPoint?: Tensor | undefined;
+}
+
 /**
- * Each row of x [..., n] (f32) as i8 with a scale of its own: x ≈ q · scale, |q| ≤ 127, rounded to nearest even. A row
- * with NaN or infinity has the scale NaN; one whose scale would be under 2^-125 (denormals, as good as zeros) has 1, and
- * zeros. Returns [q, scales [...]].
+ * Weight [out, in] (i8, or u8) in the layout of the kernels in use: opaque bytes for the products below, in this process
+ * only. At most 131,071 columns, so that 32-bit sums are exact.
  */
-export function quantizeRows(x: Tensor): [q: Tensor, scales: Tensor] {
-  checkOneOf('quantizeRows', 'x', x, ['f32']);
-  checkMinRank('quantizeRows', x, 1);
-  return apply(quantizeRowsOp, [x], undefined) as [Tensor, Tensor];
-}
-
-/** q [..., n] (i8) times the scale of each row [...] (f32): f32 [..., n]. */
-export function dequantizeRows(q: Tensor, scales: Tensor): Tensor {
-  checkOneOf('dequantizeRows', 'q', q, ['i8']);
-  checkOneOf('dequantizeRows', 'scales', scales, ['f32']);
-  checkMinRank('dequantizeRows', q, 1);
-  checkShapeIs('dequantizeRows', 'scales', scales, q.shape.slice(0, -1));
-  return apply(dequantizeRowsOp, [q, scales], undefined)[0]!;
-}
-
-/** Weight [out, in] (i8) in the layout of the kernels in use: opaque bytes for `linearInt8`, in this process only. */
 export function packInt8(weight: Tensor): Tensor {
-  checkOneOf('packInt8', 'weight', weight, ['i8']);
+  checkOneOf('packInt8', 'weight', weight, ['i8', 'u8']);
   if (weight.rank !== 2) {
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',
@@ -75,37 +82,140 @@ export function packInt8(weight: Tensor): Tensor {
 }
 
 /**
- * q · weightᵀ with exact 32-bit sums, times both scales, plus bias: for q [m, in] (i8) with row scales [m], a weight
- * from `packInt8` with channel scales [out], and bias [out]: f32 [m, out]. The same bits on every instruction set.
+ * (a − zeroPoint) · (weight − weightZeroPoint)ᵀ for a [m, in] (i8 or u8) and a weight from `packInt8`: exact 32-bit sums,
+ * i32 [m, out], the same on every instruction set. ONNX's MatMulInteger.
+ */
+export function matmulInteger(
+  a: Tensor,
+  packed: Tensor,
+  { zeroPoint, weightZeroPoint }: ZeroPoints = {},
+): Tensor {
+  return product('matmulInteger', a, packed, { zeroPoint, weightZeroPoint }, 'i32');
+}
+
+/**
+ * scale · weightScale · (a − zeroPoint) · (weight − weightZeroPoint)ᵀ + bias, with exact 32-bit sums: for a [m, in] (i8 or
+ * u8) with a scale for all ([] or [1]) or for each row [m], a weight from `packInt8` with a scale for all or for each
+ * channel [out], and bias [out] (f32): f32 [m, out]. The same bits on every instruction set.
  */
 export function matmulInt8(
-  q: Tensor,
-  rowScales: Tensor,
+  a: Tensor,
+  scale: Tensor,
   packed: Tensor,
-  channelScales: Tensor,
+  weightScale: Tensor,
   bias?: Tensor,
+  { zeroPoint, weightZeroPoint }: ZeroPoints = {},
 ): Tensor {
-  const operation = 'matmulInt8';
-  checkOneOf(operation, 'q', q, ['i8']);
-  checkOneOf(operation, 'row scales', rowScales, ['f32']);
-  checkOneOf(operation, 'packed weight', packed, ['i8']);
-  checkOneOf(operation, 'channel scales', channelScales, ['f32']);
-  if (q.rank !== 2) {
+  const parts = { scale, weightScale, zeroPoint, weightZeroPoint, bias };
+  return product('matmulInt8', a, packed, parts, 'f32');
+}
+
+/**
+ * x · weightᵀ + bias for x [..., in] (f32), quantized as by `quantizeRows` on the way, and a weight from `packInt8` with a
+ * scale for all or for each channel: f32 [..., out], the bits of `matmulInt8(...quantizeRows(x), …)`.
+ */
+export function linearInt8(x: Tensor, packed: Tensor, weightScale: Tensor, bias?: Tensor): Tensor {
+  checkOneOf('linearInt8', 'x', x, ['f32']);
+  checkMinRank('linearInt8', x, 1);
+  const lead = x.shape.slice(0, -1);
+  return transient(() => {
+    const rows = reshape(x, [sizeOf(lead), x.shape.at(-1)!]);
+    const y = product('linearInt8', rows, packed, { weightScale, bias }, 'f32');
+    return reshape(y, [...lead, packed.shape[0]!]);
+  });
+}
+
+export interface QlinearMatmulOptions extends ZeroPoints {
+  /** f32 [out] */
+  readonly bias?: Tensor | undefined;
+  /** Applied before the result is quantized. */
+  readonly activation?: Activation | undefined;
+}
+
+/**
+ * What `matmulInt8` gives, quantized as by `quantizeLinear`: i8 or u8 [m, out], whichever the output's zero point is. With
+ * an activation it is applied in between. ONNX's QLinearMatMul, with its scales and zero points by row and by channel.
+ */
+export function qlinearMatmul(
+  a: Tensor,
+  scale: Tensor,
+  packed: Tensor,
+  weightScale: Tensor,
+  outputScale: Tensor,
+  outputZeroPoint: Tensor,
+  { zeroPoint, weightZeroPoint, bias, activation = 'none' }: QlinearMatmulOptions = {},
+): Tensor {
+  const operation = 'qlinearMatmul';
+  checkOneOf(operation, 'output scale', outputScale, ['f32']);
+  checkOneOf(operation, 'output zero point', outputZeroPoint, ['i8', 'u8']);
+  checkPer(operation, 'output scale', outputScale);
+  checkPer(operation, 'output zero point', outputZeroPoint);
+  if (!Object.hasOwn(ACTIVATIONS, activation)) {
     throw new DrivetrainError(
-      'DT_SHAPE_MISMATCH',
-      `Expected q [m, in] for matmulInt8 but received ${formatShape(q.shape)}.`,
+      'DT_INVALID_ARGUMENT',
+      `Expected activation ${Object.keys(ACTIVATIONS).join(' or ')} for ${operation} but received ${String(activation)}.`,
     );
   }
-  const [m, k] = q.shape as [number, number];
-  const out = channelScales.size;
-  checkShapeIs(operation, 'row scales', rowScales, [m]);
-  checkShapeIs(operation, 'channel scales', channelScales, [out]);
-  checkShapeIs(operation, 'packed weight', packed, [binding.packedInt8Bytes(k, out)]);
-  const operands = [q, rowScales, packed, channelScales];
+  const parts = { scale, weightScale, zeroPoint, weightZeroPoint, bias, outputScale, outputZeroPoint };
+  return product(operation, a, packed, parts, outputZeroPoint.dtype, activation);
+}
+
+/** Checks all that the products share, and multiplies. What is undefined in `parts` is not there. */
+function product(
+  operation: string,
+  a: Tensor,
+  packed: Tensor,
+  parts: Parts,
+  output: DType,
+  activation: Activation = 'none',
+): Tensor {
+  const quantizes = operation === 'linearInt8';
+  if (!quantizes) checkOneOf(operation, 'a', a, ['i8', 'u8']);
+  checkOneOf(operation, 'packed weight', packed, ['i8', 'u8']);
+  if (a.rank !== 2) {
+    throw new DrivetrainError(
+      'DT_SHAPE_MISMATCH',
+      `Expected a [m, in] for ${operation} but received ${formatShape(a.shape)}.`,
+    );
+  }
+  const [m, k] = a.shape as [number, number];
+  const n = packed.shape[0] ?? 0;
+  checkShapeIs(operation, 'packed weight', packed, [n, bytesPerChannel(n, k)]);
+  if (!quantizes && output !== 'i32') {
+    checkOneOf(operation, 'scale', parts.scale!, ['f32']);
+    checkPer(operation, 'scale', parts.scale!, m);
+  }
+  if (output !== 'i32') {
+    checkOneOf(operation, 'weight scale', parts.weightScale!, ['f32']);
+    checkPer(operation, 'weight scale', parts.weightScale!, n);
+  }
+  const { zeroPoint, weightZeroPoint, bias } = parts;
+  if (zeroPoint !== undefined) {
+    checkOneOf(operation, 'zero point', zeroPoint, [a.dtype]);
+    checkPer(operation, 'zero point', zeroPoint, m);
+  }
+  if (weightZeroPoint !== undefined) {
+    checkOneOf(operation, 'weight zero point', weightZeroPoint, [packed.dtype]);
+    checkPer(operation, 'weight zero point', weightZeroPoint, n);
+  }
   if (bias !== undefined) {
     checkOneOf(operation, 'bias', bias, ['f32']);
-    checkShapeIs(operation, 'bias', bias, [out]);
-    operands.push(bias);
+    checkShapeIs(operation, 'bias', bias, [n]);
   }
-  return apply(matmulInt8Op, operands, { activation: 'none' })[0]!;
+  const depth = Math.floor(MAX_SUM / (largest(a.dtype, zeroPoint) * largest(packed.dtype, weightZeroPoint)));
+  if (k > depth) {
+    throw new DrivetrainError(
+      'DT_SHAPE_MISMATCH',
+      `Expected at most ${depth} columns for ${operation} of these dtypes and zero points, so that 32-bit sums are exact, but received ${formatShape(a.shape)}.`,
+    );
+  }
+  const there = PARTS.filter((name) => parts[name] !== undefined);
+  const bits = there.reduce((sum, name) => sum | (1 << PARTS.indexOf(name)), 0);
+  const operands = [a, packed, ...there.map((name) => parts[name]!)];
+  return apply(matmulInt8Op, operands, { activation, parts: bits, output })[0]!;
+}
+
+/** The largest magnitude of an integer less its zero point. */
+function largest(dtype: DType, zeroPoint: Tensor | undefined): number {
+  return dtype === 'u8' || zeroPoint !== undefined ? 255 : 128;
 }

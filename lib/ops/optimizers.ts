@@ -3,7 +3,7 @@ import { busy, DTYPES, Tensor } from '../tensor/index.js';
 import { activeRecorder, apply, checkWritable } from './apply.js';
 import { bindingWords, writeBinding } from './bindings.js';
 import { contiguous } from './copy.js';
-import { instructionWords, writeInstruction } from './instruction.js';
+import { instructionWords, PROGRAM_WORDS, writeInstruction } from './instruction.js';
 import type { Op } from './op.js';
 
 export type OptimizerOpcode =
@@ -110,11 +110,11 @@ function bind(
 /** A native program of one instruction; each operand begins where a slot of its own does. */
 function createProgram(op: Op, operands: readonly Tensor[]): number {
   const numbers = op.numbers!(undefined, operands);
-  const words = new Float64Array(2 + instructionWords(operands, numbers));
+  const words = new Float64Array(PROGRAM_WORDS + instructionWords(operands, numbers));
   words[0] = 1;
   const here = operands.map(
     ({ storage, dtype, shape, strides }) => new Tensor(storage, dtype, shape, strides),
   );
-  writeInstruction(words, 2, op.name, here, numbers, (_, slot) => ({ slot, byteOffset: 0 }));
+  writeInstruction(words, PROGRAM_WORDS, op.name, here, numbers, (_, slot) => ({ slot, byteOffset: 0 }));
   return binding.createProgram(words);
 }

@@ -12,7 +12,7 @@ interface Epilogue {
 
 const EPILOGUES: Partial<Record<Opcode, Epilogue>> = {
   matmul: { activations: ['relu', 'gelu'], sums: true },
-  matmulInt8: { activations: ['relu'], sums: false },
+  matmulInt8: { activations: ['relu', 'gelu'], sums: false },
 };
 
 /** The range of normal numbers: a divisor whose reciprocal lies outside is divided by. */

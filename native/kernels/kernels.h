@@ -62,20 +62,65 @@ struct HalfGemmArgs {
   Element a_type, b_type, c_type, bias_type;
 };
 
-// C[i,j] = activation(a_scale[i] * b_scale[j] * sum_k A[i,k] B[k,j] + bias[j]), the sum exact in s32 for k up
-// to 131071.
+// Products of int8 matrices:
+//   sum[i,j] = sum_k (A[i,k] - a_zero[i]) (B[k,j] - b_zero[j]), exact in s32 where that can
+//              hold it, else modulo 2^32
+//   y[i,j] = activation(a_scale[i] * b_scale[j] * sum[i,j] + bias[j]), rounded to f32 after each operation
+// C is the sums (s32), y (f32), or y / c_scale rounded to the nearest even integer, plus c_zero, clamped (s8
+// and u8; NaN counts as 0). The sums and y without GELU are the same bits on every instruction set.
+enum class Int8Source : int {
+  kS8,
+  kU8,
+  kF32
+};  // f32 rows are quantized as by quantize_row while they are read
+enum class Int8Result : int { kS32, kF32, kS8, kU8 };
+
+// One for all rows or columns (step 0), or one for each (step 1).
+struct Scales {
+  const float* at;
+  size_t step;
+};
+struct ZeroPoints {
+  const void* at;  // of the same type as their matrix; null: all 0
+  size_t step;
+};
+
 struct GemmS8Args {
   size_t m, n, k;
-  const int8_t* a;
+  Int8Source a_type;
+  const void* a;
   ptrdiff_t a_row;         // A's columns are contiguous
+  Scales a_scale;          // not read where A is f32
+  ZeroPoints a_zero;       // nor these
   const int8_t* b_packed;  // from pack_s8
-  const float* a_scale;    // m values
-  const float* b_scale;    // n values
-  const float* bias;       // n values or null
+  bool b_unsigned;         // whether that was given u8
+  Scales b_scale;
+  ZeroPoints b_zero;
+  const float* bias;  // n values or null
   Activation activation;
-  float* c;  // null where only the sums are wanted
+  Int8Result c_type;
+  void* c;
   ptrdiff_t c_row;
-  int32_t* sums;  // null, or m*n values with row stride n: the raw s32 sums
+  float c_scale;
+  int32_t c_zero;
+};
+
+// Consecutive queries of one head, against all its keys: out = softmax(scale q k^T) v, row by row. Queries and
+// keys have `depth` columns, values and out `width`; columns are contiguous.
+template <class T>
+struct AttentionArgs {
+  size_t queries, keys, depth, width;
+  size_t first;  // the first query's place in its sequence, for `causal`
+  const T* q;
+  ptrdiff_t q_row;
+  const T* k;
+  ptrdiff_t k_row;
+  const T* v;
+  ptrdiff_t v_row;
+  const uint8_t* mask;  // query i may attend to key j where mask[i * mask_row + j * mask_col]; null: anywhere
+  ptrdiff_t mask_row, mask_col;
+  bool causal;  // query i of its sequence attends to keys 0 .. i
+  T scale;
 };
 
 template <class T>
@@ -130,10 +175,18 @@ struct FloatKernels {
   void (*gemm_batched)(const GemmArgs<T>& first, const GemmBatch& batch);
 
   OptimizerKernels<T> optim;
+  // A query that may attend to nothing gives zeros. log_sum[i] is the base-2 logarithm of the sum of e^score of
+  // query i, infinity where there is none; out has rows of `width`.
+  void (*attention)(const AttentionArgs<T>& args, T* out, T* log_sum);
+  // The gradients for all queries of a head (`first` 0) from out, log_sum and the gradient of out.
+  void (*attention_grad)(const AttentionArgs<T>& args, const T* out, const T* log_sum, const T* dout, T* dq,
+                         T* dk, T* dv);
+
 };
 
 struct Kernels {
-  const char* name;  // "scalar", "avx2", "avx512", "neon"
+  const char* name;  // "scalar", "avx2", "avx512", "neon"; with other int8 kernels "avx2-vnni",
+                     // "avx512-vnni", "neon-dot"
   FloatKernels<float> f32;
   FloatKernels<double> f64;
 
@@ -145,15 +198,25 @@ struct Kernels {
 
   void (*gemm_half)(const HalfGemmArgs& args, const GemmBatch& batch);  // as gemm_batched
 
+  // out[c * out_row + r] = x[r * x_row + c] for values of four bytes, whatever they are.
+  void (*transpose)(const float* x, ptrdiff_t x_row, float* out, ptrdiff_t out_row, size_t rows, size_t cols,
+                    bool stream);
+  // Copies past the caches, which is faster for an output that they would not keep.
+  void (*stream)(const void* from, void* to, size_t bytes);
+
   // q = round(x / scale) to nearest even, within [-127, 127], with scale = max |x| / 127, which is returned
   // (1 where all are 0, or so small that the scale would be under 2^-125, or n is 0). The same bits on every
   // instruction set. NaN or infinity in x: the scale is NaN and q is all 0.
   float (*quantize_row)(const float* x, int8_t* q, size_t n);
+  // q = x / scale rounded to the nearest even integer, plus zero, clamped to s8 or u8; NaN counts as 0. The
+  // same bits on every instruction set.
+  void (*quantize_linear)(const float* x, float scale, int32_t zero, bool is_unsigned, void* q, size_t n);
   void (*dequantize)(const int8_t* q, float scale, float* out, size_t n);
 
-  // B[k,n] with element strides, into the layout that gemm_s8 of this table reads.
+  // B[k,n], s8 or u8, with element strides, into the layout that gemm_s8 of this table reads.
   size_t (*packed_s8_bytes)(size_t k, size_t n);
-  void (*pack_s8)(const int8_t* b, ptrdiff_t b_row, ptrdiff_t b_col, size_t k, size_t n, int8_t* packed);
+  void (*pack_s8)(const void* b, bool b_unsigned, ptrdiff_t b_row, ptrdiff_t b_col, size_t k, size_t n,
+                  int8_t* packed);
   void (*gemm_s8)(const GemmS8Args& args);  // uses parallel_for and scratch by itself
 };
 
@@ -163,5 +226,10 @@ const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();
 const Kernels* avx512_kernels();
 const Kernels* neon_kernels();
+
+// The same tables with int8 kernels for processors with a dot product of bytes.
+const Kernels* avx2_vnni_kernels();
+const Kernels* avx512_vnni_kernels();
+const Kernels* neon_dot_kernels();
 
 }  // namespace drivetrain

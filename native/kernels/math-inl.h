@@ -1,6 +1,6 @@
-// exp, log, tanh, sigmoid, GELU and sin/cos for the vector layer. The f32 polynomials were fitted for this
-// file by interpolation at Chebyshev nodes in 40 digits, then rounded; the errors stated are the largest ones
-// measured over all targets (native/test/kernels_test.cc --ulp). f64 calls libm.
+// exp, exp2, log, tanh, sigmoid, GELU and sin/cos for the vector layer. The f32 polynomials were fitted for
+// this file by interpolation at Chebyshev nodes in 40 digits, then rounded; the errors stated are the largest
+// ones measured over all targets (native/test/kernels_test.cc --ulp). f64 calls libm.
 
 // c[0] + c[1] x + ... by Horner's rule.
 template <class V, int N>
@@ -59,6 +59,16 @@ DT_INLINE F vexp(F x) {
 DT_INLINE F vexp_down(F x) {
   const Power y = power<false>(max(F::set1(F::kLeastPower), x), x);
   return scale_down(y.w + F::set1(1.0f), y.n);
+}
+
+// 2^x for x up to 127; 0 gives 1 exactly, and so little that 2^x is not normal may give 0. 1.00 ulps.
+DT_INLINE F vexp2(F x) {
+  x = max(F::set1(F::kLeastPower * 1.44269502f), x);  // NaN passes
+  const F round = F::set1(12582912.0f);               // see power
+  const F n = (x + round) - round;
+  const F p = polynomial(x - n, {1.0f, 0.693147182f, 0.240226507f, 0.0555035695f, 0.00961808302f,
+                                 0.00133908633f, 0.000154531634f});
+  return scale_down(p, n);
 }
 
 // x = 2^e (1 + f) with 1 + f in [sqrt 1/2, sqrt 2); log x = e ln 2 + f - f^2/2 + f^3 P(f). 0.81 ulps.
@@ -156,6 +166,7 @@ DT_INLINE void sincos_turn(F u, F* sin, F* cos) {
 
 DT_INLINE D vexp(D x) { return {::exp(x.v)}; }
 DT_INLINE D vexp_down(D x) { return vexp(x); }
+DT_INLINE D vexp2(D x) { return {::exp2(x.v)}; }
 DT_INLINE D vlog(D x) { return {::log(x.v)}; }
 DT_INLINE D vlog_same(D x) { return vlog(x); }
 DT_INLINE D vtanh(D x) { return {::tanh(x.v)}; }

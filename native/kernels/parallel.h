@@ -15,6 +15,10 @@ void parallel_for(size_t chunks, ChunkFn fn, void* context);
 // How many threads may work at once. It may decide how finely work is cut, where that changes no result.
 int threads();
 
+// The same for chunks of some microseconds: the first one is timed, and where the others would take this
+// thread less time than it takes to wake another one and to move their data there, they stay here.
+void parallel_for_short(size_t chunks, ChunkFn fn, void* context);
+
 // This thread's 64-byte-aligned scratch. Each slot is one block that grows as needed; its content is
 // undefined after the next call with the same slot on the same thread. Kernels use slots 0 to 3.
 void* scratch(int slot, size_t bytes);

@@ -132,6 +132,27 @@ Dot<R> gemm(const GemmArgs<T>& g, size_t i, size_t j, T old) {
   return {y, magnitude};
 }
 
+// The weights of query i over all keys: the softmax of its scores, zeros where it may attend to none. Returns
+// the base-2 logarithm of the sum of e^score.
+template <class R, class T>
+R attention_weights(const AttentionArgs<T>& a, size_t i, R* weights) {
+  const R never = -std::numeric_limits<R>::infinity();
+  R top = never, total = 0;
+  for (size_t j = 0; j < a.keys; ++j) {
+    R score = 0;
+    for (size_t c = 0; c < a.depth; ++c)
+      score += R(a.q[(ptrdiff_t)i * a.q_row + (ptrdiff_t)c]) * a.k[(ptrdiff_t)j * a.k_row + (ptrdiff_t)c];
+    const bool hidden = (a.causal && j > a.first + i) ||
+                        (a.mask && !a.mask[(ptrdiff_t)i * a.mask_row + (ptrdiff_t)j * a.mask_col]);
+    weights[j] = hidden ? never : a.scale * score;
+    top = std::fmax(top, weights[j]);
+  }
+  for (size_t j = 0; j < a.keys; ++j)
+    total += weights[j] = weights[j] == never ? 0 : std::exp(weights[j] - top);
+  for (size_t j = 0; j < a.keys && total > 0; ++j) weights[j] /= total;
+  return total > 0 ? (top + std::log(total)) / std::log(R(2)) : -never;
+}
+
 // Philox4x32-10 on one block: four words of counter, two of key.
 inline void philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
   uint32_t c[4], k[2] = {key[0], key[1]};
@@ -205,10 +226,37 @@ inline float quantize_row(const float* x, int8_t* q, size_t n) {
   return finite && zeros ? 1 : scale;
 }
 
-inline int32_t dot_s8(const int8_t* a, const int8_t* b, ptrdiff_t b_row, size_t k) {
+// Value i of s8 or u8 memory.
+inline int64_t byte(const void* at, bool is_unsigned, ptrdiff_t i) {
+  return is_unsigned ? int64_t(static_cast<const uint8_t*>(at)[i]) : static_cast<const int8_t*>(at)[i];
+}
+
+// sum (a - a_zero) (b - b_zero) over k, wrapped to 32 bits. A is g.a, or its rows quantized.
+inline int32_t sum_s8(const GemmS8Args& g, const void* a, const void* b, ptrdiff_t b_row, ptrdiff_t b_col,
+                      size_t i, size_t j) {
+  const bool a_unsigned = g.a_type == Int8Source::kU8;
+  const int64_t a_zero = g.a_zero.at ? byte(g.a_zero.at, a_unsigned, ptrdiff_t(i * g.a_zero.step)) : 0;
+  const int64_t b_zero = g.b_zero.at ? byte(g.b_zero.at, g.b_unsigned, ptrdiff_t(j * g.b_zero.step)) : 0;
   int64_t sum = 0;
-  for (size_t p = 0; p < k; ++p) sum += a[p] * b[(ptrdiff_t)p * b_row];
-  return int32_t(sum);
+  for (ptrdiff_t p = 0; p < ptrdiff_t(g.k); ++p)
+    sum += (byte(a, a_unsigned, ptrdiff_t(i) * g.a_row + p) - a_zero) *
+           (byte(b, g.b_unsigned, p * b_row + ptrdiff_t(j) * b_col) - b_zero);
+  return int32_t(uint32_t(uint64_t(sum)));
+}
+
+// What becomes of a sum as f32, without GELU.
+inline float scaled_s8(const GemmS8Args& g, float a_scale, int32_t sum, size_t j) {
+  float y = a_scale * g.b_scale.at[j * g.b_scale.step] * float(sum);
+  if (g.bias) y += g.bias[j];
+  return g.activation == Activation::kRelu && y < 0 ? 0 : y;
+}
+
+// y / scale as an integer of 8 bits.
+inline int requantized(float y, float scale, int zero, bool to_unsigned) {
+  const float steps = y / scale;
+  const double q = std::isnan(steps) ? zero : std::nearbyint(double(steps)) + zero;
+  const int low = to_unsigned ? 0 : -128, high = to_unsigned ? 255 : 127;
+  return q < low ? low : q > high ? high : int(q);
 }
 
 }  // namespace drivetrain::reference

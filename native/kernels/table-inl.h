@@ -12,7 +12,11 @@
 #include "gemm-blocks-inl.h"
 #include "gemm-inl.h"
 #include "gemm-batched-inl.h"
+#include "quantize-inl.h"
 #include "gemm-s8-inl.h"
+#include "attention-tile-inl.h"
+#include "attention-inl.h"
+#include "attention-grad-inl.h"
 #include "optim-inl.h"
 #include "optim-momentum-inl.h"
 #include "optim-adam-inl.h"
@@ -20,7 +24,7 @@
 #include "optim-norm-inl.h"
 #include "convert-inl.h"
 #include "gemm-half-inl.h"
-#include "quantize-inl.h"
+#include "move-inl.h"
 
 template <class V, class T = typename V::T>
 constexpr FloatKernels<T> float_kernels() {
@@ -66,6 +70,8 @@ constexpr FloatKernels<T> float_kernels() {
                 .lars = lars<V>,
                 .lamb_moments = lamb_moments<V>,
                 .lamb_apply = lamb_apply<V>},
+      .attention = attention<V>,
+      .attention_grad = attention_grad<V>,
   };
 }
 
@@ -79,10 +85,13 @@ constexpr Kernels make_table(const char* name) {
       .f32_to_f16 = f32_to_f16,
       .f16_to_f32 = f16_to_f32,
       .gemm_half = gemm_half,
+      .transpose = transpose,
+      .stream = stream,
       .quantize_row = quantize_row,
+      .quantize_linear = quantize_linear,
       .dequantize = dequantize,
-      .packed_s8_bytes = packed_s8_bytes,
-      .pack_s8 = pack_s8,
-      .gemm_s8 = gemm_s8,
+      .packed_s8_bytes = packed_s8_bytes<Dot2>,
+      .pack_s8 = pack_s8<Dot2>,
+      .gemm_s8 = gemm_s8<Dot2>,
   };
 }

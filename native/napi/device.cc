@@ -8,7 +8,7 @@ namespace drivetrain {
 napi_value device_info(napi_env env, napi_callback_info) {
   napi_value result = nullptr, isas = nullptr;
   napi_create_object(env, &result);
-  const Kernels* tables[4];
+  const Kernels* tables[kMaxTables];
   const int count = available_kernels(tables);
   napi_create_array(env, &isas);
   for (int i = 0; i < count; i++)

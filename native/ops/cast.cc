@@ -12,7 +12,7 @@ namespace drivetrain {
 namespace {
 
 constexpr size_t kChunk = 32768;
-constexpr size_t kHalves = 1024;  // f16 and bf16 are widened into a buffer of this many floats
+constexpr size_t kBlock = 1024;  // elements that pass through a buffer at once
 
 template <class To, class From>
 To convert(From value) {
@@ -29,6 +29,16 @@ To convert(From value) {
 template <class To, class From>
 void convert_range(const From* from, To* to, size_t n) {
   for (size_t i = 0; i < n; i++) to[i] = convert<To>(from[i]);
+}
+
+// Between f32 and its halves, in either direction, a kernel does it.
+using Narrow = void (*)(const float*, uint16_t*, size_t);
+using Widen = void (*)(const uint16_t*, float*, size_t);
+Narrow narrow_to(DType dtype) {
+  return dtype == DType::kF16 ? selected_kernels()->f32_to_f16 : selected_kernels()->f32_to_bf16;
+}
+Widen widen_from(DType dtype) {
+  return dtype == DType::kF16 ? selected_kernels()->f16_to_f32 : selected_kernels()->bf16_to_f32;
 }
 
 template <class From>
@@ -51,13 +61,13 @@ void convert_from(const From* from, DType dtype, char* to, size_t n) {
       return;
     case DType::kF16:
     case DType::kBF16: {
-      const Kernels& kernels = *selected_kernels();
-      const auto narrow = dtype == DType::kF16 ? kernels.f32_to_f16 : kernels.f32_to_bf16;
-      float buffer[kHalves];
-      for (size_t i = 0; i < n; i += kHalves) {
-        const size_t count = n - i < kHalves ? n - i : kHalves;
+      if constexpr (std::is_same_v<From, float>)
+        return narrow_to(dtype)(from, reinterpret_cast<uint16_t*>(to), n);
+      float buffer[kBlock];
+      for (size_t i = 0; i < n; i += kBlock) {
+        const size_t count = n - i < kBlock ? n - i : kBlock;
         convert_range(from + i, buffer, count);
-        narrow(buffer, reinterpret_cast<uint16_t*>(to) + i, count);
+        narrow_to(dtype)(buffer, reinterpret_cast<uint16_t*>(to) + i, count);
       }
       return;
     }
@@ -65,13 +75,34 @@ void convert_from(const From* from, DType dtype, char* to, size_t n) {
 }
 
 void convert_halves(const uint16_t* from, DType from_dtype, DType to_dtype, char* to, size_t n) {
-  const Kernels& kernels = *selected_kernels();
-  const auto widen = from_dtype == DType::kF16 ? kernels.f16_to_f32 : kernels.bf16_to_f32;
-  float buffer[kHalves];
-  for (size_t i = 0; i < n; i += kHalves) {
-    const size_t count = n - i < kHalves ? n - i : kHalves;
+  const Widen widen = widen_from(from_dtype);
+  if (to_dtype == DType::kF32) return widen(from, reinterpret_cast<float*>(to), n);
+  float buffer[kBlock];
+  for (size_t i = 0; i < n; i += kBlock) {
+    const size_t count = n - i < kBlock ? n - i : kBlock;
     widen(from + i, buffer, count);
     convert_from(buffer, to_dtype, to + i * bytes_of(to_dtype), count);
+  }
+}
+
+void convert_any(const char* from, DType from_dtype, DType to_dtype, char* to, size_t n) {
+  switch (from_dtype) {
+    case DType::kF32:
+      return convert_from(reinterpret_cast<const float*>(from), to_dtype, to, n);
+    case DType::kF64:
+      return convert_from(reinterpret_cast<const double*>(from), to_dtype, to, n);
+    case DType::kI64:
+      return convert_from(reinterpret_cast<const int64_t*>(from), to_dtype, to, n);
+    case DType::kI32:
+      return convert_from(reinterpret_cast<const int32_t*>(from), to_dtype, to, n);
+    case DType::kI8:
+      return convert_from(reinterpret_cast<const int8_t*>(from), to_dtype, to, n);
+    case DType::kU8:
+    case DType::kBool:
+      return convert_from(reinterpret_cast<const uint8_t*>(from), to_dtype, to, n);
+    case DType::kF16:
+    case DType::kBF16:
+      return convert_halves(reinterpret_cast<const uint16_t*>(from), from_dtype, to_dtype, to, n);
   }
 }
 
@@ -79,27 +110,16 @@ void convert_halves(const uint16_t* from, DType from_dtype, DType to_dtype, char
 
 void op_cast(const OpCall& call) {
   const DType from = call[0].dtype, to = call[1].dtype;
+  const bool past_caches = call[1].size() * bytes_of(to) >= kStreamBytes;
   parallel_chunks(call[0].size(), kChunk, [&](size_t first, size_t end) {
     const char* source = call[0].as<char>() + first * bytes_of(from);
     char* target = call[1].as<char>() + first * bytes_of(to);
-    const size_t n = end - first;
-    switch (from) {
-      case DType::kF32:
-        return convert_from(reinterpret_cast<const float*>(source), to, target, n);
-      case DType::kF64:
-        return convert_from(reinterpret_cast<const double*>(source), to, target, n);
-      case DType::kI64:
-        return convert_from(reinterpret_cast<const int64_t*>(source), to, target, n);
-      case DType::kI32:
-        return convert_from(reinterpret_cast<const int32_t*>(source), to, target, n);
-      case DType::kI8:
-        return convert_from(reinterpret_cast<const int8_t*>(source), to, target, n);
-      case DType::kU8:
-      case DType::kBool:
-        return convert_from(reinterpret_cast<const uint8_t*>(source), to, target, n);
-      case DType::kF16:
-      case DType::kBF16:
-        return convert_halves(reinterpret_cast<const uint16_t*>(source), from, to, target, n);
+    if (!past_caches) return convert_any(source, from, to, target, end - first);
+    alignas(64) char buffer[kBlock * 8];
+    for (size_t i = 0; i < end - first; i += kBlock) {
+      const size_t n = end - first - i < kBlock ? end - first - i : kBlock;
+      convert_any(source + i * bytes_of(from), from, to, buffer, n);
+      selected_kernels()->stream(buffer, target + i * bytes_of(to), n * bytes_of(to));
     }
   });
 }

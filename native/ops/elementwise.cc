@@ -1,73 +1,18 @@
 // Elementwise ops on operands of one shape with any strides: dimensions are merged where every operand
 // allows, and the innermost loop runs in a kernel.
+#include <cmath>
 #include <cstring>
 
 #include "kernels_of.h"
+#include "loop.h"
 #include "parallel_chunks.h"
 #include "table.h"
 
 namespace drivetrain {
 namespace {
 
-constexpr int kMaxOperands = 4;
 constexpr size_t kChunk = 32768;  // elements that one thread takes at once
 constexpr size_t kGather = 1024;  // elements gathered at once where the innermost stride is neither 0 nor 1
-
-// The operands' common iteration space with mergeable dimensions merged.
-struct Loop {
-  int operands;
-  int rank = 0;
-  size_t shape[kMaxRank];
-  int64_t strides[kMaxOperands][kMaxRank];
-  char* data[kMaxOperands];
-  size_t bytes[kMaxOperands];
-
-  explicit Loop(const OpCall& call) : operands(static_cast<int>(call.count)) {
-    const TensorRef& first = call[0];
-    for (int o = 0; o < operands; o++) {
-      data[o] = call[o].as<char>();
-      bytes[o] = bytes_of(call[o].dtype);
-    }
-    for (int i = 0; i < first.rank; i++) {
-      if (first.shape[i] == 1) continue;
-      if (rank > 0 && mergeable(call, i)) {
-        shape[rank - 1] *= static_cast<size_t>(first.shape[i]);
-      } else {
-        shape[rank++] = static_cast<size_t>(first.shape[i]);
-      }
-      for (int o = 0; o < operands; o++) strides[o][rank - 1] = call[o].strides[i];
-    }
-    if (rank == 0) {
-      shape[0] = 1;
-      for (int o = 0; o < operands; o++) strides[o][0] = 1;
-      rank = 1;
-    }
-  }
-
-  size_t inner() const { return shape[rank - 1]; }
-  size_t outer() const {
-    size_t n = 1;
-    for (int i = 0; i + 1 < rank; i++) n *= shape[i];
-    return n;
-  }
-
-  // Whether dimension i continues the last merged one in every operand.
-  bool mergeable(const OpCall& call, int i) const {
-    for (int o = 0; o < operands; o++) {
-      if (strides[o][rank - 1] != call[o].strides[i] * call[o].shape[i]) return false;
-    }
-    return true;
-  }
-
-  char* at(int operand, size_t row, size_t column) const {
-    int64_t offset = static_cast<int64_t>(column) * strides[operand][rank - 1];
-    for (int i = rank - 2; i >= 0; i--) {
-      offset += static_cast<int64_t>(row % shape[i]) * strides[operand][i];
-      row /= shape[i];
-    }
-    return data[operand] + offset * static_cast<int64_t>(bytes[operand]);
-  }
-};
 
 void gather(const char* from, int64_t stride, size_t bytes, size_t n, char* to) {
   for (size_t i = 0; i < n; i++)
@@ -146,6 +91,30 @@ void unary_of(const OpCall& call, Unary op) {
   });
 }
 
+// attrs: [min, max]
+template <class T>
+void clamp_of(const OpCall& call) {
+  const T low = static_cast<T>(call.attrs[0]), high = static_cast<T>(call.attrs[1]);
+  for_each_piece(call, [=](char** at, const size_t* steps, size_t n) {
+    T* out = reinterpret_cast<T*>(at[1]);
+    kernels_of<T>().binary[kMaximum](reinterpret_cast<const T*>(at[0]), steps[0], &low, 0, out, n);
+    kernels_of<T>().binary[kMinimum](out, 1, &high, 0, out, n);
+  });
+}
+
+// attrs: [exponent]
+template <class T>
+void pow_of(const OpCall& call) {
+  const double exponent = call.attrs[0];
+  for_each_piece(call, [=](char** at, const size_t* steps, size_t n) {
+    const T* x = reinterpret_cast<const T*>(at[0]);
+    T* out = reinterpret_cast<T*>(at[1]);
+    if (exponent == 2) return kernels_of<T>().binary[kMul](x, steps[0], x, steps[0], out, n);
+    if (exponent == 0.5 && steps[0] == 1) return kernels_of<T>().unary[kSqrt](x, out, n);
+    for (size_t i = 0; i < n; i++) out[i] = std::pow(x[i * steps[0]], static_cast<T>(exponent));
+  });
+}
+
 void unary(const OpCall& call, Unary op) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, unary_of, call, op); }
 
 template <class T, class Out, class Kernel>
@@ -200,15 +169,6 @@ void where_of(const OpCall& call) {
   });
 }
 
-// Repeats or copies n elements of the given width.
-void copy_piece(const char* from, size_t step, char* to, size_t bytes, size_t n) {
-  if (step == 1) {
-    std::memmove(to, from, n * bytes);
-  } else {
-    gather(from, 0, bytes, n, to);
-  }
-}
-
 }  // namespace
 
 #define DRIVETRAIN_UNARY(name, op) \
@@ -240,58 +200,9 @@ DRIVETRAIN_BINARY(geluGrad, kGeluGrad)
 void op_equal(const OpCall& call) { compare<kEqual>(call); }
 void op_greater(const OpCall& call) { compare<kGreater>(call); }
 
+void op_clamp(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, clamp_of, call); }
+void op_pow(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, pow_of, call); }
+
 void op_where(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[1].dtype, where_of, call); }
-
-// attrs: [value]
-void op_fill(const OpCall& call) {
-  const double value = call.attrs[0];
-  const DType dtype = call[0].dtype;
-  for_each_piece(call, [value, dtype](char** at, const size_t*, size_t n) {
-    switch (dtype) {
-      case DType::kF32:
-        return kernels_of<float>().fill(static_cast<float>(value), reinterpret_cast<float*>(at[0]), n);
-      case DType::kF64:
-        return kernels_of<double>().fill(value, reinterpret_cast<double*>(at[0]), n);
-      case DType::kI64:
-        for (size_t i = 0; i < n; i++) reinterpret_cast<int64_t*>(at[0])[i] = static_cast<int64_t>(value);
-        return;
-      case DType::kI32:
-        for (size_t i = 0; i < n; i++) reinterpret_cast<int32_t*>(at[0])[i] = static_cast<int32_t>(value);
-        return;
-      case DType::kF16:
-      case DType::kBF16: {
-        const float single = static_cast<float>(value);
-        uint16_t half;
-        const Kernels& kernels = *selected_kernels();
-        (dtype == DType::kF16 ? kernels.f32_to_f16 : kernels.f32_to_bf16)(&single, &half, 1);
-        for (size_t i = 0; i < n; i++) reinterpret_cast<uint16_t*>(at[0])[i] = half;
-        return;
-      }
-      default:
-        std::memset(at[0], static_cast<int>(value), n);
-    }
-  });
-}
-
-void op_copy(const OpCall& call) {
-  const size_t bytes = bytes_of(call[0].dtype);
-  for_each_piece(call, [bytes](char** at, const size_t* steps, size_t n) {
-    copy_piece(at[0], steps[0], at[1], bytes, n);
-  });
-}
-
-// operands: dy, out; attrs: [axis, begin]. Zeros, but for dy at `begin` along the axis: the gradient of a
-// slice.
-void op_embedSlice(const OpCall& call) {
-  TensorRef part = call[1];
-  const size_t bytes = bytes_of(part.dtype);
-  std::memset(part.data, 0, part.size() * bytes);
-  const int axis = static_cast<int>(call.attrs[0]);
-  part.shape[axis] = call[0].shape[axis];
-  part.data =
-      part.as<char>() + static_cast<size_t>(call.attrs[1]) * static_cast<size_t>(part.strides[axis]) * bytes;
-  const TensorRef operands[] = {call[0], part};
-  op_copy({operands, 2, nullptr, 0});
-}
 
 }  // namespace drivetrain

@@ -2,6 +2,7 @@
 // add no gradient.
 #include <cstring>
 
+#include "fill.h"
 #include "kernels_of.h"
 #include "parallel_chunks.h"
 #include "table.h"
@@ -30,20 +31,21 @@ void embedding_of(const OpCall& call) {
   });
 }
 
-// operands: indices [...], dy [..., n], dweight [rows, n]. Threads share out the columns, so that equal
-// indices add up in the order of the indices.
+// operands: indices [...], dy [..., n], dweight [rows, n]. Threads share out the table's rows, so that
+// equal indices add up in the order of the indices; neighbours go to different threads, as the usual indices
+// are often low ones.
 template <class T>
 void embedding_grad_of(const OpCall& call) {
   const TensorRef &indices = call[0], &dy = call[1], &out = call[2];
   const size_t n = out.cols(), rows = out.rows(), count = indices.size();
-  constexpr size_t kColumns = 64;
-  parallel_chunks(n, kColumns, [&](size_t first, size_t end) {
-    for (size_t r = 0; r < rows; r++) std::memset(out.as<T>() + r * n + first, 0, (end - first) * sizeof(T));
+  constexpr size_t kShares = 4;
+  zero(out);
+  parallel_chunks(kShares, 1, [&](size_t share, size_t) {
     for (size_t i = 0; i < count; i++) {
-      const int64_t row = index_at(indices, i);
-      if (row < 0 || static_cast<size_t>(row) >= rows) continue;
-      T* to = out.as<T>() + static_cast<size_t>(row) * n + first;
-      kernels_of<T>().binary[kAdd](to, 1, dy.as<T>() + i * n + first, 1, to, end - first);
+      const size_t row = static_cast<size_t>(index_at(indices, i));  // a negative one is too large
+      if (row >= rows || row % kShares != share) continue;
+      T* to = out.as<T>() + row * n;
+      kernels_of<T>().binary[kAdd](to, 1, dy.as<T>() + i * n, 1, to, n);
     }
   });
 }

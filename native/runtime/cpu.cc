@@ -11,6 +11,10 @@
 #endif
 #if defined(__linux__)
 #include <sched.h>
+#if defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
 #endif
 
 namespace drivetrain {
@@ -19,8 +23,8 @@ namespace {
 #ifdef DRIVETRAIN_X86
 
 struct Features {
-  bool avx2 = false;
-  bool avx512 = false;
+  bool avx2 = false, avx2_vnni = false;
+  bool avx512 = false, avx512_vnni = false;
 };
 
 // XCR0: the register states that the operating system saves when it switches threads.
@@ -42,7 +46,21 @@ Features detect() {
   features.avx2 = b & (1u << 5);
   const bool f = b & (1u << 16), dq = b & (1u << 17), bw = b & (1u << 30), vl = b & (1u << 31);
   features.avx512 = features.avx2 && f && dq && bw && vl && (states & kZmm) == kZmm;
+  features.avx512_vnni = features.avx512 && c & (1u << 11);
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) features.avx2_vnni = features.avx2 && a & (1u << 4);
   return features;
+}
+
+#elif defined(__aarch64__)
+
+bool has_dot_product() {
+#if defined(__linux__)
+  return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+#elif defined(__APPLE__)
+  return true;  // from the first processor on
+#else
+  return false;
+#endif
 }
 
 #endif
@@ -71,7 +89,7 @@ double quota_processors() {
 }
 
 const Kernels* select() {
-  const Kernels* tables[4];
+  const Kernels* tables[kMaxTables];
   const int count = available_kernels(tables);
   const char* pinned = std::getenv("DRIVETRAIN_ISA");
   if (pinned == nullptr || *pinned == '\0') return tables[0];
@@ -83,14 +101,17 @@ const Kernels* select() {
 
 }  // namespace
 
-int available_kernels(const Kernels* out[4]) {
+int available_kernels(const Kernels* out[kMaxTables]) {
   int count = 0;
 #ifdef DRIVETRAIN_X86
   const Features features = detect();
+  if (features.avx512_vnni && avx512_vnni_kernels()) out[count++] = avx512_vnni_kernels();
   if (features.avx512 && avx512_kernels()) out[count++] = avx512_kernels();
+  if (features.avx2_vnni && avx2_vnni_kernels()) out[count++] = avx2_vnni_kernels();
   if (features.avx2 && avx2_kernels()) out[count++] = avx2_kernels();
-#else
-  if (neon_kernels()) out[count++] = neon_kernels();
+#elif defined(__aarch64__)
+  if (has_dot_product() && neon_dot_kernels()) out[count++] = neon_dot_kernels();
+  out[count++] = neon_kernels();
 #endif
   out[count++] = scalar_kernels();
   return count;

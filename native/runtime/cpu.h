@@ -4,8 +4,10 @@
 
 namespace drivetrain {
 
-// The instruction sets that this build and this processor share, best first; at most 4. Returns how many.
-int available_kernels(const Kernels* out[4]);
+constexpr int kMaxTables = 5;
+
+// The instruction sets that this build and this processor share, best first. Returns how many.
+int available_kernels(const Kernels* out[kMaxTables]);
 
 // The table in use: the best one, or what DRIVETRAIN_ISA names; null where it names one that is not
 // available.

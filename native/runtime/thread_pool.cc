@@ -1,8 +1,10 @@
 #include "thread_pool.h"
 
 #include <atomic>
+#include <cassert>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -22,7 +24,13 @@
 namespace drivetrain {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 constexpr int kMaxThreads = 256;
+
+// Work of one thread that another one's help shortens. Waking it takes some ten microseconds, and some forty
+// pass until it runs; data in another core's cache takes longer to read than most ops take to compute.
+constexpr auto kWorthSharing = std::chrono::microseconds(100);
 
 void relax() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -36,7 +44,6 @@ void relax() {
 // clock, since a pause takes from 10 to 140 cycles.
 template <class Done>
 bool spin_until(Done done) {
-  using Clock = std::chrono::steady_clock;
   constexpr auto kPatience = std::chrono::microseconds(20);
   constexpr int kLooks = 16;
   const Clock::time_point deadline = Clock::now() + kPatience;
@@ -51,23 +58,35 @@ bool spin_until(Done done) {
 
 }  // namespace
 
-// One parallel_for: lives on the stack of the thread that called it.
+// One parallel_for: lives on the stack of the thread that called it. The caller takes chunks from the front,
+// helpers take them from the back: in programs that go over the same data again, most of it stays in the
+// caches where it is.
 struct Job {
   ChunkFn fn;
   void* context;
-  size_t chunks;
-  int max_helpers;  // how many threads may enter besides the caller
-  std::atomic<size_t> next{0};
+  size_t first, end;  // chunks
+  int max_helpers;    // how many threads may enter besides the caller
+  // How many chunks were claimed from the front, in the lower half, and from the back, in the upper one; what
+  // is claimed when there are none left counts too.
+  std::atomic<uint64_t> claimed{0};
   std::atomic<int> helpers{0};  // how many are inside; changed with the pool's mutex held
   Job* link = nullptr;
   std::condition_variable left{};
 
-  void work() {
-    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < chunks;) fn(context, i);
+  static constexpr uint64_t kFromFront = 1, kFromBack = uint64_t{1} << 32;
+
+  // A chunk that nobody else has; false where none is left.
+  bool claim(uint64_t side, size_t& chunk) {
+    const uint64_t before = claimed.fetch_add(side, std::memory_order_relaxed);
+    const size_t front = before % kFromBack, back = before / kFromBack;
+    if (front + back >= end - first) return false;
+    chunk = side == kFromFront ? first + front : end - 1 - back;
+    return true;
   }
   bool open() const {
+    const uint64_t now = claimed.load(std::memory_order_relaxed);
     return helpers.load(std::memory_order_relaxed) < max_helpers &&
-           next.load(std::memory_order_relaxed) < chunks;
+           now % kFromBack + now / kFromBack < end - first;
   }
 };
 
@@ -101,27 +120,34 @@ class ThreadPool {
     announce(lock, 1);
   }
 
-  void parallel_for(size_t chunks, ChunkFn fn, void* context) {
-    const size_t others = static_cast<size_t>(threads() - 1);
-    Job job{fn, context, chunks, static_cast<int>(others < chunks ? others : chunks - 1)};
+  // Of the chunks from `first` on; there are two of them at least.
+  void parallel_for(size_t first, size_t chunks, ChunkFn fn, void* context) {
+    assert(chunks < Job::kFromBack);
+    const size_t others = static_cast<size_t>(threads() - 1), spare = chunks - first - 1;
+    Job job{fn, context, first, chunks, static_cast<int>(others < spare ? others : spare)};
+    const bool outermost = !counted;
     {
       std::unique_lock lock(mutex_);
+      if (outermost) enter();
       job.link = jobs_;
       jobs_ = &job;
-      announce(lock, job.max_helpers);
+      const int free = threads() - active();
+      announce(lock, job.max_helpers < free ? job.max_helpers : free);
     }
-    job.work();
+    for (size_t chunk; job.claim(Job::kFromFront, chunk);) fn(context, chunk);
     const auto deserted = [&job] { return job.helpers.load(std::memory_order_acquire) == 0; };
     std::unique_lock lock(mutex_);
     Job** at = &jobs_;
     while (*at != &job) at = &(*at)->link;
     *at = job.link;
-    if (deserted()) return;
-    lock.unlock();
-    spin_until(deserted);
-    // With the mutex even where nobody is left: the last to leave still touches the job while it holds it.
-    lock.lock();
-    job.left.wait(lock, deserted);
+    if (!deserted()) {
+      lock.unlock();
+      spin_until(deserted);
+      // With the mutex even where nobody is left: the last to leave still touches the job while it holds it.
+      lock.lock();
+      job.left.wait(lock, deserted);
+    }
+    if (outermost) leave();
   }
 
  private:
@@ -162,23 +188,38 @@ class ThreadPool {
 #endif
   }
 
+  int active() const { return active_.load(std::memory_order_relaxed); }
+
+  // With the mutex held, by a thread that begins to work, and that ends.
+  void enter() {
+    active_.fetch_add(1, std::memory_order_relaxed);
+    counted = true;
+  }
+  void leave() {
+    active_.fetch_sub(1, std::memory_order_relaxed);
+    counted = false;
+    hand_on();
+  }
+
   // Tells of work for `helpers` threads and lets go of the mutex: spinning threads see it, others are woken.
   void announce(std::unique_lock<std::mutex>& lock, int helpers) {
     start_threads();
-    work_signal_.fetch_add(1, std::memory_order_release);
+    if (helpers > 0) work_signal_.fetch_add(1, std::memory_order_release);
     int wanted = helpers - spinning_;
     if (wanted > parked_) wanted = parked_;
     lock.unlock();
     for (; wanted > 0; wanted--) wake_.notify_one();
   }
 
-  // With the mutex held, by a thread that leaves the search with work or for good: one spinning thread may
-  // have been counted on for several pieces of work.
+  // With the mutex held, by a thread that ends its work, or that leaves the search with work or for good: one
+  // spinning thread may have been counted on for several pieces of work.
   void hand_on() {
     if (spinning_ == 0 && parked_ > 0 && (first_task_ || open_job())) wake_.notify_one();
   }
 
+  // A job for one more thread, if it would not be one too many.
   Job* open_job() {
+    if (active() >= threads()) return nullptr;
     Job* job = jobs_;
     while (job && !job->open()) job = job->link;
     return job;
@@ -208,25 +249,38 @@ class ThreadPool {
       }
       if (Job* job = open_job()) {
         job->helpers.fetch_add(1, std::memory_order_relaxed);
+        enter();
         hand_on();
         lock.unlock();
-        job->work();
+        help(*job);
         lock.lock();
+        leave();
         if (job->helpers.fetch_sub(1, std::memory_order_release) == 1) job->left.notify_one();
         helped = true;
       } else if (Task* task = take_task()) {
+        enter();
         hand_on();
         lock.unlock();
         task->execute();
         lock.lock();
+        leave();
         helped = false;
-      } else if (!helped || !spin_for_work(lock)) {
+      } else if (helped && spin_for_work(lock)) {
+        helped = false;
+      } else {
         helped = false;
         parked_++;
         wake_.wait(lock);
         parked_--;
       }
     }
+  }
+
+  // Works on the job until nothing is left of it, or until other threads of JavaScript have come to work,
+  // whose processor this one would take.
+  void help(Job& job) {
+    size_t chunk;
+    while (active() <= threads() && job.claim(Job::kFromBack, chunk)) job.fn(job.context, chunk);
   }
 
   // Waits a little without the mutex; true where work was announced meanwhile.
@@ -246,6 +300,8 @@ class ThreadPool {
   std::condition_variable allowed_;  // for threads beyond the current count
   std::atomic<int> threads_;
   std::atomic<unsigned> work_signal_{0};
+  std::atomic<int> active_{0};  // threads that work: the pool's, and those that called parallel_for
+  inline static thread_local bool counted = false;  // among the active ones
   int started_ = 0;
   int parked_ = 0;
   int spinning_ = 0;
@@ -289,11 +345,19 @@ void set_threads(int threads) { pool().set_threads(threads); }
 int threads() { return pool().threads(); }
 
 void parallel_for(size_t chunks, ChunkFn fn, void* context) {
-  if (chunks <= 1 || pool().threads() == 1) {
-    for (size_t i = 0; i < chunks; i++) fn(context, i);
-    return;
+  if (chunks > 1 && pool().threads() > 1) return pool().parallel_for(0, chunks, fn, context);
+  for (size_t i = 0; i < chunks; i++) fn(context, i);
+}
+
+void parallel_for_short(size_t chunks, ChunkFn fn, void* context) {
+  size_t done = 0;
+  if (chunks > 2 && pool().threads() > 1) {
+    const Clock::time_point start = Clock::now();
+    fn(context, done++);
+    const size_t left = chunks - done;
+    if ((Clock::now() - start) * left > kWorthSharing) return pool().parallel_for(done, chunks, fn, context);
   }
-  pool().parallel_for(chunks, fn, context);
+  for (; done < chunks; done++) fn(context, done);
 }
 
 void* scratch(int slot, size_t bytes) {

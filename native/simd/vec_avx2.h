@@ -45,6 +45,9 @@ DT_INLINE F F::load_n(const float* p, size_t n, float fill) {
 DT_INLINE void store(float* p, F x) { _mm256_storeu_ps(p, x.v); }
 DT_INLINE void store_n(float* p, F x, size_t n) { _mm256_maskstore_ps(p, first_lanes(n), x.v); }
 
+DT_INLINE void stream(float* p, F x) { _mm256_stream_ps(p, x.v); }
+DT_INLINE void stream_end() { _mm_sfence(); }
+
 DT_INLINE F operator+(F a, F b) { return {_mm256_add_ps(a.v, b.v)}; }
 DT_INLINE F operator-(F a, F b) { return {_mm256_sub_ps(a.v, b.v)}; }
 DT_INLINE F operator*(F a, F b) { return {_mm256_mul_ps(a.v, b.v)}; }
@@ -120,20 +123,25 @@ DT_INLINE Mask nonzero(I i) {
 DT_INLINE void store(int32_t* p, I x) { _mm256_storeu_si256((__m256i*)p, x.v); }
 DT_INLINE void store_n(int32_t* p, I x, size_t n) { _mm256_maskstore_epi32(p, first_lanes(n), x.v); }
 
-using Pair = int32_t;  // two s16
-using Pairs = I;       // kLanes of them
-DT_INLINE Pair make_pair(int8_t first, int8_t second) {
-  return (Pair)((uint32_t)(uint16_t)first | (uint32_t)(uint16_t)second << 16);
-}
-DT_INLINE Pairs set1_pairs(Pair p) { return I::set1(p); }
-DT_INLINE Pairs load_pairs(const int8_t* p) {
-  return {_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)p))};
-}
-// Adds in place: from the intrinsic GCC 12 makes new registers for the sums, and spills the tile.
-DT_INLINE I dot2(I acc, Pairs a, Pairs b) {
-  asm("vpaddd %1, %0, %0" : "+x"(acc.v) : "x"(_mm256_madd_epi16(a.v, b.v)));
-  return acc;
-}
+struct Dot2 {
+  using Elem = int16_t;
+  using Word = int32_t;  // two of them
+  using Words = I;
+  static constexpr size_t kDepth = 2;
+  using Byte = int8_t;
+  static constexpr bool kWidens = true, kUnrolls = true;
+
+  static DT_INLINE Words set1(Word w) { return I::set1(w); }
+  static DT_INLINE Words load(const int8_t* p) {
+    return {_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i*)p))};
+  }
+  static DT_INLINE Words load(const int16_t* p) { return {_mm256_loadu_si256((const __m256i*)p)}; }
+  // Adds in place: from the intrinsic GCC 12 makes new registers for the sums, and spills the tile.
+  static DT_INLINE I dot(I acc, Words a, Words b) {
+    asm("vpaddd %1, %0, %0" : "+x"(acc.v) : "x"(_mm256_madd_epi16(a.v, b.v)));
+    return acc;
+  }
+};
 
 DT_INLINE void convert_f32_to_f16(const float* x, uint16_t* out) {
   _mm_storeu_si128((__m128i*)out, _mm256_cvtps_ph(_mm256_loadu_ps(x), _MM_FROUND_TO_NEAREST_INT));

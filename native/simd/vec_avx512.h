@@ -40,6 +40,9 @@ DT_INLINE F F::load_n(const float* p, size_t n, float fill) {
 DT_INLINE void store(float* p, F x) { _mm512_storeu_ps(p, x.v); }
 DT_INLINE void store_n(float* p, F x, size_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), x.v); }
 
+DT_INLINE void stream(float* p, F x) { _mm512_stream_ps(p, x.v); }
+DT_INLINE void stream_end() { _mm_sfence(); }
+
 DT_INLINE F operator+(F a, F b) { return {_mm512_add_ps(a.v, b.v)}; }
 DT_INLINE F operator-(F a, F b) { return {_mm512_sub_ps(a.v, b.v)}; }
 DT_INLINE F operator*(F a, F b) { return {_mm512_mul_ps(a.v, b.v)}; }
@@ -117,16 +120,24 @@ DT_INLINE Mask nonzero(I i) { return {_mm512_test_epi32_mask(i.v, i.v)}; }
 DT_INLINE void store(int32_t* p, I x) { _mm512_storeu_si512(p, x.v); }
 DT_INLINE void store_n(int32_t* p, I x, size_t n) { _mm512_mask_storeu_epi32(p, first_lanes(n), x.v); }
 
-using Pair = int32_t;  // two s16
-using Pairs = I;       // kLanes of them
-DT_INLINE Pair make_pair(int8_t first, int8_t second) {
-  return (Pair)((uint32_t)(uint16_t)first | (uint32_t)(uint16_t)second << 16);
-}
-DT_INLINE Pairs set1_pairs(Pair p) { return I::set1(p); }
-DT_INLINE Pairs load_pairs(const int8_t* p) {
-  return {_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)p))};
-}
-DT_INLINE I dot2(I acc, Pairs a, Pairs b) { return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(a.v, b.v))}; }
+struct Dot2 {
+  using Elem = int16_t;
+  using Word = int32_t;  // two of them
+  using Words = I;
+  static constexpr size_t kDepth = 2;
+  using Byte = int8_t;
+  static constexpr bool kWidens = true, kUnrolls = true;
+
+  static DT_INLINE Words set1(Word w) { return I::set1(w); }
+  static DT_INLINE Words load(const int8_t* p) {
+    return {_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*)p))};
+  }
+  static DT_INLINE Words load(const int16_t* p) { return {_mm512_loadu_si512(p)}; }
+  static DT_INLINE I dot(I acc, Words a, Words b) {  // in place: see vec_avx2.h
+    asm("vpaddd %1, %0, %0" : "+v"(acc.v) : "v"(_mm512_madd_epi16(a.v, b.v)));
+    return acc;
+  }
+};
 
 DT_INLINE void convert_f32_to_f16(const float* x, uint16_t* out) {
   _mm256_storeu_si256((__m256i*)out, _mm512_cvtps_ph(_mm512_loadu_ps(x), _MM_FROUND_TO_NEAREST_INT));

@@ -45,6 +45,9 @@ DT_INLINE void store_n(float* p, F x, size_t n) {
   for (size_t i = 0; i < n; ++i) p[i] = lane[i];
 }
 
+DT_INLINE void stream(float* p, F x) { store(p, x); }  // there is no intrinsic
+DT_INLINE void stream_end() {}
+
 DT_INLINE F operator+(F a, F b) { return {vaddq_f32(a.v, b.v)}; }
 DT_INLINE F operator-(F a, F b) { return {vsubq_f32(a.v, b.v)}; }
 DT_INLINE F operator*(F a, F b) { return {vmulq_f32(a.v, b.v)}; }
@@ -108,14 +111,18 @@ DT_INLINE void store_n(int32_t* p, I x, size_t n) {
 }
 
 // The products of two s8 fit in s16 (at most 2^14), and pairs of those are added into s32: nothing saturates.
-using Pair = int16_t;  // two s8
-using Pairs = int8x8_t;
-DT_INLINE Pair make_pair(int8_t first, int8_t second) {
-  return (Pair)(uint16_t)((uint8_t)first | (uint32_t)(uint8_t)second << 8);
-}
-DT_INLINE Pairs set1_pairs(Pair p) { return vreinterpret_s8_s16(vdup_n_s16(p)); }
-DT_INLINE Pairs load_pairs(const int8_t* p) { return vld1_s8(p); }
-DT_INLINE I dot2(I acc, Pairs a, Pairs b) { return {vpadalq_s16(acc.v, vmull_s8(a, b))}; }
+struct Dot2 {
+  using Elem = int8_t;
+  using Word = int16_t;  // two of them
+  using Words = int8x8_t;
+  static constexpr size_t kDepth = 2;
+  using Byte = int8_t;
+  static constexpr bool kWidens = false, kUnrolls = false;
+
+  static DT_INLINE Words set1(Word w) { return vreinterpret_s8_s16(vdup_n_s16(w)); }
+  static DT_INLINE Words load(const int8_t* p) { return vld1_s8(p); }
+  static DT_INLINE I dot(I acc, Words a, Words b) { return {vpadalq_s16(acc.v, vmull_s8(a, b))}; }
+};
 
 DT_INLINE void convert_f32_to_f16(const float* x, uint16_t* out) {
   vst1_u16(out, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(x))));

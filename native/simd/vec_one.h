@@ -11,13 +11,14 @@
 //   less, at_most, equal, is_nan, any, select(mask, a, b)   a where the mask is set, else b
 //   reduce_add(v)            a fixed order of addition
 //   transpose4               a 4 x 4 block, from memory to memory
+//   stream, stream_end       store past the caches, at a multiple of V's size
 //   V::Wide                  kLanes sums in double: load_wide, widen, +, mul_add, reduce_add, set1, store
 // F, the target's f32 vector, adds an s32 vector I:
 //   bits(F), from_bits(I), to_float(I), + - & ^, shift_left, shift_right, nonzero
 //   product_error(a, b, p)   a * b - p exactly, for p the rounded a * b
 //   mul_wide(a, b)           the unsigned 64-bit products, in halves
 //   convert_f32_to_f16, convert_f16_to_f32
-//   Pair, Pairs, dot2        for int8: see gemm-s8-inl.h
+//   Dot2                     for int8: see gemm-s8-inl.h
 // F::kLeastPower: at it and below, scale gives 0 for e^x.
 // The target also fixes the matmul tile: kTileRows x kTileVecs vectors of sums, and kDotRows rows of dot
 // products.

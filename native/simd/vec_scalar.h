@@ -3,6 +3,9 @@
 using F = One<float>;
 using Mask = bool;
 
+DT_INLINE void stream(float* p, F x) { *p = x.v; }
+DT_INLINE void stream_end() {}
+
 DT_INLINE F product_error(F a, F b, F p) { return {(float)((double)a.v * b.v - p.v)}; }
 
 // The s32 vector. Its arithmetic wraps, as in the other targets, so it is done on unsigned values.
@@ -49,16 +52,22 @@ DT_INLINE void store_n(int32_t* p, I x, size_t n) {
   if (n) *p = (int32_t)x.v;
 }
 
-struct Pair {
-  int16_t first, second;
+struct Dot2 {
+  using Elem = int16_t;
+  struct Word {
+    int16_t first, second;
+  };
+  using Words = Word;
+  static constexpr size_t kDepth = 2;
+  using Byte = int8_t;
+  static constexpr bool kWidens = false, kUnrolls = false;
+
+  static DT_INLINE Words set1(Word w) { return w; }
+  static DT_INLINE Words load(const int8_t* p) { return {p[0], p[1]}; }
+  static DT_INLINE I dot(I acc, Words a, Words b) {
+    return {acc.v + (uint32_t)(a.first * b.first + a.second * b.second)};
+  }
 };
-using Pairs = Pair;
-DT_INLINE Pair make_pair(int8_t first, int8_t second) { return {first, second}; }
-DT_INLINE Pairs set1_pairs(Pair p) { return p; }
-DT_INLINE Pairs load_pairs(const int8_t* p) { return {p[0], p[1]}; }
-DT_INLINE I dot2(I acc, Pairs a, Pairs b) {
-  return {acc.v + (uint32_t)(a.first * b.first + a.second * b.second)};
-}
 
 // Round to nearest even on the bits. Values that f16 holds as denormals are rounded by adding 0.5: one unit
 // in the last place of 0.5 is 2^-24, f16's smallest denormal.

@@ -20,11 +20,74 @@ void each(size_t chunks, const Body& body) {
       const_cast<Body*>(&body));
 }
 
+template <class Body>
+void each_short(size_t chunks, const Body& body) {
+  parallel_for_short(
+      chunks, [](void* context, size_t i) { (*static_cast<const Body*>(context))(i); },
+      const_cast<Body*>(&body));
+}
+
+void linger(int microseconds) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(microseconds);
+  while (std::chrono::steady_clock::now() < end) {
+  }
+}
+
 // Every chunk exactly once, and all writes visible to the caller without atomics.
 void every_chunk_once(size_t chunks) {
   std::vector<int> done(chunks, 0);
   each(chunks, [&](size_t i) { done[i]++; });
-  for (const int count : done) CHECK(count == 1);
+  each_short(chunks, [&](size_t i) { done[i]++; });
+  for (const int count : done) CHECK(count == 2);
+}
+
+// Chunks that are worth sharing: other threads come to help.
+void long_chunks_are_shared() {
+  set_threads(3);
+  const std::thread::id caller = std::this_thread::get_id();
+  for (int attempt = 0; attempt < 100; attempt++) {
+    std::atomic<int> by_others{0};
+    std::vector<int> done(64, 0);
+    each_short(64, [&](size_t i) {
+      linger(50);
+      done[i]++;
+      if (std::this_thread::get_id() != caller) by_others++;
+    });
+    for (const int count : done) CHECK(count == 1);
+    if (by_others > 0) return;
+  }
+  CHECK(false);
+}
+
+// As many callers as the pool may use threads: helpers that were there go, and no more come.
+void no_more_threads_than_allowed() {
+  constexpr int kCallers = 3;
+  set_threads(kCallers);
+  std::atomic<int> arrivals{0}, callers_inside{kCallers}, inside{0}, most{0}, measured{0};
+  const auto call = [&] {
+    const std::thread::id caller = std::this_thread::get_id();
+    bool arrived = false;
+    each(400, [&](size_t) {
+      if (std::this_thread::get_id() == caller && !arrived) {
+        arrived = true;
+        arrivals++;
+        while (arrivals < kCallers) std::this_thread::yield();
+        linger(5000);  // until the helpers have looked up from their chunks
+      }
+      const int now = ++inside;
+      if (arrivals == kCallers && callers_inside == kCallers && ++measured > 300) {
+        for (int before = most; before < now && !most.compare_exchange_weak(before, now);) {
+        }
+      }
+      linger(20);
+      inside--;
+    });
+    callers_inside--;
+  };
+  std::vector<std::thread> callers;
+  for (int i = 0; i < kCallers; i++) callers.emplace_back(call);
+  for (std::thread& caller : callers) caller.join();
+  CHECK(most <= kCallers);
 }
 
 void nested(size_t outer, size_t inner) {
@@ -136,6 +199,9 @@ int main() {
   set_threads(4);
   for (size_t chunks = 0; chunks < 64; chunks++) every_chunk_once(chunks);
   nested(16, 16);
+  long_chunks_are_shared();
+  for (int round = 0; round < 5; round++) no_more_threads_than_allowed();
+  set_threads(4);
   one_by_one(400);
   everything_at_once(3000);
   in_order();

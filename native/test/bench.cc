@@ -1,5 +1,6 @@
 // kernels_test --bench: rates for tuning, the best of several runs, on one thread and on all.
 #include <cstdio>
+#include "../runtime/denormals.h"
 #include "../runtime/thread_pool.h"
 #include "harness.h"
 #include "rate.h"
@@ -17,9 +18,39 @@ void bench_gemm(const Kernels& k, size_t m, size_t n, size_t depth, bool b_trans
   std::printf("  gemm %zux%zux%zu%s: %.1f GFLOP/s\n", m, n, depth, b_transposed ? " BT" : "", rate_gflops);
 }
 
+// The heads of one batch, as they lie after a projection: [queries, heads, 64], seen head by head.
+void bench_attention(const Kernels& k, size_t queries, size_t keys, size_t heads, bool causal) {
+  constexpr size_t kDepth = 64;
+  const ptrdiff_t row = ptrdiff_t(heads * kDepth);
+  std::vector<float> q(queries * heads * kDepth, 0.1f), kv(keys * heads * kDepth, 0.2f),
+      out(queries * kDepth), log_sum(queries), dq(queries * kDepth), dkv(2 * keys * kDepth);
+  const double work = 4.0 * queries * keys * kDepth * heads * (causal ? 0.5 : 1);
+  const auto head = [&](size_t h) {
+    return AttentionArgs<float>{queries, keys,
+                                kDepth,  kDepth,
+                                0,       q.data() + h * kDepth,
+                                row,     kv.data() + h * kDepth,
+                                row,     kv.data() + h * kDepth,
+                                row,     nullptr,
+                                0,       0,
+                                causal,  0.125f};
+  };
+  const double forward = rate(work, [&] {
+    for (size_t h = 0; h < heads; ++h) k.f32.attention(head(h), out.data(), log_sum.data());
+  });
+  const double backward = rate(work * 2.5, [&] {
+    for (size_t h = 0; h < heads; ++h)
+      k.f32.attention_grad(head(h), out.data(), log_sum.data(), out.data(), dq.data(), dkv.data(),
+                           dkv.data() + keys * kDepth);
+  });
+  std::printf("  attention %zux%zux%zu%s: %.1f GFLOP/s, gradient %.1f GFLOP/s\n", heads, queries, keys,
+              causal ? " causal" : "", forward, backward);
+}
+
 }  // namespace
 
 void bench(const Kernels& k) {
+  const FlushDenormals flush;  // as in programs
   const int all = threads();
   for (int count = 1; count <= all; count += all > 1 ? all - 1 : 1) {
     set_threads(count);
@@ -33,15 +64,6 @@ void bench(const Kernels& k) {
       bench_gemm(k, 32, 256, 784, transposed);
       bench_gemm(k, 32, 10, 128, transposed);
     }
-    for (size_t n : {64, 256, 1024}) {
-      std::vector<int8_t> a(n * n, 3), packed(k.packed_s8_bytes(n, n), 2);
-      std::vector<float> scale(n, 0.1f), c(n * n);
-      const double rate_gops = rate(2.0 * n * n * n, [&] {
-        k.gemm_s8({n, n, n, a.data(), ptrdiff_t(n), packed.data(), scale.data(), scale.data(), nullptr,
-                   Activation::kNone, c.data(), ptrdiff_t(n), nullptr});
-      });
-      std::printf("  gemm_s8 %zu: %.1f Gop/s\n", n, rate_gops);
-    }
     {
       constexpr size_t n = 256;
       std::vector<double> a(n * n, 1.0), c(n * n);
@@ -51,6 +73,9 @@ void bench(const Kernels& k) {
       std::printf("  f64 gemm %zu: %.1f GFLOP/s\n", n, rate_gflops);
     }
     if (count > 1) continue;
+    for (size_t n : {16, 100, 128, 512, 1024}) bench_attention(k, n, n, 12, false);
+    bench_attention(k, 512, 512, 12, true);
+    for (size_t n : {128, 1024, 4096}) bench_attention(k, 1, n, 12, false);
     constexpr size_t n = 4096;
     std::vector<float> x(n, 0.3f), y(n);
     std::vector<uint16_t> h(n);

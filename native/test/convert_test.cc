@@ -1,6 +1,7 @@
 // f16, bf16 and int8 quantization: all exact, so all compared bit for bit.
 #include "../kernels/reference.h"
 #include "../runtime/denormals.h"
+#include <tuple>
 #include "harness.h"
 
 namespace drivetrain::test {
@@ -111,6 +112,27 @@ TEST(quantize) {
     check_quantize(k, x, "infinity");
     x[random.bits() % n] = std::nanf("");
     check_quantize(k, x, "NaN");
+  }
+}
+
+TEST(quantize_linear) {
+  Random random;
+  for (size_t n : kSizes) {
+    Buffer<float> x = random.array<float>(n, -90, 90);
+    for (size_t i = 0; i < n; i += 3) x[i] = std::rint(x[i]) * 0.25f;  // ties at the scale 0.5
+    for (size_t i = 7; i < n; i += 31) x[i] = i % 2 ? std::nanf("") : std::numeric_limits<float>::infinity();
+    for (const auto& [scale, zero, is_unsigned] : {std::tuple<float, int, bool>{0.5f, 0, false},
+                                                   {0.5f, 255, true},
+                                                   {0.3f, -128, false},
+                                                   {1e-30f, 9, true}}) {
+      Buffer<uint8_t> q(n);
+      k.quantize_linear(x.data(), scale, zero, is_unsigned, q.data(), n);
+      for (size_t i = 0; i < n; ++i) {
+        const int want = reference::requantized(x[i], scale, zero, is_unsigned);
+        expect((is_unsigned ? int(q[i]) : int(int8_t(q[i]))) == want, "%g / %g + %d: %d, want %d",
+               double(x[i]), double(scale), zero, q[i], want);
+      }
+    }
   }
 }
 

@@ -1,6 +1,5 @@
 #include "../kernels/reference.h"
 #include "../runtime/thread_pool.h"
-#include <tuple>
 #include "harness.h"
 
 namespace drivetrain::test {
@@ -236,78 +235,6 @@ TEST(gemm_batched) {
   check_batched<float>(k, 8, 8, 8, {40, 64}, false, false, false, false);
   check_batched<float>(k, 170, 170, 170, {1, 3}, false, true, false, true);
   check_batched<float>(k, 8, 8, 8, {4, 0}, false, false, false, false);
-}
-
-void check_gemm_s8(const Kernels& k, size_t m, size_t n, size_t depth, int fill, bool b_transposed, bool bias,
-                   Activation activation) {
-  Random random;
-  const size_t a_lead = depth + 3;
-  Buffer<int8_t> a(m && depth ? (m - 1) * a_lead + depth : 0), b(depth * n);
-  for (size_t i = 0; i < a.size(); ++i) a[i] = int8_t(fill ? fill : int(random.bits()));
-  for (size_t i = 0; i < b.size(); ++i) b[i] = int8_t(fill ? fill : int(random.bits()));
-  const Buffer<float> a_scale = random.array<float>(m, 0.001, 0.1),
-                      b_scale = random.array<float>(n, 0.001, 0.1);
-  const Buffer<float> shift = random.array<float>(n);
-  const ptrdiff_t b_row = b_transposed ? 1 : ptrdiff_t(n), b_col = b_transposed ? ptrdiff_t(depth) : 1;
-  Buffer<int8_t> packed(k.packed_s8_bytes(depth, n));
-  k.pack_s8(b.data(), b_row, b_col, depth, n, packed.data());
-  const size_t c_lead = n + 1;
-  Buffer<float> first(m && n ? (m - 1) * c_lead + n : 0, -77);
-  for (int threads : {1, 2, 4}) {
-    set_threads(threads);
-    Buffer<float> c(first.size(), -77), c_only(first.size(), -77);
-    Buffer<int32_t> sums(m * n), sums_only(m * n);
-    GemmS8Args g{m,
-                 n,
-                 depth,
-                 a.data(),
-                 ptrdiff_t(a_lead),
-                 packed.data(),
-                 a_scale.data(),
-                 b_scale.data(),
-                 bias ? shift.data() : nullptr,
-                 activation,
-                 c.data(),
-                 ptrdiff_t(c_lead),
-                 sums.data()};
-    k.gemm_s8(g);
-    g.sums = nullptr, g.c = c_only.data();
-    k.gemm_s8(g);
-    g.c = nullptr, g.sums = sums_only.data();
-    k.gemm_s8(g);
-    expect(c.same_bits(c_only) && sums.same_bits(sums_only), "outputs depend on each other");
-    for (size_t i = 0; i < m; ++i)
-      for (size_t j = 0; j < n; ++j) {
-        const int32_t want =
-            reference::dot_s8(a.data() + i * a_lead, b.data() + ptrdiff_t(j) * b_col, b_row, depth);
-        expect(sums[i * n + j] == want, "m %zu n %zu k %zu: sum %d, want %d", m, n, depth, sums[i * n + j],
-               want);
-        float y = a_scale[i] * b_scale[j] * float(want);
-        if (bias) y = y + shift[j];
-        if (activation == Activation::kRelu) y = y < 0 ? 0 : y;
-        expect(c[i * c_lead + j] == y, "m %zu n %zu k %zu: %.9g, want %.9g", m, n, depth, c[i * c_lead + j],
-               y);
-      }
-  }
-  set_threads(2);
-}
-TEST(gemm_s8) {
-  const size_t sizes[] = {0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65};
-  int turn = 0;
-  for (size_t m : sizes)
-    for (size_t n : sizes)
-      for (size_t depth : sizes) {
-        check_gemm_s8(k, m, n, depth, 0, turn & 1, turn % 3 < 2,
-                      turn & 4 ? Activation::kRelu : Activation::kNone);
-        ++turn;
-      }
-  for (const auto& [m, n, depth] :
-       {std::tuple<size_t, size_t, size_t>{1, 900, 1000}, {60, 300, 129}, {100, 40, 257}})
-    check_gemm_s8(k, m, n, depth, 0, false, true, Activation::kNone);
-}
-TEST(gemm_s8_does_not_saturate) {
-  for (int fill : {127, -128}) check_gemm_s8(k, 9, 70, 1001, fill, false, true, Activation::kNone);
-  check_gemm_s8(k, 1, 1, 131071, -128, false, false, Activation::kNone);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-"""Makes the goldens of test/nn, and those of clipping, with PyTorch 1.13, in double precision.
+"""Makes the goldens of test/nn and test/ops, and those of clipping, with PyTorch 1.13, in double precision.
 
     apt-get install -y python3-torch
     /usr/bin/python3 test/goldens/make_goldens.py
@@ -144,6 +144,49 @@ def rms_norms():
     })
 
 
+def attention():
+    """softmax(scale q k^T) v and the gradients of sum(output * weights); PyTorch 1.13 has no public function for it."""
+    def case(q, k, v, mask=None, causal=False, scale=None):
+        q, k, v = (x.clone().requires_grad_() for x in (q, k, v))
+        scores = q @ k.transpose(-2, -1) * (q.shape[-1] ** -0.5 if scale is None else scale)
+        if causal:
+            scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool).tril(), -math.inf)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -math.inf)
+        output = torch.softmax(scores, -1) @ v
+        weights = values(*output.shape)
+        (output * weights).sum().backward()
+        return {
+            "inputs": [pack(x) for x in (q, k, v)],
+            "mask": None if mask is None else {"shape": list(mask.shape), "data": mask.int().reshape(-1).tolist()},
+            "options": {"isCausal": causal, **({} if scale is None else {"scale": scale})},
+            "output": pack(output),
+            "weights": pack(weights),
+            "gradients": [pack(x.grad) for x in (q, k, v)],
+        }
+
+    def qkv(lead, queries, keys, depth, width):
+        return values(*lead, queries, depth, scale=2), values(*lead, keys, depth, scale=2), values(*lead, keys, width)
+
+    lengths = torch.tensor([7, 3]).reshape(2, 1, 1, 1)
+    dense = torch.rand(5, 7) < 0.5
+    dense[:, 2] = True
+    write("ops/attention.json", {
+        "self-attention": case(*qkv([], 9, 9, 8, 8)),
+        "cross-attention": case(*qkv([2, 2], 3, 5, 4, 6)),
+        "one query": case(*qkv([2], 1, 19, 8, 3)),
+        "causal": case(*qkv([], 20, 20, 5, 3), causal=True),
+        "causal with more keys": case(*qkv([2], 4, 7, 3, 4), causal=True),
+        "causal with more queries": case(*qkv([2], 7, 4, 3, 4), causal=True),
+        "padding": case(*qkv([2, 2], 5, 7, 3, 2), mask=torch.arange(7) < lengths),
+        "a dense mask": case(*qkv([2], 5, 7, 3, 6), mask=dense),
+        "causal with padding": case(*qkv([2, 1], 7, 7, 3, 4), mask=torch.arange(7) < lengths, causal=True),
+        "a scale": case(*qkv([], 6, 5, 4, 3), scale=1.5),
+        "keys for all heads": case(values(2, 3, 4, 4), values(2, 1, 5, 4), values(1, 5, 2)),
+    })
+
+
 layers()
 clipping()
 rms_norms()
+attention()

@@ -7,10 +7,13 @@ import {
   Generator,
   LayerNorm,
   Linear,
+  mseLoss,
   ReLU,
+  RMSNorm,
   Sequential,
   type Tensor,
   tensor,
+  zeros,
 } from 'drivetrain';
 import { describe, expect, test } from 'vitest';
 import { bitsOf, contentOf, expectSameBits, numbersOf, refusalOf } from '../ops/support.js';
@@ -157,20 +160,20 @@ describe('initial values', () => {
 
 describe('Dropout', () => {
   const x = tensor(new Float32Array(1000).fill(1));
-  const zeros = (t: Tensor) => numbersOf(contentOf(t)).filter((value) => value === 0).length;
+  const zeroCount = (t: Tensor) => numbersOf(contentOf(t)).filter((value) => value === 0).length;
 
   test('drops in training and does nothing in evaluation, also inside a model and a program that was recorded before', async () => {
     const net = new Sequential(new Sequential(new Dropout(0.5, { generator: new Generator(1) })), new ReLU());
     const run = compile((t: Tensor) => net.forward(t));
     // Five standard deviations of a binomial of 1000 at one half.
-    expect(Math.abs(zeros(await run(x)) - 500)).toBeLessThan(80);
+    expect(Math.abs(zeroCount(await run(x)) - 500)).toBeLessThan(80);
     net.eval();
     expectSameBits(contentOf(await run(x)), contentOf(x));
     expectSameBits(contentOf(net.forward(x)), contentOf(x));
     net.train();
-    expect(zeros(await run(x))).toBeGreaterThan(400);
+    expect(zeroCount(await run(x))).toBeGreaterThan(400);
     net.train(false);
-    expect(zeros(run.runSync(x))).toBe(0);
+    expect(zeroCount(run.runSync(x))).toBe(0);
   });
 
   test.each([-0.1, 1.1, NaN])('refuses p of %d', (p) => {
@@ -181,4 +184,22 @@ describe('Dropout', () => {
 test('Sequential refuses what is no module', () => {
   const layers = [new Linear(2, 2)] as unknown as Linear;
   expect(() => new Sequential(layers)).toThrow(expect.objectContaining({ code: 'DT_INVALID_ARGUMENT' }));
+});
+
+test.each([
+  [[4, 1], [4]],
+  [[4], [4, 1]],
+  [[2, 3], [3]],
+])('mseLoss of %j and %j is refused, as nothing is broadcast', (prediction, target) => {
+  const refusal = refusalOf(() => mseLoss(zeros(prediction), zeros(target)));
+  expect(refusal.code).toBe('DT_SHAPE_MISMATCH');
+  expect(refusal.message).toContain('nothing is broadcast');
+});
+
+test('mseLoss of two dtypes is refused', () => {
+  expect(refusalOf(() => mseLoss(zeros([2]), zeros([2], { dtype: 'f64' }))).code).toBe('DT_DTYPE_MISMATCH');
+});
+
+test.each([0, -1, 1.5])('RMSNorm refuses %d features', (features) => {
+  expect(refusalOf(() => new RMSNorm(features)).code).toBe('DT_INVALID_ARGUMENT');
 });

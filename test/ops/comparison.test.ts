@@ -3,6 +3,7 @@ import {
   defaultPool,
   equal,
   greater,
+  less,
   type Operand,
   type Tensor,
   tensor,
@@ -35,6 +36,7 @@ const cases: Record<
 > = {
   equal: [equal, (a, b) => a === b],
   greater: [greater, (a, b) => a > b],
+  less: [less, (a, b) => a < b],
 };
 
 const RANGES: Partial<Record<DType, [number | bigint, number | bigint]>> = {

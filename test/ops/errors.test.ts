@@ -10,6 +10,7 @@ import {
   layerNorm,
   linear,
   matmul,
+  rmsNorm,
   type Tensor,
   tensor,
   where,
@@ -21,10 +22,14 @@ const UNARY = ['neg', 'abs', 'sign', 'exp', 'log', 'sqrt', 'tanh', 'sigmoid', 'r
 const ROWS = ['softmax', 'logSoftmax'] as const;
 const REDUCE = ['sum', 'mean', 'max', 'argmax'] as const;
 const ARITHMETIC = ['add', 'sub', 'mul', 'div', 'maximum', 'minimum'] as const;
-const COMPARISON = ['equal', 'greater'] as const;
+const COMPARISON = ['equal', 'greater', 'less'] as const;
 
 type Fn = (...inputs: Tensor[]) => unknown;
 const op = (name: string): Fn => (drivetrain as unknown as Record<string, Fn>)[name]!;
+
+const zero = tensor(0, { dtype: 'u8' });
+const column = tensor([[1], [2]], { dtype: 'i8' });
+const packed = drivetrain.packInt8(tensor([[1, 2]], { dtype: 'i8' }));
 
 /** Every function of tensors that users call, as one of a single tensor. */
 const functions: Record<string, Fn> = {
@@ -57,12 +62,28 @@ const functions: Record<string, Fn> = {
   'linear, bias': (x) => linear(tensor([1]), tensor([[1], [2]]), x),
   layerNorm: (x) => layerNorm(x, tensor([1, 1]), tensor([0, 0])),
   'layerNorm, gamma': (x) => layerNorm(tensor([1, 2]), x, tensor([0, 0])),
+  rmsNorm: (x) => rmsNorm(x, tensor([1, 1])),
+  'rmsNorm, weight': (x) => rmsNorm(tensor([1, 2]), x),
+  clamp: (x) => drivetrain.clamp(x, { min: 0 }),
+  pow: (x) => drivetrain.pow(x, 2),
+  topk: (x) => drivetrain.topk(x, 1),
+  concat: (x) => drivetrain.concat([tensor([1]), x]),
+  stack: (x) => drivetrain.stack([x]),
+  norms: (x) => drivetrain.norms([x]),
+  mseLoss: (x) => drivetrain.mseLoss(x, tensor([1, 2])),
+  'mseLoss, target': (x) => drivetrain.mseLoss(tensor([1, 2]), x),
   embedding: (x) => embedding(x, tensor([0], { dtype: 'i32' })),
   'embedding, indices': (x) => embedding(tensor([[1]]), x),
   globalNorm: (x) => globalNorm([tensor([1]), x]),
   dropout: (x) => drivetrain.dropout(x, tensor(0.5, { dtype: 'f64' }), new Generator(0)),
   quantizeRows: (x) => drivetrain.quantizeRows(x),
   dequantizeRows: (x) => drivetrain.dequantizeRows(x, tensor(1)),
+  quantizeLinear: (x) => drivetrain.quantizeLinear(x, tensor(1), zero),
+  packInt8: (x) => drivetrain.packInt8(x),
+  matmulInteger: (x) => drivetrain.matmulInteger(x, packed),
+  matmulInt8: (x) => drivetrain.matmulInt8(x, tensor(1), packed, tensor(1)),
+  'matmulInt8, scale': (x) => drivetrain.matmulInt8(column, x, drivetrain.packInt8(column), tensor(1)),
+  linearInt8: (x) => drivetrain.linearInt8(x, packed, tensor(1)),
 };
 
 /** May be left out. */
@@ -96,6 +117,7 @@ describe.each(Object.entries(functions))('%s', (name, fn) => {
       [[[1], [2]], 'f32'],
       [[0], 'i32'],
       [[1, 2], 'i8'],
+      [[[1, 2]], 'i8'],
     ];
     const gone = kinds
       .map(([data, dtype]) => tensor(data, { dtype }))

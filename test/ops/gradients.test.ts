@@ -3,8 +3,10 @@ import {
   add,
   broadcastTo,
   cast,
+  clamp,
   clone,
   compile,
+  concat,
   div,
   dropout,
   embedding,
@@ -24,19 +26,23 @@ import {
   mul,
   neg,
   permute,
+  pow,
   relu,
   reshape,
   rmsNorm,
+  scaledDotProductAttention,
   sigmoid,
   sign,
   slice,
   softmax,
   sqrt,
+  stack,
   sub,
   sum,
   type Tensor,
   tanh,
   tensor,
+  topk,
   transpose,
   valueAndGrad,
   where,
@@ -109,6 +115,26 @@ const cases: Partial<Record<Opcode, Case[]>> = {
     { fn: (a, b) => where(mask, a!, b!), inputs: [apart([3, 5]), apart([5], 1)] },
     { fn: (a) => where(mask, 2, a!), inputs: [apart([2, 1, 5])] },
   ],
+  clamp: [unary((x) => clamp(x, { min: -0.2, max: 0.25 })), unary((x) => clamp(transpose(x), { max: 0.1 }))],
+  pow: [
+    unary((x) => pow(x, 3), apart([3, 5])),
+    unary((x) => pow(x, 2), apart([3, 5])),
+    unary((x) => pow(x, 1), apart([3, 5])),
+    unary((x) => add(pow(x, 0), x), apart([3, 5])),
+    unary((x) => pow(x, -1.5), apart([3, 5], 2)),
+    unary((x) => pow(x, 0.5), apart([3, 5], 2)),
+  ],
+  concat: [
+    { fn: (a, b) => concat([a!, b!]), inputs: [apart([3, 5]), apart([2, 5], 1)] },
+    { fn: (a, b) => concat([a!, mul(b!, 2), a!], -1), inputs: [apart([2, 3, 2]), apart([2, 3, 4], 1)] },
+    { fn: (a, b) => concat([transpose(a!), b!], 1), inputs: [apart([3, 5]), apart([5, 2], 1)] },
+    { fn: (a, b) => stack([a!, b!], 1), inputs: [apart([3, 5]), apart([3, 5], 1)] },
+  ],
+  topk: [
+    unary((x) => topk(x, 2)[0]),
+    unary((x) => topk(x, 3)[0], apart([2, 3, 5])),
+    unary((x) => topk(x, 2, { axis: 0 })[0], apart([4, 3])),
+  ],
   copy: [unary(clone), unary((x) => reshape(transpose(x), [5, 3]))],
   cast: [unary((x) => cast(cast(x, 'f64'), 'f64')), { ...castThroughSingle() }],
   sum: [
@@ -155,6 +181,20 @@ const cases: Partial<Record<Opcode, Case[]>> = {
     { fn: (x, w) => rmsNorm(x!, w!), inputs: [input([3, 9], 1), input([9], 2)] },
     { fn: (x, w) => rmsNorm(x!, w!, { eps: 0.5 }), inputs: [input([2, 3, 5], 1), input([5], 2)] },
     { fn: (x, w) => rmsNorm(transpose(x!), w!), inputs: [input([4, 6], 1), input([4], 2)] },
+  ],
+  scaledDotProductAttention: [
+    {
+      fn: (q, k, v) => scaledDotProductAttention(q!, k!, v!),
+      inputs: [input([2, 3, 4], 1), input([2, 5, 4], 2), input([2, 5, 3], 3)],
+    },
+    {
+      fn: (q, k, v) => scaledDotProductAttention(q!, k!, v!, { isCausal: true, scale: 0.7 }),
+      inputs: [input([4, 3], 1), input([3, 4, 3], 2), input([4, 3], 3)],
+    },
+    {
+      fn: (x) => scaledDotProductAttention(x!, x!, transpose(x!, 0, 1), { mask }),
+      inputs: [input([3, 3, 4], 1)],
+    },
   ],
   embedding: [{ fn: (w) => embedding(w!, rows), inputs: [input([5, 3], 1)] }],
   dropout: [{ fn: (x) => dropout(x!, rate, generator), inputs: [input([30], 1)], fresh: again }],
@@ -249,6 +289,12 @@ describe('gradients', () => {
       [0.5, 1, 0],
     ]);
     expect(gradientsOf((x) => max(x!), tensor([3, 1, 3, 3, 3]))).toEqual([[0.25, 0, 0.25, 0.25, 0.25]]);
+  });
+
+  test('of clamp pass at the bounds, and no further, as in PyTorch', () => {
+    expect(gradientsOf((x) => sum(clamp(x!, { min: -1, max: 1 })), tensor([-2, -1, 0, 1, 2, NaN]))).toEqual([
+      [0, 1, 1, 1, 0, 0],
+    ]);
   });
 
   test('are zero at the kinks of relu, abs and sign', () => {

@@ -163,6 +163,13 @@ export function awkwardNumbers(n: number, seed: number, dtype: Float): number[] 
   });
 }
 
+/** To the nearest integer, of two the even one. */
+export function roundToEven(x: number): number {
+  const low = Math.floor(x);
+  if (x - low !== 0.5) return Math.round(x);
+  return low % 2 === 0 ? low : low + 1;
+}
+
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** The multi-index of element `i`, in row-major order. */

@@ -1,0 +1,74 @@
+import { expect, test } from 'vitest';
+import { resultRow } from '../../bench/results.mjs';
+import { groupTable, targetTable, wrongResults } from '../../bench/table.mjs';
+
+const head = { group: 'gemm-f32', name: '100x100x100', threads: 1, unit: 'GFLOP/s', work: 2e6 };
+
+const measured = {
+  ours: 2e-5,
+  peers: { OpenBLAS: 4e-5, oneDNN: 1e-5 },
+  limit: { name: 'FMA peak', seconds: 1.6e-5 },
+  wrong: {},
+  missing: ['PyTorch'],
+};
+
+test('a row has values in its unit, and ratios above 1 where ours is better', () => {
+  expect(resultRow(head, measured)).toEqual({
+    group: 'gemm-f32',
+    name: '100x100x100',
+    threads: 1,
+    unit: 'GFLOP/s',
+    better: 'higher',
+    ours: 100,
+    peers: { OpenBLAS: 50, oneDNN: 200 },
+    limit: { name: 'FMA peak', value: 125 },
+    ratios: { OpenBLAS: 2, oneDNN: 0.5, 'FMA peak': 0.8 },
+    wrong: {},
+    missing: ['PyTorch'],
+    target: null,
+    met: null,
+  });
+});
+
+test('times are better the lower they are, with the same sense of a ratio', () => {
+  const row = resultRow(
+    { group: 'call', name: 'add/8', threads: 1, unit: 'µs', work: 1 },
+    { ours: 5e-7, peers: { OpenBLAS: 1e-6 }, limit: undefined, wrong: {}, missing: [] },
+  );
+  expect(row).toMatchObject({ better: 'lower', ours: 0.5, peers: { OpenBLAS: 1 }, ratios: { OpenBLAS: 2 } });
+  expect(row.limit).toBeNull();
+});
+
+test('a row survives JSON as it is', () => {
+  const row = resultRow(head, measured);
+  expect(JSON.parse(JSON.stringify(row))).toEqual(row);
+});
+
+test('the table names who is missing, who was wrong, and who did not take part', () => {
+  const wrong = { oneDNN: '0 instead of 1 at 0', PyTorch: 'RuntimeError' };
+  const rows = [
+    resultRow(head, measured),
+    resultRow({ ...head, name: 'other' }, { ...measured, peers: { oneDNN: 1e-5 }, wrong, missing: [] }),
+  ];
+  const [, names, first, second] = groupTable(rows).split('\n');
+  expect(names).toMatch(/threads +drivetrain +of limit +OpenBLAS +oneDNN +PyTorch/);
+  expect(first).toMatch(/100x100x100 +1 +100 GFLOP\/s +80 % +2\.00 × +0\.500 × +missing/);
+  expect(second).toMatch(/other +1 +100 GFLOP\/s +80 % +– +0\.500 × wrong +wrong/);
+  expect(wrongResults(rows)).toContain('oneDNN, gemm-f32 other, threads 1: 0 instead of 1 at 0');
+  expect(wrongResults(rows.slice(0, 1))).toBe('');
+});
+
+test('the list of targets says met, not met, or not measured', () => {
+  const verdict = { what: 'it', ratio: 1, figure: 1.2, row: 'r', met: true };
+  const text = targetTable([
+    verdict,
+    { ...verdict, figure: 0.9, met: false },
+    { ...verdict, figure: null, row: null, met: null },
+  ]);
+  const lines = text.split('\n').slice(2);
+  expect(lines.map((line) => /NOT MET|not measured|met/.exec(line)?.[0])).toEqual([
+    'met',
+    'NOT MET',
+    'not measured',
+  ]);
+});
