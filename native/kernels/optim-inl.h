@@ -5,7 +5,7 @@
 
 // How far ahead of the loop memory is asked for, in values. The hardware's prefetchers stop at the end of
 // every page, and there are up to five pages at a time; this is worth 5 to 15 % beyond the cache.
-constexpr size_t kAhead = 256;
+constexpr size_t kPrefetch = 256;
 
 template <class V, class Method, class T = typename V::T>
 DT_INLINE void optimize(const Method& method, T* param, const T* grad, T* const* state, size_t n) {
@@ -17,9 +17,9 @@ DT_INLINE void optimize(const Method& method, T* param, const T* grad, T* const*
   for_each_vector<V>(n, [=](size_t i, auto at) {
     V p = at.load(param + i), s[kStates ? kStates : 1];
     if (V::kLanes > 1) {
-      __builtin_prefetch(param + i + kAhead, 1);
-      __builtin_prefetch(grad + i + kAhead, 0);
-      for (int k = 0; k < kStates; ++k) __builtin_prefetch(states.of[k] + i + kAhead, 1);
+      __builtin_prefetch(param + i + kPrefetch, 1);
+      __builtin_prefetch(grad + i + kPrefetch, 0);
+      for (int k = 0; k < kStates; ++k) __builtin_prefetch(states.of[k] + i + kPrefetch, 1);
     }
     for (int k = 0; k < kStates; ++k) s[k] = at.load(states.of[k] + i);
     method(p, at.load(grad + i), s);
