@@ -1,7 +1,7 @@
 // Copies of B in the order in which tiles read it.
 
 // Rows that are asked for before they are copied.
-constexpr size_t kAhead = 16;
+constexpr size_t kPackAhead = 16;
 
 // dst[p * kWidth + j] = src[p * k_step + j * step] for p < k and j < width, 0 for the j beyond.
 template <int kWidth, class T>
@@ -14,7 +14,7 @@ void pack_panel(const T* src, ptrdiff_t k_step, ptrdiff_t step, size_t k, size_t
       for (size_t p = 0; p < k; ++p) {
         // Rows far apart are no stream that the processor would see by itself.
         for (size_t j = 0; j < kWidth; j += 64 / sizeof(T))
-          __builtin_prefetch(src + (ptrdiff_t)(p + kAhead) * k_step + j);
+          __builtin_prefetch(src + (ptrdiff_t)(p + kPackAhead) * k_step + j);
         memcpy(dst + p * kWidth, src + (ptrdiff_t)p * k_step, kWidth * sizeof(T));
       }
     else
