@@ -10,12 +10,13 @@ template <class V>
 struct Blocks {
   using T = typename V::T;
   static constexpr size_t kRows = V::kTileRows, kCols = V::kTileVecs * V::kLanes;
-  static constexpr size_t kDepth = 256;                         // of a part of k
-  static constexpr size_t kBlockRows = 144, kBlockCols = 1024;  // the largest chunk
-  static constexpr size_t kGroup = 8 * kCols;                   // columns that are copied together
-  static constexpr size_t kInPlace = 1 << 14;                   // values of B that stay near without a copy
-  static constexpr size_t kPackedAtOnce = 1 << 22;              // values of B
-  static constexpr size_t kFar = 1 << 21;
+  static constexpr size_t kDepth = 256;        // of a part of k
+  static constexpr size_t kGroup = 8 * kCols;  // columns that are copied together
+  // The largest chunk. More rows share a B that does not stay in L2 (more than kFar values).
+  static constexpr size_t kBlockRows = 144, kFarRows = 480, kBlockCols = 1024, kFar = 1 << 21;
+  // Values of B that are read in place again and again, or by two strips of A.
+  static constexpr size_t kInPlace = 1 << 14, kNear = 1 << 17;
+  static constexpr size_t kPackedAtOnce = 1 << 22;  // values of B in scratch
   static constexpr bool kOneLane = V::kLanes == 1;
 
   // One part of k.
@@ -70,7 +71,7 @@ struct Blocks {
     if (g.b_packed) return panels(j0, width, g.b_packed + j0 * g.k, g.k, k0);
     const T* b = g.b + (ptrdiff_t)k0 * g.b_row + (ptrdiff_t)j0 * g.b_col;
     size_t in_place = 0;
-    if (!kOneLane && g.b_col == 1 && (g.m <= 2 * strip || depth * g.n <= kInPlace)) {
+    if (!kOneLane && g.b_col == 1 && (depth * g.n <= kInPlace || (g.m <= 2 * strip && g.k * g.n <= kNear))) {
       in_place = width % V::kLanes ? width / kCols * kCols : width;
       for (size_t j = 0; j < in_place; j += kCols) strips(j0 + j, smaller(kCols, width - j), b + j, g.b_row);
       if (in_place == width) return;
@@ -106,8 +107,7 @@ struct Blocks {
     return f;
   }
 
-  // More of them share a B that comes from beyond L2.
-  static size_t block_rows(const GemmArgs<T>& g) { return g.k * g.n > kFar ? 480 : kBlockRows; }
+  static size_t block_rows(const GemmArgs<T>& g) { return g.k * g.n > kFar ? kFarRows : kBlockRows; }
 
   static void gemm(const GemmArgs<T>& g, bool parallel) {
     if (g.b_packed || g.m <= block_rows(g)) return cut(g, parallel);

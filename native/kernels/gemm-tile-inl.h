@@ -3,7 +3,7 @@
 // multiply-adds.
 
 // A tile this deep takes long enough for its part of C to come nearer meanwhile.
-constexpr size_t kFetchDepth = 64;
+constexpr size_t kFetchDepth = 16;
 
 // What happens to a sum on its way to C: activation(alpha * sum + beta * C + bias) + residual.
 template <class T>
@@ -38,6 +38,28 @@ __attribute__((noinline)) void finish_rows(const T* sum, size_t sum_row, size_t 
       at.put(c + j, y);
     });
   }
+}
+
+// From registers, all but GELU: one step after another over the whole tile, so that what is not asked for
+// costs one branch. `last` is the part of the last vector of a row that belongs to C.
+template <class V, int R, int W, class Last>
+DT_INLINE void finish_tile(V (&sum)[R][W], Last last, const Finish<typename V::T>& f, typename V::T* c,
+                           ptrdiff_t c_row) {
+  const auto load = [=](const typename V::T* p, int w) {
+    p += w * (ptrdiff_t)V::kLanes;
+    return w < W - 1 ? V::load(p) : last.load(p);
+  };
+#define DT_TILE DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < W; ++w)
+  if (f.alpha != 1) DT_TILE sum[r][w] = V::set1(f.alpha) * sum[r][w];
+  if (f.beta != 0) DT_TILE sum[r][w] = mul_add(V::set1(f.beta), load(c + r * c_row, w), sum[r][w]);
+  if (f.bias) DT_TILE sum[r][w] = sum[r][w] + load(f.bias, w);
+  if (f.activation == Activation::kRelu) DT_TILE sum[r][w] = Relu()(sum[r][w]);
+  if (f.residual) DT_TILE sum[r][w] = sum[r][w] + load(f.residual + r * f.residual_row, w);
+  DT_TILE {
+    typename V::T* out = c + r * c_row + w * (ptrdiff_t)V::kLanes;
+    w < W - 1 ? store(out, sum[r][w]) : last.put(out, sum[r][w]);
+  }
+#undef DT_TILE
 }
 
 // Two ways to find A: kRows reads A[r, p] at a[r * a_step + p], kColumns at a[p * a_step + r].
@@ -82,19 +104,13 @@ DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_step, const ty
       DT_UNROLL for (int w = 0; w < W; ++w) sum[r][w] = mul_add(value, bs[w], sum[r][w]);
     }
   }
-  if (cols < W * V::kLanes || f.activation == Activation::kGelu) {
+  if (f.activation == Activation::kGelu) {
     typename V::T done[R * W * V::kLanes];
     DT_TILE store(done + (r * W + w) * kLanes, sum[r][w]);
     return finish_rows<V>(done, W * V::kLanes, R, f, c, c_row, cols);
   }
-  // One after another over the whole tile, so that what is not asked for costs one branch.
-  if (f.alpha != 1) DT_TILE sum[r][w] = V::set1(f.alpha) * sum[r][w];
-  if (f.beta != 0)
-    DT_TILE sum[r][w] = mul_add(V::set1(f.beta), V::load(c + r * c_row + w * kLanes), sum[r][w]);
-  if (f.bias) DT_TILE sum[r][w] = sum[r][w] + V::load(f.bias + w * kLanes);
-  if (f.activation == Activation::kRelu) DT_TILE sum[r][w] = Relu()(sum[r][w]);
-  if (f.residual) DT_TILE sum[r][w] = sum[r][w] + V::load(f.residual + r * f.residual_row + w * kLanes);
-  DT_TILE store(c + r * c_row + w * kLanes, sum[r][w]);
+  if (cols == W * V::kLanes) return finish_tile<V, R, W>(sum, Whole<V>{}, f, c, c_row);
+  finish_tile<V, R, W>(sum, Part<V>{cols - (W - 1) * V::kLanes}, f, c, c_row);
 #undef DT_TILE
 }
 

@@ -1,5 +1,8 @@
 // kernels_test --bench: rates for tuning, the best of several runs, on one thread and on all.
 #include <cstdio>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 #include "../runtime/denormals.h"
 #include "../runtime/thread_pool.h"
 #include "harness.h"
@@ -7,6 +10,38 @@
 
 namespace drivetrain::test {
 namespace {
+
+// Multiply-adds on registers alone, of the table's vector width: the limit of what follows.
+constexpr size_t kPeakSteps = 4000;
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) float peak_avx512() {
+  __m512 sum[16], one = _mm512_set1_ps(1.0001f);
+  for (__m512& s : sum) s = _mm512_setzero_ps();
+  for (size_t p = 0; p < kPeakSteps; ++p)
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; ++i) sum[i] = _mm512_fmadd_ps(sum[i], one, one);
+  for (int i = 1; i < 16; ++i) sum[0] = _mm512_add_ps(sum[0], sum[i]);
+  return _mm512_cvtss_f32(sum[0]);
+}
+__attribute__((target("avx2,fma"))) float peak_avx2() {
+  __m256 sum[12], one = _mm256_set1_ps(1.0001f);
+  for (__m256& s : sum) s = _mm256_setzero_ps();
+  for (size_t p = 0; p < kPeakSteps; ++p)
+#pragma GCC unroll 12
+    for (int i = 0; i < 12; ++i) sum[i] = _mm256_fmadd_ps(sum[i], one, one);
+  for (int i = 1; i < 12; ++i) sum[0] = _mm256_add_ps(sum[0], sum[i]);
+  return _mm256_cvtss_f32(sum[0]);
+}
+void bench_peak(const Kernels& k) {
+  volatile float sink;
+  if (!std::strcmp(k.name, "avx512"))
+    std::printf("  peak: %.1f GFLOP/s\n", rate(2.0 * kPeakSteps * 16 * 16, [&] { sink = peak_avx512(); }));
+  if (!std::strcmp(k.name, "avx2"))
+    std::printf("  peak: %.1f GFLOP/s\n", rate(2.0 * kPeakSteps * 12 * 8, [&] { sink = peak_avx2(); }));
+}
+#else
+void bench_peak(const Kernels&) {}
+#endif
 
 void bench_gemm(const Kernels& k, size_t m, size_t n, size_t depth, bool b_transposed) {
   std::vector<float> a(m * depth, 1.0f), b(depth * n, 0.5f), c(m * n);
@@ -55,6 +90,7 @@ void bench(const Kernels& k) {
   for (int count = 1; count <= all; count += all > 1 ? all - 1 : 1) {
     set_threads(count);
     std::printf("%s, %d threads\n", k.name, count);
+    if (count == 1) bench_peak(k);
     for (size_t n : {16, 32, 64, 128, 256, 512, 1024}) bench_gemm(k, n, n, n, false);
     for (size_t n : {32, 64, 256, 1024}) bench_gemm(k, n, n, n, true);
     for (bool transposed : {false, true}) {

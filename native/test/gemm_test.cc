@@ -106,9 +106,12 @@ void check_sizes(const Kernels& k, std::initializer_list<size_t> sizes) {
 
 template <class T>
 void check_large(const Kernels& k) {
-  // Over the sizes of blocks, chunks and panels, every way to store A and B, few rows, few columns.
-  const size_t large[][3] = {{100, 130, 300}, {257, 300, 513}, {1, 1000, 900}, {4, 700, 333}, {13, 900, 77},
-                             {900, 2, 400},   {2000, 40, 50},  {800, 70, 60},  {5, 4200, 40}, {900, 1, 600}};
+  // Around the sizes of blocks (256 deep, 144 rows, 1024 columns), chunks and panels, every way to store A
+  // and B, few rows, few columns.
+  const size_t large[][3] = {{100, 130, 300},  {257, 300, 513}, {1, 1000, 900},   {4, 700, 333},
+                             {13, 900, 77},    {900, 2, 400},   {2000, 40, 50},   {800, 70, 60},
+                             {5, 4200, 40},    {900, 1, 600},   {145, 1025, 257}, {144, 1024, 256},
+                             {143, 1023, 255}, {300, 1, 300},   {64, 512, 512}};
   for (const auto& [m, n, depth] : large)
     for (int form = 0; form < 8; ++form)
       check_gemm<T>(k,
