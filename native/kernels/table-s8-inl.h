@@ -1,8 +1,7 @@
 // The int8 kernels of a target whose other kernels are another's.
 #include "math-inl.h"
 #include "elementwise-inl.h"
-#include "gemm-tile-inl.h"
-#include "gemm-inl.h"
+#include "gemm-cut-inl.h"
 #include "quantize-inl.h"
 #include "gemm-s8-inl.h"
 
