@@ -9,7 +9,7 @@ const char* const kUnaryNames[] = {"neg",  "abs",  "sign",    "exp",  "log",
                                    "sqrt", "tanh", "sigmoid", "relu", "gelu"};
 // Largest errors in ulps: of f32 as measured by --ulp over all targets, of f64 what libm promises and what is
 // added.
-constexpr double kUlps32[] = {0, 0, 0, 1.1, 0.9, 0.5001, 1.4, 2.3, 0, 4.7};
+constexpr double kUlps32[] = {0, 0, 0, 1.1, 0.9, 0.5001, 1.45, 2.3, 0, 7.6};
 constexpr double kUlps64[] = {0, 0, 0, 1, 1, 0.5001, 2, 3, 0, 4};
 
 // Zeros, ones, infinities, NaN, denormals, the largest, then random values of all magnitudes and of middling
