@@ -20,7 +20,8 @@ int threads();
 void parallel_for_short(size_t chunks, ChunkFn fn, void* context);
 
 // This thread's 64-byte-aligned scratch. Each slot is one block that grows as needed; its content is
-// undefined after the next call with the same slot on the same thread. Kernels use slots 0 to 3.
+// undefined after the next call with the same slot on the same thread. Kernels use slots 0 to 3, ops 4 to 7,
+// programs 8.
 void* scratch(int slot, size_t bytes);
 
 }  // namespace drivetrain

@@ -8,7 +8,7 @@
 namespace drivetrain {
 namespace {
 
-constexpr int kTemporaries = 7;  // of scratch; kernels and ops use the lower ones
+constexpr int kTemporaries = 8;  // of scratch; kernels and ops use the lower ones
 
 // Whether all elements lie within the slot.
 [[maybe_unused]] bool lies_within(const TensorRef& t, const Instruction::Place& place, const Slot& slot) {

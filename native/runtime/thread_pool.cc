@@ -318,7 +318,7 @@ ThreadPool& pool() {
 }
 
 struct Scratch {
-  static constexpr int kSlots = 8;
+  static constexpr int kSlots = 9;  // of kernels, of ops, and one of programs
   static constexpr std::align_val_t kAlignment{64};
   void* blocks[kSlots] = {};
   size_t sizes[kSlots] = {};
