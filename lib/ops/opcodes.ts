@@ -60,6 +60,8 @@ export const OPCODES = [
   'sgd',
   'adam',
   'adamw',
+  'adamEightBit',
+  'adamwEightBit',
   'nadam',
   'radam',
   'adabelief',

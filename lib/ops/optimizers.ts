@@ -10,6 +10,8 @@ export type OptimizerOpcode =
   | 'sgd'
   | 'adam'
   | 'adamw'
+  | 'adamEightBit'
+  | 'adamwEightBit'
   | 'nadam'
   | 'radam'
   | 'adabelief'

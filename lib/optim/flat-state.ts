@@ -4,11 +4,15 @@ import { BorrowedStorage, DTYPES, type DType, type Tensor, wrap } from '../tenso
 /** Elements between the places where parameters may begin; native/ops/optimizer_call.h. */
 const ALIGNMENT = 16;
 
-/** A kind of state that a method keeps: one number for each element of a parameter. */
+/** A kind of state that a method keeps: a number for each element of a parameter, or for each block of elements. */
 export interface StateKind {
   readonly name: string;
   /** What it is before the first step; 0 unless given. */
   readonly initial?: number;
+  /** The dtype of the parameters (f32 beside f16 and bf16) unless given. */
+  readonly dtype?: DType;
+  /** Elements of a block that has one number, from a parameter's first element on; 1 unless given. */
+  readonly block?: number;
 }
 
 /**
@@ -19,25 +23,35 @@ export interface StateKind {
 export class FlatState {
   readonly name: string;
   readonly all: Tensor;
-  readonly #parameters: readonly Tensor[];
+  readonly #shapes: readonly (readonly number[])[];
   readonly #starts: readonly number[];
 
-  constructor({ name, initial = 0 }: StateKind, parameters: readonly Tensor[]) {
+  /** Parameters begin at multiples of `alignment`, which is a multiple of `block`. */
+  constructor(
+    { name, initial = 0, dtype, block = 1 }: StateKind,
+    parameters: readonly Tensor[],
+    alignment = ALIGNMENT,
+  ) {
     let end = 0;
     this.#starts = parameters.map(({ size }) => {
-      const start = end;
-      end += Math.ceil(size / ALIGNMENT) * ALIGNMENT;
+      const start = end / block;
+      end += Math.ceil(size / alignment) * alignment;
       return start;
     });
     this.name = name;
-    this.#parameters = parameters;
-    this.all = filledBeside(parameters, end, initial, parameters[0]!.dtype);
+    this.#shapes = parameters.map(({ shape, size }) => (block === 1 ? shape : [Math.ceil(size / block)]));
+    this.all = filledBeside(parameters, end / block, initial, dtype ?? computedIn(parameters[0]!.dtype));
   }
 
-  /** The state of one parameter, in its shape: a view. */
+  /** The state of one parameter: a view, in the parameter's shape where it has a number for each element. */
   of(parameter: number): Tensor {
-    return this.all.viewAs(this.#parameters[parameter]!.shape, undefined, this.#starts[parameter]!);
+    return this.all.viewAs(this.#shapes[parameter]!, undefined, this.#starts[parameter]!);
   }
+}
+
+/** Parameters of 16 bits are computed in f32. */
+export function computedIn(dtype: DType): DType {
+  return DTYPES[dtype].bytes === 2 ? 'f32' : dtype;
 }
 
 /** `count` numbers in the parameters' kind of memory. */

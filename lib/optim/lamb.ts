@@ -36,6 +36,7 @@ export class LAMB extends Optimizer<LAMBOptions> {
           maximize: flag(),
         },
         state: () => [{ name: 'm' }, { name: 'v' }],
+        dtypes: ['f32', 'f64'],
       },
       params,
       options,

@@ -36,6 +36,7 @@ export class LARS extends Optimizer<LARSOptions> {
           maximize: flag(),
         },
         state: () => [{ name: 'momentum' }],
+        dtypes: ['f32', 'f64'],
       },
       params,
       options,

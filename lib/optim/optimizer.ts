@@ -1,8 +1,9 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
-import { activeRecorder, assign, type OptimizerOpcode, OptimizerStep } from '../ops/index.js';
-import { formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
-import { FlatState, filledBeside, type StateKind } from './flat-state.js';
+import { activeRecorder, assign, type OptimizerOpcode } from '../ops/index.js';
+import { DTYPES, type DType, formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
+import type { StateKind } from './flat-state.js';
+import { GroupState, type Kernel } from './group-state.js';
 import type { HyperparameterTable } from './hyperparameter.js';
 import {
   asGroups,
@@ -11,28 +12,29 @@ import {
   type ParameterGroup,
   type ParameterGroupOptions,
 } from './parameter-group.js';
-import { checkOneDtype, namedParameters, type Parameters } from './parameters.js';
+import { checkOneDtype, type Named, namedParameters, type Parameters } from './parameters.js';
 
 /** What an optimizer is made of, beside its kernel. */
 export interface Method<H extends object> {
   /** Its name in errors. */
   readonly name: string;
-  readonly opcode: OptimizerOpcode;
   /** Its options, in the order in which native code reads their numbers. */
   readonly options: HyperparameterTable<H>;
+  readonly opcode: OptimizerOpcode;
   /** The state that a group with these options keeps, in the order of native code. */
   readonly state: (options: ParameterGroup<H>) => readonly StateKind[];
+  /** Another kernel for parameters of `from` elements on. */
+  readonly large?: Kernel & { readonly from: number };
   /** Numbers of a group that a step advances, beside the count of steps: their first values. */
   readonly counters?: Readonly<Record<string, number>>;
+  /** The dtypes of parameters; all that are floats unless given. */
+  readonly dtypes?: readonly DType[];
 }
 
-interface GroupState {
-  readonly params: readonly Tensor[];
-  readonly names: readonly string[];
-  /** f64 numbers that native code advances; the first counts steps. */
-  readonly counters: Tensor;
-  readonly state: readonly FlatState[];
-  readonly step: OptimizerStep;
+/** The parameters of a group that one kernel steps, and where their gradients stand among all. */
+interface Part {
+  readonly state: GroupState;
+  readonly positions: readonly number[];
 }
 
 /**
@@ -42,40 +44,33 @@ interface GroupState {
 export abstract class Optimizer<H extends object> {
   readonly paramGroups: readonly ParameterGroup<H>[];
   /** Not `#private`: a scope that returns the optimizer has to find its tensors. */
-  private readonly groups: readonly GroupState[];
-  readonly #counterNames: readonly string[];
+  private readonly parts: readonly Part[];
+  readonly #count: number;
 
   protected constructor(
-    { name, opcode, options: table, state, counters }: Method<H>,
+    method: Method<H>,
     params: Parameters | readonly ParameterGroupOptions<H>[],
     options: Partial<H>,
   ) {
+    const { name, options: table } = method;
     checkKeys(name, options, table);
     const given = asGroups(name, params);
     for (const group of given) checkKeys(`a group of ${name}`, group, table, ['params']);
-    const named = namedParameters(name, given);
+    const named = namedParameters(name, given, method.dtypes);
     for (const parameters of named) checkOneDtype(name, parameters);
     const made = named.map((parameters, g) => makeGroup(name, parameters, table, given[g], options));
     this.paramGroups = made.map(({ group }) => group);
-    this.#counterNames = ['step', ...Object.keys(counters ?? {})];
-    const first = [0, ...Object.values(counters ?? {})];
-    this.groups = made.map(({ group, numbers }) => {
-      const { params, names } = group;
-      const counters = countersBeside(params, first);
-      const kinds = state(group).map((kind) => new FlatState(kind, params));
-      const step = new OptimizerStep(opcode, {
-        options: wrap(numbers),
-        counters,
-        state: kinds.map(({ all }) => all),
-        parameters: params,
-      });
-      return { params, names, counters, state: kinds, step };
+    this.#count = named.flat().length;
+    let position = 0;
+    this.parts = made.flatMap(({ group, numbers }, g) => {
+      const placed = named[g]!.map((parameter) => ({ parameter, position: position++ }));
+      return partsOf(method, group, placed, wrap(numbers));
     });
   }
 
   /** Steps taken so far, by the first group. */
   get steps(): number {
-    return counter(this.groups[0]!, 0).item();
+    return this.parts[0]!.state.steps;
   }
 
   /**
@@ -83,34 +78,29 @@ export abstract class Optimizer<H extends object> {
    * the same length. Inside `compile(fn)` the step is recorded, and happens whole or not at all.
    */
   step(gradients: readonly (Tensor | TypedArray)[]): void {
-    const expected = this.groups.reduce((sum, { params }) => sum + params.length, 0);
-    if (!Array.isArray(gradients) || gradients.length !== expected) {
+    if (!Array.isArray(gradients) || gradients.length !== this.#count) {
       const received = Array.isArray(gradients) ? `${gradients.length}` : typeof gradients;
       throw new DrivetrainError(
         'DT_SHAPE_MISMATCH',
-        `Expected ${expected} gradients for step but received ${received}.`,
+        `Expected ${this.#count} gradients for step but received ${received}.`,
       );
     }
-    let next = 0;
-    const checked = this.groups.map(({ params }) =>
-      params.map((parameter) => {
-        const index = next++;
-        return asGradient(gradients[index] as Tensor | TypedArray, parameter, index);
-      }),
+    const checked = this.parts.map(({ state: { params }, positions }) =>
+      positions.map((position, i) =>
+        asGradient(gradients[position] as Tensor | TypedArray, params[i]!, position),
+      ),
     );
     this.#checkReady(checked);
-    this.groups.forEach(({ step }, g) => {
-      step.run(checked[g]!);
+    this.parts.forEach(({ state }, i) => {
+      state.step(checked[i]!);
     });
   }
 
-  /** One group must not step where the next one cannot. A recorded step sees to that itself. */
+  /** One part must not step where the next one cannot. A recorded step sees to that itself. */
   #checkReady(gradients: readonly (readonly Tensor[])[]): void {
-    if (this.groups.length === 1 || activeRecorder() !== undefined) return;
+    if (this.parts.length === 1 || activeRecorder() !== undefined) return;
     for (const gradient of gradients.flat()) gradient.checkReady(false);
-    for (const { counters, params, state } of this.groups) {
-      for (const written of [counters, ...params, ...state.map(({ all }) => all)]) written.checkReady(true);
-    }
+    for (const { state } of this.parts) state.checkReady();
   }
 
   /**
@@ -132,39 +122,44 @@ export abstract class Optimizer<H extends object> {
 
   /** All tensors of state; `loaded` is what will be loaded into them. */
   #entries(loaded?: Readonly<Record<string, Tensor>>): StateEntry[] {
-    return this.groups.flatMap((group) =>
-      group.names.flatMap((parameter, p) => {
-        const counters = this.#counterNames.map((which, i) => ({
-          name: `${parameter}.${which}`,
-          tensor: counter(group, i),
-          check: () => {
-            group.counters.checkReady(true);
-            checkCounter(loaded!, parameter, group.names[0]!, which);
-          },
-        }));
-        const state = group.state.map((kind) => ({
-          name: `${parameter}.${kind.name}`,
-          tensor: kind.of(p),
-          check: () => kind.all.checkReady(true),
-        }));
-        return [...counters, ...state].map((entry) => ({
-          ...entry,
-          load: (source: Tensor) => assign(entry.tensor, source),
-        }));
-      }),
+    return this.parts.flatMap(({ state }) =>
+      state.entries().map(({ parameter, which, tensor, counts }) => ({
+        name: `${parameter}.${which}`,
+        tensor,
+        check: () => {
+          tensor.checkReady(true);
+          if (counts) checkCounter(loaded!, parameter, state.names[0]!, which);
+        },
+        load: (source: Tensor) => assign(tensor, source),
+      })),
     );
   }
 }
 
-function countersBeside(params: readonly Tensor[], first: readonly number[]): Tensor {
-  const counters = filledBeside(params, first.length, 0, 'f64');
-  (counters.borrow() as Float64Array).set(first);
-  return counters;
-}
-
-/** One number of a group: a view. */
-function counter({ counters }: GroupState, index: number): Tensor {
-  return counters.viewAs([], undefined, index);
+/** The parts of a group: one, or one for each kernel that its parameters have. */
+function partsOf<H extends object>(
+  { opcode, state, large, counters = {} }: Method<H>,
+  group: ParameterGroup<H>,
+  placed: readonly { parameter: Named; position: number }[],
+  options: Tensor,
+): Part[] {
+  const isLarge = ({ parameter }: { parameter: Named }) =>
+    large !== undefined && parameter.tensor.size >= large.from;
+  const split: [Kernel | undefined, typeof placed][] = [
+    [{ opcode, state: state(group) }, placed.filter((one) => !isLarge(one))],
+    [large, placed.filter(isLarge)],
+  ];
+  return split
+    .filter(([, own]) => own.length > 0)
+    .map(([kernel, own]) => ({
+      state: new GroupState(
+        kernel!,
+        own.map(({ parameter }) => parameter),
+        options,
+        counters,
+      ),
+      positions: own.map(({ position }) => position),
+    }));
 }
 
 /** Parameters of one group step together. */
@@ -212,6 +207,7 @@ function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: num
 }
 
 /** A flat typed array may stand for a gradient of any shape with as many elements. */
-function wrapGradient(gradient: TypedArray, parameter: Tensor): Tensor {
-  return wrap(gradient, gradient.length === parameter.size ? parameter.shape : [gradient.length]);
+function wrapGradient(gradient: TypedArray, { shape, size, dtype }: Tensor): Tensor {
+  const own = gradient.length === size ? shape : [gradient.length];
+  return wrap(gradient, own, DTYPES[dtype].bytes === 2 ? { dtype } : {});
 }

@@ -1,8 +1,11 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
-import { BorrowedStorage, DTYPES, Tensor, wrap } from '../tensor/index.js';
+import { BorrowedStorage, DTYPES, type DType, Tensor, wrap } from '../tensor/index.js';
 
-/** What can be optimised in place: a tensor, or a caller's own Float32Array or Float64Array. */
+/**
+ * What can be optimised in place: a tensor, or a caller's own Float32Array or Float64Array. Tensors of f16 and bf16 step
+ * on f32 copies that the optimizer keeps (`master` in its state), taken from them when it is made.
+ */
 export type Parameter = Tensor | Float32Array | Float64Array;
 
 /**
@@ -22,8 +25,14 @@ export const isMap = (value: unknown): value is ReadonlyMap<string, Parameter> =
 export const isParameters = (value: unknown): value is Parameters => Array.isArray(value) || isMap(value);
 export const countOf = (params: Parameters) => (isMap(params) ? params.size : params.length);
 
+const FLOATS: readonly DType[] = ['f32', 'f64', 'f16', 'bf16'];
+
 /** The parameters of every group with their names: each is given once, and has a name of its own. */
-export function namedParameters(name: string, groups: readonly { params: Parameters }[]): Named[][] {
+export function namedParameters(
+  name: string,
+  groups: readonly { params: Parameters }[],
+  dtypes: readonly DType[] = FLOATS,
+): Named[][] {
   let position = 0;
   const named = groups.map(({ params }) =>
     [...(isMap(params) ? params : params.map((parameter) => [undefined, parameter] as const))].map(
@@ -36,7 +45,7 @@ export function namedParameters(name: string, groups: readonly { params: Paramet
             `Expected names for the parameters of ${name} but received ${inspect(own)}.`,
           );
         }
-        return { name: own, tensor: asParameter(name, parameter) };
+        return { name: own, tensor: asParameter(name, parameter, dtypes) };
       },
     ),
   );
@@ -83,15 +92,15 @@ function checkApart(name: string, parameters: readonly Named[]): void {
   }
 }
 
-function asParameter(name: string, parameter: Parameter): Tensor {
+function asParameter(name: string, parameter: Parameter, dtypes: readonly DType[]): Tensor {
   const tensor =
     parameter instanceof Tensor ? parameter : ArrayBuffer.isView(parameter) ? wrap(parameter) : undefined;
-  if (tensor === undefined || (tensor.dtype !== 'f32' && tensor.dtype !== 'f64') || !tensor.contiguous) {
+  if (tensor === undefined || !dtypes.includes(tensor.dtype) || !tensor.contiguous) {
     const received =
       tensor === undefined ? typeof parameter : `${tensor.contiguous ? '' : 'a strided '}${tensor.dtype}`;
     throw new DrivetrainError(
       'DT_DTYPE_MISMATCH',
-      `Expected contiguous f32 or f64 parameters for ${name} but received ${received}.`,
+      `Expected contiguous ${dtypes.join(' or ')} parameters for ${name} but received ${received}.`,
     );
   }
   return tensor;

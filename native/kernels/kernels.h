@@ -212,6 +212,10 @@ struct Kernels {
   void (*quantize_linear)(const float* x, float scale, int32_t zero, bool is_unsigned, void* q, size_t n);
   void (*dequantize)(const int8_t* q, float scale, float* out, size_t n);
 
+  // Adam on f32 parameters, from the beginning of a block on.
+  void (*adam_eight_bit)(const AdamArgs& args, float* param, const float* grad, const EightBitState& state,
+                         size_t n);
+
   // B[k,n], s8 or u8, with element strides, into the layout that gemm_s8 of this table reads.
   size_t (*packed_s8_bytes)(size_t k, size_t n);
   void (*pack_s8)(const void* b, bool b_unsigned, ptrdiff_t b_row, ptrdiff_t b_col, size_t k, size_t n,

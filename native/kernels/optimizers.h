@@ -3,6 +3,7 @@
 // parameter is added to it (the L2 penalty). The equations stand in native/kernels/optim-*-inl.h.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 
 namespace drivetrain {
 
@@ -57,6 +58,13 @@ struct LarsArgs {
 // Sums of squares, in double.
 struct NormSquares {
   double param, update;
+};
+
+// Moments of eight bits: a code for each value, a scale for each block of kEightBitBlock.
+constexpr size_t kEightBitBlock = 256;
+struct EightBitState {
+  uint8_t *m, *v;
+  float *m_scale, *v_scale;
 };
 
 // One step on n values of a parameter. `state` holds the method's tensors of state, from the same place on.

@@ -22,6 +22,7 @@
 #include "optim-adam-inl.h"
 #include "optim-adaptive-inl.h"
 #include "optim-norm-inl.h"
+#include "optim-eight-bit-inl.h"
 #include "convert-inl.h"
 #include "gemm-half-inl.h"
 #include "move-inl.h"
@@ -90,6 +91,7 @@ constexpr Kernels make_table(const char* name) {
       .quantize_row = quantize_row,
       .quantize_linear = quantize_linear,
       .dequantize = dequantize,
+      .adam_eight_bit = adam_eight_bit,
       .packed_s8_bytes = packed_s8_bytes<Dot2>,
       .pack_s8 = pack_s8<Dot2>,
       .gemm_s8 = gemm_s8<Dot2>,

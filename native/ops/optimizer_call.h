@@ -1,7 +1,8 @@
 // The operands of an optimizer's instruction, which takes all tensors of a parameter group at once:
 //   hyperparameters (f64, in the order of the method's options), counters (f64; the first counts steps), then
 //   as many tensors of state as the instruction's number says, then the parameters, then their gradients.
-// A tensor of state holds the values of all parameters end to end, each from a multiple of kAlignment on.
+// A tensor of state holds the values of all parameters end to end, each from a multiple of kAlignment on
+// (of a block with moments of eight bits).
 #pragma once
 #include <algorithm>
 
@@ -42,9 +43,9 @@ const size_t* starts_of(const OptimizerCall& op, int scratch_slot, SizeOf size_o
 }
 
 // Where the state of each parameter begins.
-inline const size_t* state_starts(const OptimizerCall& op) {
-  constexpr size_t k = OptimizerCall::kAlignment;
-  return starts_of(op, 5, [](size_t size) { return (size + k - 1) / k * k; });
+template <size_t kAlignment = OptimizerCall::kAlignment>
+const size_t* state_starts(const OptimizerCall& op) {
+  return starts_of(op, 5, [](size_t size) { return (size + kAlignment - 1) / kAlignment * kAlignment; });
 }
 
 // The parameter at a place.
@@ -55,10 +56,10 @@ inline size_t parameter_at(const OptimizerCall& op, const size_t* starts, size_t
 // Calls body(i, first, n, at) for pieces of the parameters: n values of parameter i from `first` on, whose
 // state begins at `at`. The parameters are cut as they lie end to end in the state: many small ones make one
 // chunk for a thread, a large one makes many.
-template <class Body>
+template <size_t kAlignment = OptimizerCall::kAlignment, class Body>
 void for_each_piece(const OptimizerCall& op, Body body) {
   constexpr size_t kChunk = 32768;
-  const size_t* const starts = state_starts(op);
+  const size_t* const starts = state_starts<kAlignment>(op);
   parallel_chunks(starts[op.count], kChunk, [&](size_t first, size_t end) {
     for (size_t i = parameter_at(op, starts, first); i < op.count && starts[i] < end; i++) {
       const size_t from = first > starts[i] ? first - starts[i] : 0;

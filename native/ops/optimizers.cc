@@ -8,9 +8,35 @@
 namespace drivetrain {
 namespace {
 
+// f16 and bf16 parameters: the step is made on f32 copies, which are the last tensor of state, and rounded.
+template <class Args>
+void step_on_master(const OptimizerCall& op, OptimizerStep<float, Args> kernel, const Args& args) {
+  constexpr size_t kBlock = 1024;
+  const Kernels& k = *selected_kernels();
+  const bool is_f16 = op.param(0).dtype == DType::kF16;
+  const auto widen = is_f16 ? k.f16_to_f32 : k.bf16_to_f32;
+  const auto narrow = is_f16 ? k.f32_to_f16 : k.f32_to_bf16;
+  const size_t states = op.states - 1;
+  for_each_piece(op, [&](size_t i, size_t first, size_t n, size_t at) {
+    float grad[kBlock];
+    for (size_t done = 0; done < n; done += kBlock) {
+      const size_t count = std::min(n - done, kBlock), from = first + done, place = at + done;
+      float* state[OptimizerCall::kMostStates];
+      for (size_t s = 0; s < states; s++) state[s] = op.state(s).as<float>() + place;
+      float* const master = op.state(states).as<float>() + place;
+      widen(op.grad(i).as<uint16_t>() + from, grad, count);
+      kernel(args, master, grad, state, count);
+      narrow(master, op.param(i).as<uint16_t>() + from, count);
+    }
+  });
+}
+
 // Runs a kernel on all parameters.
 template <class T, class Args>
 void step(const OptimizerCall& op, OptimizerStep<T, Args> kernel, const Args& args) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (bytes_of(op.param(0).dtype) < sizeof(T)) return step_on_master(op, kernel, args);
+  }
   for_each_piece(op, [&](size_t i, size_t first, size_t n, size_t at) {
     T* state[OptimizerCall::kMostStates];
     for (size_t k = 0; k < op.states; k++) state[k] = op.state(k).template as<T>() + at;
@@ -29,23 +55,42 @@ void sgd_of(const OptimizerCall& op) {
   if (h[1] != 0) counters[1] += 1;
 }
 
-// Options: lr, beta1, beta2, eps, weight decay, amsgrad, maximize.
+// Options: lr, beta1, beta2, eps, weight decay, maximize.
+template <bool kDecoupled>
+AdamArgs adam_args(const double* h, double t, bool amsgrad) {
+  return {.scale = scale_of(h[5]),
+          .decay = kDecoupled ? 0 : h[4],
+          .beta1 = h[1],
+          .beta2 = h[2],
+          .keep = kDecoupled ? 1 - h[0] * h[4] : 1,
+          .step_m = h[0] / (1 - std::pow(h[1], t)),
+          .step_g = 0,
+          .root = 1 / std::sqrt(1 - std::pow(h[2], t)),
+          .eps = h[3],
+          .amsgrad = amsgrad,
+          .adaptive = true};
+}
+// State: m, v, and with amsgrad the largest v.
 template <class T, bool kDecoupled>
 void adam_of(const OptimizerCall& op) {
-  const double* h = op.options();
   const double t = op.counters()[0] + 1;
-  const AdamArgs args{.scale = scale_of(h[6]),
-                      .decay = kDecoupled ? 0 : h[4],
-                      .beta1 = h[1],
-                      .beta2 = h[2],
-                      .keep = kDecoupled ? 1 - h[0] * h[4] : 1,
-                      .step_m = h[0] / (1 - std::pow(h[1], t)),
-                      .step_g = 0,
-                      .root = 1 / std::sqrt(1 - std::pow(h[2], t)),
-                      .eps = h[3],
-                      .amsgrad = h[5] != 0,
-                      .adaptive = true};
-  step<T>(op, kernels_of<T>().optim.adam, args);
+  const size_t moments = op.states - (bytes_of(op.param(0).dtype) == 2);
+  step<T>(op, kernels_of<T>().optim.adam, adam_args<kDecoupled>(op.options(), t, moments == 3));
+  op.counters()[0] = t;
+}
+
+// The same with moments of eight bits. State: codes of m and v, scales of m and v.
+template <bool kDecoupled>
+void adam_eight_bit_of(const OptimizerCall& op) {
+  const double t = op.counters()[0] + 1;
+  const AdamArgs args = adam_args<kDecoupled>(op.options(), t, false);
+  for_each_piece<kEightBitBlock>(op, [&](size_t i, size_t first, size_t n, size_t at) {
+    const size_t block = at / kEightBitBlock;
+    const EightBitState state{op.state(0).as<uint8_t>() + at, op.state(1).as<uint8_t>() + at,
+                              op.state(2).as<float>() + block, op.state(3).as<float>() + block};
+    selected_kernels()->adam_eight_bit(args, op.param(i).as<float>() + first, op.grad(i).as<float>() + first,
+                                       state, n);
+  });
   op.counters()[0] = t;
 }
 
@@ -169,6 +214,8 @@ void lion_of(const OptimizerCall& op) {
 void op_sgd(const OpCall& call) { run_optimizer<sgd_of<float>, sgd_of<double>>(call); }
 void op_adam(const OpCall& call) { run_optimizer<adam_of<float, false>, adam_of<double, false>>(call); }
 void op_adamw(const OpCall& call) { run_optimizer<adam_of<float, true>, adam_of<double, true>>(call); }
+void op_adamEightBit(const OpCall& call) { adam_eight_bit_of<false>(OptimizerCall(call)); }
+void op_adamwEightBit(const OpCall& call) { adam_eight_bit_of<true>(OptimizerCall(call)); }
 void op_nadam(const OpCall& call) { run_optimizer<nadam_of<float>, nadam_of<double>>(call); }
 void op_radam(const OpCall& call) { run_optimizer<radam_of<float>, radam_of<double>>(call); }
 void op_adabelief(const OpCall& call) { run_optimizer<adabelief_of<float>, adabelief_of<double>>(call); }

@@ -123,6 +123,17 @@ DT_INLINE Mask nonzero(I i) {
 DT_INLINE void store(int32_t* p, I x) { _mm256_storeu_si256((__m256i*)p, x.v); }
 DT_INLINE void store_n(int32_t* p, I x, size_t n) { _mm256_maskstore_epi32(p, first_lanes(n), x.v); }
 
+DT_INLINE F lookup8(const float* table, I i) {
+  return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), i.v)};
+}
+DT_INLINE I load_u8(const uint8_t* p) { return {_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p))}; }
+DT_INLINE void store_u8(uint8_t* p, I x) {
+  const __m256i low = _mm256_and_si256(x.v, _mm256_set1_epi32(255));
+  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+  _mm_storel_epi64((__m128i*)p, _mm_packus_epi16(words, words));
+}
+DT_INLINE I minus_one_where(Mask m, I a) { return {_mm256_add_epi32(a.v, _mm256_castps_si256(m.v))}; }
+
 struct Dot2 {
   using Elem = int16_t;
   using Word = int32_t;  // two of them

@@ -120,6 +120,15 @@ DT_INLINE Mask nonzero(I i) { return {_mm512_test_epi32_mask(i.v, i.v)}; }
 DT_INLINE void store(int32_t* p, I x) { _mm512_storeu_si512(p, x.v); }
 DT_INLINE void store_n(int32_t* p, I x, size_t n) { _mm512_mask_storeu_epi32(p, first_lanes(n), x.v); }
 
+DT_INLINE F lookup8(const float* table, I i) {
+  return {_mm512_permutexvar_ps(i.v, _mm512_broadcast_f32x8(_mm256_loadu_ps(table)))};
+}
+DT_INLINE I load_u8(const uint8_t* p) { return {_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p))}; }
+DT_INLINE void store_u8(uint8_t* p, I x) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(x.v)); }
+DT_INLINE I minus_one_where(Mask m, I a) {
+  return {_mm512_mask_sub_epi32(a.v, m.v, a.v, _mm512_set1_epi32(1))};
+}
+
 struct Dot2 {
   using Elem = int16_t;
   using Word = int32_t;  // two of them

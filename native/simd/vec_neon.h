@@ -110,6 +110,26 @@ DT_INLINE void store_n(int32_t* p, I x, size_t n) {
   for (size_t i = 0; i < n; ++i) p[i] = lane[i];
 }
 
+DT_INLINE F lookup8(const float* table, I i) {
+  const uint8x16x2_t bytes = {vld1q_u8((const uint8_t*)table), vld1q_u8((const uint8_t*)(table + 4))};
+  const uint32x4_t low = vandq_u32(vreinterpretq_u32_s32(i.v), vdupq_n_u32(7));
+  const uint32x4_t first = vmulq_n_u32(low, 0x04040404);
+  const uint32x4_t index = vaddq_u32(first, vdupq_n_u32(0x03020100));
+  return {vreinterpretq_f32_u8(vqtbl2q_u8(bytes, vreinterpretq_u8_u32(index)))};
+}
+DT_INLINE I minus_one_where(Mask m, I a) { return {vaddq_s32(a.v, vreinterpretq_s32_u32(m.v))}; }
+DT_INLINE I load_u8(const uint8_t* p) {
+  uint32_t four;
+  memcpy(&four, p, sizeof four);
+  const uint16x8_t words = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
+  return {vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(words)))};
+}
+DT_INLINE void store_u8(uint8_t* p, I x) {
+  const uint16x4_t words = vmovn_u32(vreinterpretq_u32_s32(x.v));
+  const uint32_t four = vget_lane_u32(vreinterpret_u32_u8(vmovn_u16(vcombine_u16(words, words))), 0);
+  memcpy(p, &four, sizeof four);
+}
+
 // The products of two s8 fit in s16 (at most 2^14), and pairs of those are added into s32: nothing saturates.
 struct Dot2 {
   using Elem = int8_t;

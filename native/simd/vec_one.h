@@ -17,6 +17,9 @@
 //   bits(F), from_bits(I), to_float(I), + - & ^, shift_left, shift_right, nonzero
 //   product_error(a, b, p)   a * b - p exactly, for p the rounded a * b
 //   mul_wide(a, b)           the unsigned 64-bit products, in halves
+//   lookup8(table, i)        table[i modulo 8] of 8 floats
+//   minus_one_where(mask, i) i - 1 where the mask is set, else i
+//   load_u8, store_u8        kLanes bytes as s32; their low bytes
 //   convert_f32_to_f16, convert_f16_to_f32
 //   Dot2                     for int8: see gemm-s8-inl.h
 // F::kLeastPower: at it and below, scale gives 0 for e^x.

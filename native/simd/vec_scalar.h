@@ -52,6 +52,11 @@ DT_INLINE void store_n(int32_t* p, I x, size_t n) {
   if (n) *p = (int32_t)x.v;
 }
 
+DT_INLINE F lookup8(const float* table, I i) { return {table[i.v & 7]}; }
+DT_INLINE I minus_one_where(Mask m, I a) { return {a.v - m}; }
+DT_INLINE I load_u8(const uint8_t* p) { return {*p}; }
+DT_INLINE void store_u8(uint8_t* p, I x) { *p = (uint8_t)x.v; }
+
 struct Dot2 {
   using Elem = int16_t;
   struct Word {

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include "../kernels/optim_reference.h"
 #include "tracked.h"
 
@@ -133,6 +134,90 @@ void check_lamb(const OptimizerKernels<T>& kernels) {
 }
 TEST(lamb_f32) { check_lamb<float>(k.f32.optim); }
 TEST(lamb_f64) { check_lamb<double>(k.f64.optim); }
+
+// The map of arXiv:2110.02861, as its authors describe it: sorted.
+std::vector<double> dynamic_map(bool is_signed) {
+  std::vector<double> map = {0, 1};
+  for (int i = 0; i < 7; ++i) {
+    const int cells = (is_signed ? 1 : 2) << i;
+    for (int j = 0; j < cells; ++j) {
+      const double middle = (0.1 + 0.9 * (j + 0.5) / cells) * std::pow(10, i - 6);
+      map.push_back(middle);
+      if (is_signed) map.push_back(-middle);
+    }
+  }
+  std::sort(map.begin(), map.end());
+  return map;
+}
+
+// x / scale is at its nearest number of the map, or at another one that is as near but for rounding.
+void expect_nearest(const std::vector<double>& map, double x, double scale, uint8_t code) {
+  const double y = x / scale;
+  double nearest = 2;
+  for (const double number : map) nearest = std::min(nearest, std::fabs(y - number));
+  expect(std::fabs(y - map[code]) <= nearest + 2e-5 * std::fabs(y),
+         "%g has code %d (%g); the nearest is %g away", y, code, map[code], nearest);
+}
+
+TEST(adam_eight_bit) {
+  const std::vector<double> signed_map = dynamic_map(true), unsigned_map = dynamic_map(false);
+  expect(signed_map.size() == 256 && unsigned_map.size() == 256, "the map has 256 numbers");
+  Random random;
+  const AdamArgs args = kAdam[0];
+  for (size_t n : {size_t(1), size_t(255), size_t(256), size_t(257), size_t(1000), size_t(4096)}) {
+    const size_t blocks = (n + kEightBitBlock - 1) / kEightBitBlock;
+    const Buffer<float> param = random.array<float>(n);
+    Buffer<float> grad = random.array<float>(n), p(param), want_p(param);
+    // Moments over many decades, a block of zeros, and a gradient of zero.
+    for (size_t i = 0; i < n; ++i) grad[i] *= float(std::pow(10, random.uniform(-8, 2)));
+    for (size_t i = 256; i < 512 && i < n; ++i) grad[i] = 0;
+    Buffer<uint8_t> m(n), v(n);
+    Buffer<float> m_scale(blocks), v_scale(blocks), want_m(n), want_v(n);
+    for (size_t i = 0; i < n; ++i) m[i] = uint8_t(random.bits()), v[i] = uint8_t(random.bits());
+    for (size_t b = 0; b < blocks; ++b) {
+      m_scale[b] = b == 1 ? 0 : float(random.uniform(0.1, 3));
+      v_scale[b] = b == 1 ? 0 : float(random.uniform(0.1, 3));
+    }
+    for (size_t i = 0; i < n; ++i) {
+      want_m[i] = float(signed_map[m[i]]) * m_scale[i / kEightBitBlock];
+      want_v[i] = float(unsigned_map[v[i]]) * v_scale[i / kEightBitBlock];
+    }
+    const Buffer<uint8_t> old_m(m);
+    const Buffer<float> old_m_scale(m_scale);
+    k.adam_eight_bit(args, p.data(), grad.data(), {m.data(), v.data(), m_scale.data(), v_scale.data()}, n);
+    float* const states[] = {want_m.data(), want_v.data()};
+    k.f32.optim.adam(args, want_p.data(), grad.data(), states, n);
+    for (size_t i = 0; i < n; ++i) {
+      // The kernel's numbers of the map are exact to some 12 units: they come from a difference.
+      const double m0 = signed_map[old_m[i]] * old_m_scale[i / kEightBitBlock];
+      const double update = args.step_m * (std::fabs(m0) + std::fabs(grad[i])) /
+                            (std::sqrt(double(want_v[i])) * args.root + args.eps);
+      expect(std::fabs(p[i] - want_p[i]) <= 64 * kUnit<float> * (std::fabs(param[i]) + update),
+             "parameter %g, with f32 moments %g", double(p[i]), double(want_p[i]));
+      const size_t b = i / kEightBitBlock;
+      if (b == 1) {
+        expect(m_scale[b] == 0 && m[i] == 127 && v[i] == 0, "zeros stay zeros");
+        continue;
+      }
+      expect_nearest(signed_map, want_m[i], m_scale[b], m[i]);
+      expect_nearest(unsigned_map, want_v[i], v_scale[b], v[i]);
+    }
+  }
+}
+
+TEST(adam_eight_bit_shows_nan) {
+  constexpr size_t n = 600;
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    std::vector<float> p(n, 1), g(n, 0.5f), scales[2] = {std::vector<float>(3), std::vector<float>(3)};
+    std::vector<uint8_t> m(n, 127), v(n, 0);
+    g[300] = bad;
+    for (int step = 0; step < 2; ++step)
+      k.adam_eight_bit(kAdam[0], p.data(), g.data(), {m.data(), v.data(), scales[0].data(), scales[1].data()},
+                       n);
+    expect(std::isnan(p[300]), "a gradient of %g gives %g", double(bad), double(p[300]));
+    expect(std::isfinite(p[255]) && std::isfinite(p[512]), "other blocks stay as they were");
+  }
+}
 
 // Centred, the variance must not be a difference of equals: the average stays under the root of the mean
 // square. Where rounding makes it negative it counts as 0.

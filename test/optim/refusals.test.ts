@@ -52,8 +52,8 @@ describe('hyperparameters', () => {
   });
 
   test.each([
-    ['AdamW', 'lr, betas, eps, weightDecay, amsgrad, maximize', 'learningRate'],
-    ['AdamW', 'lr, betas, eps, weightDecay, amsgrad, maximize', 'params'],
+    ['AdamW', 'lr, betas, eps, weightDecay, maximize, amsgrad', 'learningRate'],
+    ['AdamW', 'lr, betas, eps, weightDecay, maximize, amsgrad', 'params'],
     ['SGD', 'lr, momentum, dampening, weightDecay, nesterov, maximize', 'betas'],
   ])('%s knows %s, and refuses %s', (name, known, key) => {
     const refusal = refusalOf(() => make(name, { [key]: [0.5, 0.5] }));
@@ -66,7 +66,7 @@ describe('hyperparameters', () => {
     const refusal = refusalOf(() => new AdamW([{ params: [weights()] }, group]));
     expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
     expect(refusal.message).toBe(
-      'Expected params, lr, betas, eps, weightDecay, amsgrad, maximize as options of a group of AdamW but received learningRate.',
+      'Expected params, lr, betas, eps, weightDecay, maximize, amsgrad as options of a group of AdamW but received learningRate.',
     );
   });
 

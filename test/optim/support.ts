@@ -3,8 +3,10 @@ import {
   Adadelta,
   Adagrad,
   Adam,
+  Adam8bit,
   Adamax,
   AdamW,
+  AdamW8bit,
   LAMB,
   LARS,
   Lion,
@@ -70,6 +72,12 @@ export const OPTIMIZERS: Readonly<Record<string, Make>> = {
   LAMB: make(LAMB),
   LARS: make(LARS, { lr: 0.1 }),
 };
+/** Those whose large parameters have moments of eight bits, and the same with f32: small ones are the same. */
+export const EIGHT_BIT: readonly (readonly [eight: Make, full: Make])[] = [
+  [make(Adam8bit), make(Adam)],
+  [make(AdamW8bit), make(AdamW)],
+];
+
 export const NAMES = Object.keys(OPTIMIZERS);
 /** Those whose steps on an element depend on the others of its tensor. */
 export const LAYERWISE: ReadonlySet<string> = new Set(['LAMB', 'LARS']);

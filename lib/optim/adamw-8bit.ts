@@ -1,0 +1,39 @@
+import type { AdamWOptions } from './adamw.js';
+import { EIGHT_BIT } from './eight-bit.js';
+import { flag, nonNegative, share, twoBelowOne } from './hyperparameter.js';
+import { Optimizer } from './optimizer.js';
+import type { ParameterGroupOptions } from './parameter-group.js';
+import type { Parameters } from './parameters.js';
+
+export type AdamW8bitOptions = Omit<AdamWOptions, 'amsgrad'>;
+
+/**
+ * `AdamW` with moments of eight bits, for f32 parameters: a quarter of the state. Blocks of 256 values have a scale each,
+ * and codes into a dynamic map; parameters of less than 4096 elements keep moments of f32. A step computes in f32.
+ * Dettmers, Lewis, Shleifer and Zettlemoyer, arXiv:2110.02861.
+ */
+export class AdamW8bit extends Optimizer<AdamW8bitOptions> {
+  constructor(
+    params: Parameters | readonly ParameterGroupOptions<AdamW8bitOptions>[],
+    options: AdamW8bitOptions = {},
+  ) {
+    super(
+      {
+        name: 'AdamW8bit',
+        opcode: 'adamw',
+        options: {
+          lr: nonNegative(1e-3),
+          betas: twoBelowOne(0.9, 0.999),
+          eps: nonNegative(1e-8),
+          weightDecay: share(0.01),
+          maximize: flag(),
+        },
+        state: () => [{ name: 'm' }, { name: 'v' }],
+        large: { opcode: 'adamwEightBit', ...EIGHT_BIT },
+        dtypes: ['f32'],
+      },
+      params,
+      options,
+    );
+  }
+}

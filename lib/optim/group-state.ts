@@ -1,0 +1,88 @@
+import { assign, cast, type OptimizerOpcode, OptimizerStep, transient } from '../ops/index.js';
+import { DTYPES, type Tensor } from '../tensor/index.js';
+import { FlatState, filledBeside, type StateKind } from './flat-state.js';
+import type { Named } from './parameters.js';
+
+/** A native step, and the state that it works on. */
+export interface Kernel {
+  readonly opcode: OptimizerOpcode;
+  /** In the order of native code. */
+  readonly state: readonly StateKind[];
+  /** Where parameters may begin in the state. */
+  readonly alignment?: number;
+}
+
+/** The f32 copies of f16 and bf16 parameters, on which steps are made. */
+const MASTER: StateKind = { name: 'master' };
+
+/** Parameters that one native call steps: a group, or those of it that have another kernel than the rest. */
+export class GroupState {
+  readonly params: readonly Tensor[];
+  readonly names: readonly string[];
+  /** f64 numbers that native code advances; the first counts steps. */
+  readonly counters: Tensor;
+  readonly state: readonly FlatState[];
+  readonly #counterNames: readonly string[];
+  readonly #step: OptimizerStep;
+
+  /** `counters` are their first values by name, beside the count of steps. */
+  constructor(
+    { opcode, state, alignment }: Kernel,
+    parameters: readonly Named[],
+    options: Tensor,
+    counters: Readonly<Record<string, number>>,
+  ) {
+    this.params = parameters.map(({ tensor }) => tensor);
+    this.names = parameters.map(({ name }) => name);
+    const first = [0, ...Object.values(counters)];
+    this.#counterNames = ['step', ...Object.keys(counters)];
+    this.counters = filledBeside(this.params, first.length, 0, 'f64');
+    (this.counters.borrow() as Float64Array).set(first);
+    const copied = DTYPES[this.params[0]!.dtype].bytes === 2;
+    this.state = (copied ? [...state, MASTER] : state).map(
+      (kind) => new FlatState(kind, this.params, alignment),
+    );
+    if (copied) {
+      transient(() => {
+        for (const [i, tensor] of this.params.entries()) {
+          assign(this.state.at(-1)!.of(i), cast(tensor, 'f32'));
+        }
+      });
+    }
+    this.#step = new OptimizerStep(opcode, {
+      options,
+      counters: this.counters,
+      state: this.state.map(({ all }) => all),
+      parameters: this.params,
+    });
+  }
+
+  get steps(): number {
+    return this.counters.viewAs([], undefined, 0).item();
+  }
+
+  /** Steps, with a gradient for each parameter. */
+  step(gradients: readonly Tensor[]): void {
+    this.#step.run(gradients);
+  }
+
+  /** Throws what a step would throw for memory that is gone, frozen or in use. */
+  checkReady(): void {
+    for (const written of [this.counters, ...this.params, ...this.state.map(({ all }) => all)]) {
+      written.checkReady(true);
+    }
+  }
+
+  /** The tensors that belong to each parameter, by name: views. Counters are those of all parameters. */
+  entries(): { parameter: string; which: string; tensor: Tensor; counts: boolean }[] {
+    return this.names.flatMap((parameter, p) => [
+      ...this.#counterNames.map((which, i) => ({
+        parameter,
+        which,
+        tensor: this.counters.viewAs([], undefined, i),
+        counts: true,
+      })),
+      ...this.state.map((kind) => ({ parameter, which: kind.name, tensor: kind.of(p), counts: false })),
+    ]);
+  }
+}
