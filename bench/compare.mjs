@@ -34,7 +34,7 @@ async function enter({ name, peer, op, threads }, problem) {
 
 /** What is wrong with the results of a probe that only right arithmetic passes, if the row has one. */
 async function faultOfProbe(entry, probe) {
-  if (probe === undefined) return undefined;
+  if (probe === undefined || entry.op !== probe.op) return undefined;
   const contestant = await enter(entry, probe);
   await contestant?.dispose?.();
   return contestant?.fault;

@@ -7,20 +7,28 @@ export function hash(index, seed) {
   return (x ^ (x >>> 12)) >>> 0;
 }
 
-/** `length` floats in [−scale, scale); with the seed 0 all of them are `scale`. */
-export function floats({ length, seed, scale }) {
-  const out = new Float32Array(length);
+const ARRAYS = { f32: Float32Array, s8: Int8Array, u8: Uint8Array };
+
+/**
+ * `length` numbers of a type: floats in [−scale, scale), integers over their whole range. With the seed 0 all of them are
+ * `scale`.
+ */
+export function numbers({ type, length, seed, scale }) {
+  const out = new ARRAYS[type](length);
   if (seed === 0) return out.fill(scale);
-  for (let i = 0; i < length; i++) out[i] = (hash(i, seed) / 2 ** 31 - 1) * scale;
+  for (let i = 0; i < length; i++) {
+    out[i] = type === 'f32' ? (hash(i, seed) / 2 ** 31 - 1) * scale : hash(i, seed) >>> 24;
+  }
   return out;
 }
 
-export const random = (length, seed, scale = 1) => ({ length, seed, scale });
-export const constant = (length, value) => ({ length, seed: 0, scale: value });
+export const random = (length, seed, scale = 1) => ({ type: 'f32', length, seed, scale });
+export const randomIntegers = (type, length, seed) => ({ type, length, seed, scale: 1 });
+export const constant = (length, value, type = 'f32') => ({ type, length, seed: 0, scale: value });
 
 /**
- * A problem for the contestants: `op`, which they know by name, sizes, and `inputs`, described by `random` and
- * `constant` and made once, when first asked for. `expected(index)` gives for an element of the output { value, error }:
+ * A problem for the contestants: `op`, which they know by name, sizes, and `inputs`, described by the
+ * functions above and made once, when first asked for. `expected(index)` gives for an element of the output { value, error }:
  * the exact value, and how far from it a right result may be. `size` is the number of elements of the output.
  */
 export function problem({ op, inputs, size, expected, ...sizes }) {
@@ -31,7 +39,7 @@ export function problem({ op, inputs, size, expected, ...sizes }) {
     inputs,
     size,
     get arrays() {
-      arrays ??= Object.fromEntries(Object.entries(inputs).map(([name, spec]) => [name, floats(spec)]));
+      arrays ??= Object.fromEntries(Object.entries(inputs).map(([name, spec]) => [name, numbers(spec)]));
       return arrays;
     },
     expected(index) {

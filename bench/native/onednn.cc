@@ -86,26 +86,26 @@ napi_value batched(napi_env env, napi_callback_info info) try {
   return throw_error(env, error);
 }
 
-// int8(isSigned, m, n, k, a, b, c): a product of 8-bit integers to 32 bits, with b (signed) laid out ahead as
-// oneDNN likes it best; `execute` runs it. a and c must outlive it.
+// int8(m, n, k, a, b, c): a product of u8 and s8 to s32, with b laid out ahead as oneDNN likes it best;
+// `execute` runs it. a and c must outlive it.
 napi_value int8(napi_env env, napi_callback_info info) try {
-  const Arguments<7> args(env, info);
+  const Arguments<6> args(env, info);
   const auto dim = [&](int i) { return static_cast<memory::dim>(to_double(env, args[i])); };
   using tag = memory::format_tag;
-  const auto left = to_bool(env, args[0]) ? memory::data_type::s8 : memory::data_type::u8;
-  const memory::desc a({dim(1), dim(3)}, left, tag::ab), c({dim(1), dim(2)}, memory::data_type::s32, tag::ab);
-  const memory::desc plain({dim(3), dim(2)}, memory::data_type::s8, tag::ab);
-  const memory::desc any({dim(3), dim(2)}, memory::data_type::s8, tag::any);
+  const memory::dim m = dim(0), n = dim(1), k = dim(2);
+  const memory::desc a({m, k}, memory::data_type::u8, tag::ab), c({m, n}, memory::data_type::s32, tag::ab);
+  const memory::desc plain({k, n}, memory::data_type::s8, tag::ab);
+  const memory::desc any({k, n}, memory::data_type::s8, tag::any);
   const auto primitive = describe(a, any, c);
   memory weights(primitive.weights_desc(), engine());
-  memory given(plain, engine(), data_of(env, args[5]));
+  memory given(plain, engine(), data_of(env, args[4]));
   dnnl::reorder(given, weights).execute(stream(), given, weights);
   stream().wait();
   auto product = std::make_unique<Product>();
   product->primitive = dnnl::matmul(primitive);
-  product->arguments = {{DNNL_ARG_SRC, memory(a, engine(), data_of(env, args[4]))},
+  product->arguments = {{DNNL_ARG_SRC, memory(a, engine(), data_of(env, args[3]))},
                         {DNNL_ARG_WEIGHTS, weights},
-                        {DNNL_ARG_DST, memory(c, engine(), data_of(env, args[6]))}};
+                        {DNNL_ARG_DST, memory(c, engine(), data_of(env, args[5]))}};
   return wrap(env, std::move(product));
 } catch (const std::exception& error) {
   return throw_error(env, error);

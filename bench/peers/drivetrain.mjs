@@ -4,7 +4,7 @@ import { valuesIn } from '../data.mjs';
 import { drivetrain } from '../ours.mjs';
 
 const { AdamW, add, compile, device, gelu, layerNorm, linear, matmul, mul } = drivetrain;
-const { QuantizedLinear, reshape, slice, softmax, tensor, transpose, zeros } = drivetrain;
+const { packInt8, QuantizedLinear, reshape, slice, softmax, tensor, transpose, zeros } = drivetrain;
 
 export const name = 'drivetrain';
 
@@ -69,6 +69,21 @@ export function gemm({ m, n, k, count, arrays: { a, b } }) {
 export function batchedGemm({ batch, m, n, k, arrays: { a, b } }) {
   const inputs = [tensor(a, { shape: [batch, m, k] }), tensor(b, { shape: [batch, k, n] })];
   return eager((options) => matmul(...inputs, options), [batch, m, n], inputs);
+}
+
+/** Factors u8 and s8, the second packed ahead. */
+export function matmulInteger({ m, n, k, arrays: { a, b } }) {
+  const x = tensor(a, { shape: [m, k] });
+  const factor = tensor(b, { shape: [k, n] });
+  const packed = packInt8(transpose(factor));
+  factor.dispose();
+  return eager(() => drivetrain.matmulInteger(x, packed), [m, n], [x, packed]);
+}
+
+/** The same product in f32, by a constant factor as well. */
+export function matmulFloat({ m, n, k, arrays: { a, b } }) {
+  const factor = tensor(Float32Array.from(b), { shape: [k, n] }).freeze();
+  return recorded((x) => matmul(x, factor), [tensor(Float32Array.from(a), { shape: [m, k] })]);
 }
 
 /** The whole layer: activations quantized per row as they come, integer product, sums scaled to f32. */

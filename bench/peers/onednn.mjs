@@ -36,23 +36,9 @@ export function batchedGemm({ batch, m, n, k, arrays: { a, b } }) {
   return { run: () => addon.execute(product), values: valuesIn(c), keep: [a, b, c] };
 }
 
-/**
- * The integer product alone, of integers quantized before: less work than the others do. The sums are scaled only to
- * check them.
- */
-export function linearInt8({ m, n, k, arrays: { x, weight } }) {
-  const scaleOf = (values) => values.reduce((max, value) => Math.max(max, Math.abs(value)), 0) / 127;
-  const [xScale, weightScale] = [scaleOf(x), scaleOf(weight)];
-  const a = Int8Array.from(x, (value) => Math.round(value / xScale));
-  const b = new Int8Array(k * n);
-  for (let i = 0; i < n; i++) {
-    for (let p = 0; p < k; p++) b[p * n + i] = Math.round(weight[i * k + p] / weightScale);
-  }
+/** Factors u8 and s8, the second laid out ahead. */
+export function matmulInteger({ m, n, k, arrays: { a, b } }) {
   const c = new Int32Array(m * n);
-  const product = addon.int8(true, m, n, k, a, b, c);
-  return {
-    run: () => addon.execute(product),
-    values: (indices) => indices.map((i) => c[i] * xScale * weightScale),
-    keep: [a, c],
-  };
+  const product = addon.int8(m, n, k, a, b, c);
+  return { run: () => addon.execute(product), values: valuesIn(c), keep: [a, c] };
 }

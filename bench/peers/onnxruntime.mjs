@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { valuesIn } from '../data.mjs';
-import { INT8, onnxModel } from './onnx-model.mjs';
+import { FLOAT, INT8, INT32, onnxModel, UINT8 } from './onnx-model.mjs';
 
 export const name = 'onnxruntime-node';
 
@@ -19,20 +19,22 @@ export function load() {
   };
 }
 
+const TYPES = { [FLOAT]: 'float32', [UINT8]: 'uint8', [INT32]: 'int32' };
+
 /**
- * A model with the output y, `run()` into a preallocated array. `inputs` are { shape, data } by name.
+ * A model with the output y, `run()` into a preallocated array. `inputs` are { type?, shape, data } by name.
  */
-async function contestant({ nodes, inputs, initializers, shape }, threads) {
-  const bytes = onnxModel({ nodes, inputs, initializers, outputs: { y: { shape } } });
+async function contestant({ nodes, inputs, initializers, type = FLOAT, shape }, threads) {
+  const bytes = onnxModel({ nodes, inputs, initializers, outputs: { y: { type, shape } } });
   const session = await ort.InferenceSession.create(bytes, {
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
   });
-  const out = new Float32Array(shape.reduce((size, n) => size * n, 1));
-  const fetches = { y: new ort.Tensor('float32', out, shape) };
-  const feeds = Object.fromEntries(
-    Object.entries(inputs).map(([input, { shape, data }]) => [input, new ort.Tensor('float32', data, shape)]),
-  );
+  const size = shape.reduce((product, n) => product * n, 1);
+  const out = type === INT32 ? new Int32Array(size) : new Float32Array(size);
+  const fetches = { y: new ort.Tensor(TYPES[type], out, shape) };
+  const feed = ([input, { type = FLOAT, shape, data }]) => [input, new ort.Tensor(TYPES[type], data, shape)];
+  const feeds = Object.fromEntries(Object.entries(inputs).map(feed));
   return {
     async: true,
     run: () => session.run(feeds, fetches),
@@ -64,6 +66,14 @@ export function batchedGemm({ batch, m, n, k, arrays: { a, b } }, threads) {
 function product(inputs, shape, threads) {
   const nodes = [{ op: 'MatMul', inputs: ['a', 'b'], outputs: ['y'] }];
   return contestant({ nodes, inputs, shape }, threads);
+}
+
+/** Factors u8 and s8, the second constant. */
+export function matmulInteger({ m, n, k, arrays: { a, b } }, threads) {
+  const nodes = [{ op: 'MatMulInteger', inputs: ['a', 'b'], outputs: ['y'] }];
+  const inputs = { a: { type: UINT8, shape: [m, k], data: a } };
+  const initializers = { b: { type: INT8, shape: [k, n], data: b } };
+  return contestant({ nodes, inputs, initializers, type: INT32, shape: [m, n] }, threads);
 }
 
 /** Activations quantized per tensor as they come (u8), weights per channel ahead (s8): its fused operator. */

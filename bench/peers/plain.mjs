@@ -48,6 +48,12 @@ export function batchedGemm({ batch, m, n, k, arrays: { a, b } }) {
   };
 }
 
+export function matmulInteger({ m, n, k, arrays: { a, b } }) {
+  if (2 * m * n * k > MAX_OPERATIONS) return undefined;
+  const c = new Int32Array(m * n);
+  return { run: () => multiply(a, b, c, m, n, k), values: valuesIn(c) };
+}
+
 export function attention({ batch, heads, length, width, arrays: { q, k, v } }) {
   const out = new Float32Array(q.length);
   const scores = new Float32Array(length);

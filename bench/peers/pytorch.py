@@ -18,7 +18,7 @@ import torch
 torch.set_grad_enabled(False)
 
 
-def floats(length, seed, scale):
+def floats(length, seed, scale, type="f32"):
     """The numbers of data.mjs."""
     if seed == 0:
         return torch.full((length,), scale, dtype=torch.float32)
