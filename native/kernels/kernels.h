@@ -105,8 +105,8 @@ struct GemmS8Args {
   int32_t c_zero;
 };
 
-// Consecutive queries of one head, against all its keys: out = softmax(scale q k^T) v, row by row. Queries and
-// keys have `depth` columns, values and out `width`; columns are contiguous.
+// Consecutive queries of one head, against all its keys: out = softmax(scale q k^T) v, row by row. Queries
+// and keys have `depth` columns, values and out `width`; columns are contiguous.
 template <class T>
 struct AttentionArgs {
   size_t queries, keys, depth, width;
@@ -175,13 +175,12 @@ struct FloatKernels {
   void (*gemm_batched)(const GemmArgs<T>& first, const GemmBatch& batch);
 
   OptimizerKernels<T> optim;
-  // A query that may attend to nothing gives zeros. log_sum[i] is the base-2 logarithm of the sum of e^score of
-  // query i, infinity where there is none; out has rows of `width`.
+  // A query that may attend to nothing gives zeros. log_sum[i] is the base-2 logarithm of the sum of e^score
+  // of query i, infinity where there is none; out has rows of `width`.
   void (*attention)(const AttentionArgs<T>& args, T* out, T* log_sum);
   // The gradients for all queries of a head (`first` 0) from out, log_sum and the gradient of out.
   void (*attention_grad)(const AttentionArgs<T>& args, const T* out, const T* log_sum, const T* dout, T* dq,
                          T* dk, T* dv);
-
 };
 
 struct Kernels {

@@ -2,7 +2,7 @@
 #include "math-inl.h"
 #include "elementwise-inl.h"
 #include "gemm-tile-inl.h"
-#include "gemm-inl.h"
+#include "gemm-cut-inl.h"
 #include "quantize-inl.h"
 #include "gemm-s8-inl.h"
 
