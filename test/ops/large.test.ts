@@ -16,18 +16,18 @@ test.each([
   ['full', () => full([N * N + 3], 2.5), () => 2.5],
   ['full of bytes', () => full([4 * N * N + 3], 7, { dtype: 'u8' }), () => 7],
   ['clone', () => clone(slice(wrap(source), 0, 1, N * N + 1)), (i: number) => i + 1],
-  ['clone of rows with gaps', () => clone(slice(wrap(source, [1, N * N + 1]), 1, 1, N * N)), (i: number) => i + 1],
+  [
+    'clone of rows with gaps',
+    () => clone(slice(wrap(source, [1, N * N + 1]), 1, 1, N * N)),
+    (i: number) => i + 1,
+  ],
   [
     'contiguous of a transposition',
     () => contiguous(transpose(slice(wrap(source), 0, 0, N * N).viewAs([N, N]))),
     (i: number) => (i % N) * N + Math.floor(i / N),
   ],
   ['cast', () => cast(wrap(source), 'f64'), (i: number) => i],
-  [
-    'concat',
-    () => concat([wrap(source), wrap(source)]),
-    (i: number) => (i <= N * N ? i : i - N * N - 1),
-  ],
+  ['concat', () => concat([wrap(source), wrap(source)]), (i: number) => (i <= N * N ? i : i - N * N - 1)],
 ])('a large output of %s is right to its last element', (_, make, want) => {
   expect(defaultPool.scope(() => firstWrong(make().toArray(), want))).toBe(-1);
 });
