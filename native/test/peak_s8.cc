@@ -51,7 +51,9 @@ void avx512_vnni() {
 }  // namespace
 
 double peak_s8([[maybe_unused]] const char* isa) {
-  [[maybe_unused]] const auto gops = [](double macs, void (*loop)()) { return rate(2 * 12 * macs * kSteps, loop); };
+  [[maybe_unused]] const auto gops = [](double macs, void (*loop)()) {
+    return rate(2 * 12 * macs * kSteps, loop);
+  };
 #if defined(__x86_64__)
   if (!std::strcmp(isa, "avx2")) return gops(16, avx2);
   if (!std::strcmp(isa, "avx512")) return gops(32, avx512);
