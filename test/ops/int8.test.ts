@@ -266,19 +266,19 @@ describe('qlinearMatmul', () => {
   });
 });
 
-test('the bits depend neither on the instruction set nor on the number of threads', async () => {
-  const { isas } = device.info();
-  const runs = isas.flatMap((isa) => [1, 2, 3].map((threads) => ({ isa, threads })));
+test('the bits depend neither on the instruction set nor on the number of threads', {
+  timeout: 120_000,
+}, async () => {
   const hashes = new Set<string>();
-  for (const { isa, threads } of runs) {
-    const { code, stdout, stderr } = await runFixture('int8-products.mjs', {
-      args: [String(threads)],
-      env: { DRIVETRAIN_ISA: isa },
-    });
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    const found = JSON.parse(stdout);
-    expect(found).toMatchObject({ isa, threads });
-    hashes.add(found.hash);
+  for (const isa of device.info().isas) {
+    for (const threads of [1, 3]) {
+      const options = { args: [String(threads)], env: { DRIVETRAIN_ISA: isa } };
+      const { code, stdout, stderr } = await runFixture('int8-products.mjs', options);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+      const { hash, ...ran } = JSON.parse(stdout);
+      expect(ran).toEqual({ isa, threads });
+      hashes.add(hash);
+    }
   }
   expect(hashes.size).toBe(1);
 });
