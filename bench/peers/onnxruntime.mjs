@@ -15,7 +15,7 @@ export function load() {
   return {
     version,
     year: 2026,
-    note: process.env.DRIVETRAIN_ISA && 'cannot be pinned to an instruction set',
+    unpinned: true,
   };
 }
 

@@ -15,7 +15,9 @@ test('numbers depend on index and seed alone, fill their range, and a constant i
   expect(numbers(random(100, 4, 2))).not.toEqual(values.subarray(0, 100));
   expect(Math.max(...values)).toBeGreaterThan(1.99);
   expect(Math.min(...values)).toBeLessThan(-1.99);
-  expect(Math.abs(values.reduce((sum, value) => sum + value, 0)) / 10_000).toBeLessThan(0.05);
+  expect(Math.abs([...values].reduce((sum: number, value: number) => sum + value, 0)) / 10_000).toBeLessThan(
+    0.05,
+  );
   expect([...numbers(constant(3, 7))]).toEqual([7, 7, 7]);
 });
 
