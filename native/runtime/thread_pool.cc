@@ -30,7 +30,7 @@ constexpr int kMaxThreads = 256;
 
 // Work of one thread that another one's help shortens. Waking it takes some ten microseconds, and some forty
 // pass until it runs; data in another core's cache takes longer to read than most ops take to compute.
-constexpr auto kWorthSharing = std::chrono::microseconds(100);
+constexpr auto kWorthSharing = std::chrono::microseconds(70);
 
 void relax() {
 #if defined(__x86_64__) || defined(_M_X64)
