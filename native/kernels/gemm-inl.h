@@ -35,7 +35,7 @@ bool takes_few_rows(const GemmArgs<typename V::T>& g) {
 // A column of C from an A whose columns are contiguous: the same as a row from A transposed.
 template <class T>
 bool is_column(const GemmArgs<T>& g) {
-  return g.n == 1 && g.a_row == 1 && g.a_col != 1 && g.c_row == 1 && !g.bias && !g.b_packed &&
+  return g.n == 1 && g.m > 1 && g.a_row == 1 && g.a_col != 1 && g.c_row == 1 && !g.bias && !g.b_packed &&
          (!g.residual || g.residual_row == 1);
 }
 template <class T>

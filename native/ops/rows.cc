@@ -1,5 +1,6 @@
 // Ops that treat the last dimension of contiguous tensors as rows: softmax, cross-entropy, layer
 // normalisation.
+#include <algorithm>
 #include <cstring>
 
 #include "kernels_of.h"
@@ -88,8 +89,10 @@ void rms_norm_of(const OpCall& call) {
 // operands from `first_output` on.
 template <class T, class Body>
 void for_each_row_with_partials(const OpCall& call, size_t first_output, size_t parameters, Body body) {
-  const size_t n = call[0].cols(), rows = call[0].rows(), chunk = rows_per_chunk(n), width = parameters * n;
+  constexpr size_t kMostChunks = 64;  // which bounds the memory of the partial sums
+  const size_t n = call[0].cols(), rows = call[0].rows(), width = parameters * n;
   if (n == 0) return;
+  const size_t chunk = std::max(rows_per_chunk(n), (rows + kMostChunks - 1) / kMostChunks);
   const size_t chunks = (rows + chunk - 1) / chunk;
   T* partials = static_cast<T*>(scratch(kPartialsSlot, (chunks + 1) * width * sizeof(T)));
   parallel_chunks(rows, chunk, [&](size_t first, size_t end) {

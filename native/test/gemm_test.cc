@@ -12,6 +12,7 @@ struct Case {
   bool bias = false;
   Activation activation = Activation::kNone;
   bool residual = false, packed = false;
+  size_t gap = 2;  // between the rows of C and of the residual
 };
 
 // An m x n matrix, stored transposed or not, in rows a little longer than they need be.
@@ -42,9 +43,9 @@ void check_gemm(const Kernels& kernels, const Case& c, size_t sample = 1) {
   const FloatKernels<T>& k = floats<T>(kernels);
   Random random;
   const Matrix<T> a(random, c.m, c.k, c.a_transposed, 3), b(random, c.k, c.n, c.b_transposed, 1);
-  const Matrix<T> residual(random, c.m, c.n, false, 1);
+  const Matrix<T> residual(random, c.m, c.n, false, c.gap);
   const Buffer<T> bias = random.array<T>(c.n);
-  Matrix<T> old(random, c.m, c.n, false, 2);
+  Matrix<T> old(random, c.m, c.n, false, c.gap);
   // What must not be read is NaN.
   if (c.beta == 0)
     for (size_t i = 0; i < old.data.size(); ++i) old.data[i] = std::numeric_limits<T>::quiet_NaN();
@@ -122,6 +123,24 @@ void check_large(const Kernels& k) {
                      form % 4 > 1, form > 3},
                     37);
 }
+// Rows and columns of wider matrices, into vectors without gaps: a column may be computed as a row.
+template <class T>
+void check_vectors(const Kernels& k) {
+  for (size_t length : {1, 2, 5, 40, 700})
+    for (size_t depth : {1, 3, 70, 300})
+      for (int form = 0; form < 16; ++form) {
+        Case c{length, 1, depth, bool(form & 1), bool(form & 2), 1, form & 4 ? 0.5 : 0};
+        c.residual = form & 8, c.gap = 0;
+        check_gemm<T>(k, c);
+        std::swap(c.m, c.n);
+        check_gemm<T>(k, c);
+      }
+}
+TEST(gemm_vectors) {
+  check_vectors<float>(k);
+  check_vectors<double>(k);
+}
+
 TEST(gemm_f32) { check_sizes<float>(k, {0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65}); }
 TEST(gemm_f64) { check_sizes<double>(k, {0, 1, 2, 3, 4, 5, 9, 17, 33}); }
 TEST(gemm_f32_large) { check_large<float>(k); }

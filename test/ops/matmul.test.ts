@@ -308,3 +308,13 @@ describe('what does not fit is refused:', () => {
     expect(refusalOf(run).code).toBe(code);
   });
 });
+
+test('the dot product of two columns', async () => {
+  const table = tensor([
+    [1, 2],
+    [3, 4],
+    [5, 6],
+  ]);
+  const dot = (...[t]: Tensor[]) => matmul(slice(transpose(t!), 0, 0, 1), slice(t!, 1, 0, 1));
+  expect([...(await bothWays1(dot, [table])).data]).toEqual([35]);
+});
