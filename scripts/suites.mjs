@@ -7,8 +7,8 @@ import { root, show } from './shared.mjs';
 const RESULTS = join(root, 'build/vitest.json');
 
 /** Runs one native test program, through `emulator` where one is given. One that does not count is one test. */
-export function nativeTest(program, { emulator = [], env = {} } = {}) {
-  const [command, ...args] = [...emulator, program];
+export function nativeTest(program, { emulator = [], args: given = [], env = {} } = {}) {
+  const [command, ...args] = [...emulator, program, ...given];
   const options = { env: { ...process.env, ...env }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] };
   const { status, stdout } = spawnSync(command, args, options);
   process.stdout.write(stdout);

@@ -1,4 +1,4 @@
-// The thread pool and the locks under ThreadSanitizer (GCC's).
+// The thread pool, the locks and the products that threads share under ThreadSanitizer (GCC's).
 import { buildNativeTests } from './native.mjs';
 import { main } from './shared.mjs';
 import { nativeTest, report } from './suites.mjs';
@@ -10,9 +10,12 @@ const DEFINES = {
   CMAKE_CXX_FLAGS_RELWITHDEBINFO: '-O1 -g1',
 };
 
+/** Tests of kernels in which threads share packed matrices. */
+const PRODUCTS = ['gemm_f32_large', 'gemm_batched', 'gemm_s8_large'];
+
 await main(() => {
   const env = { TSAN_OPTIONS: 'halt_on_error=1' };
-  const tests = ['thread_pool_test', 'locks_test'];
-  const programs = buildNativeTests('stress tests, sanitized', 'build-tsan-tests', DEFINES, tests);
-  report(programs.map((program) => nativeTest(program, { env })));
+  const [kernels, ...stress] = buildNativeTests('native tests, sanitized', 'build-tsan-tests', DEFINES);
+  const products = PRODUCTS.map((name) => nativeTest(kernels, { args: ['--only', name], env }));
+  report([...products, ...stress.map((program) => nativeTest(program, { env }))]);
 });
