@@ -33,10 +33,10 @@ export class QuantizedLinear extends Module {
       );
     }
     // A caller's array could change under its packed copy.
-    this.weight = weight.storage.kind === 'borrowed' ? clone(weight) : weight;
+    this.weight = weight.storage.callerOwned ? clone(weight) : weight;
     this.scale = scale;
     if (bias !== undefined) this.bias = bias;
-    this.layout = { packed: packInt8(weight) };
+    this.layout = { packed: packInt8(this.weight) };
     this.weight.storage.frozen = true;
   }
 

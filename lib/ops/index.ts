@@ -32,7 +32,7 @@ export {
 } from './elementwise.js';
 export { embedding } from './embedding.js';
 export { type GradientContext, gradientRule, unitGradient, viewGradient } from './gradients.js';
-export { instructionWords, type Place, writeInstruction } from './instruction.js';
+export { instructionWords, type Place, PROGRAM_WORDS, writeInstruction } from './instruction.js';
 export {
   linearInt8,
   matmulInt8,

@@ -1,4 +1,4 @@
-import { instructionWords, type Place, writeInstruction } from '../ops/index.js';
+import { instructionWords, type Place, PROGRAM_WORDS, writeInstruction } from '../ops/index.js';
 import type { Storage } from '../tensor/index.js';
 import type { MemoryPlan } from './plan.js';
 import type { Step } from './record.js';
@@ -30,14 +30,13 @@ export function encode(
     operands: [...inputs, ...outputs],
     numbers: op.numbers?.(attrs, inputs) ?? [],
   }));
-  const header = [steps.length, commitStart, arena ? 0 : report.planned];
   const words = parts.reduce(
     (sum, { operands, numbers }) => sum + instructionWords(operands, numbers),
-    header.length,
+    PROGRAM_WORDS,
   );
   const page = new Float64Array(words);
-  page.set(header);
-  let at = header.length;
+  page.set([steps.length, commitStart, arena ? 0 : report.planned]);
+  let at = PROGRAM_WORDS;
   for (const { name, operands, numbers } of parts) {
     at = writeInstruction(page, at, name, operands, numbers, (storage) => places.get(storage)!);
   }

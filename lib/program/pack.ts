@@ -21,8 +21,7 @@ export function packConstants(steps: readonly Step[]): Step[] {
 function packedOf(b: Tensor): Tensor | undefined {
   const { storage, dtype, offset } = b;
   const shared = b.strides.every((stride, i) => stride === 0 || b.shape[i] === 1 || i >= b.rank - 2);
-  // A caller's array may change without our knowing.
-  if (!(storage instanceof SharedStorage) || !shared || b.size === 0) return undefined;
+  if (!(storage instanceof SharedStorage) || storage.callerOwned || !shared || b.size === 0) return undefined;
   const matrix = b.viewAs(b.shape.slice(-2), b.strides.slice(-2));
   const key = [dtype, offset, ...matrix.shape, ...matrix.strides].join();
   const pack = () => outsideScopes(() => withRecorder(undefined, () => packMatmul(matrix).storage));

@@ -11,11 +11,11 @@ import {
   type SharedStorage,
   type Storage,
   sameShape,
+  storagesOverlap,
   Tensor,
 } from '../tensor/index.js';
 import { splitSections, writtenBy } from './commit.js';
 import { encode } from './encode.js';
-
 import { optimise } from './optimise.js';
 import { type MemoryReport, planMemory } from './plan.js';
 import { mapTensors, type Recording, type Step } from './record.js';
@@ -53,6 +53,8 @@ export class Program<R> {
   readonly #outputs: readonly Tensor[];
   readonly #captured: readonly Captured[];
   readonly #written: ReadonlySet<Storage>;
+  /** Those of them that are a caller's. */
+  readonly #writtenCallers: readonly Storage[];
   readonly #result: R;
 
   constructor(recording: Recording<R>) {
@@ -64,7 +66,9 @@ export class Program<R> {
     this.#outputs = recording.outputs;
     this.#result = recording.result;
     this.#captured = capturedBy(steps);
+    checkApart(this.#captured);
     this.#written = new Set(this.#captured.filter(({ written }) => written).map(({ storage }) => storage));
+    this.#writtenCallers = [...this.#written].filter(({ callerOwned }) => callerOwned);
     this.instructions = steps.length;
     this.memory = plan.report;
     const { planned } = plan.report;
@@ -75,8 +79,9 @@ export class Program<R> {
   }
 
   /**
-   * Runs off the event loop, or at once where that costs less than handing over. Typed arrays of the caller's among the inputs are copied first. Rejects with `DT_ABORTED`
-   * when cancelled, and then nothing was written. Throws `DT_NOT_SHARED` where it would write a caller's array.
+   * Runs off the event loop, or at once where that costs less than handing over. Typed arrays of the caller's among the
+   * inputs are copied first. Rejects with `DT_ABORTED` when cancelled, and then nothing was written. Throws
+   * `DT_NOT_SHARED` where it would write a caller's array.
    */
   async run(inputs: readonly Tensor[], options: RunOptions = {}): Promise<R> {
     const pool = currentPool();
@@ -161,7 +166,7 @@ export class Program<R> {
     }
     for (const input of inputs) {
       input.checkUsable();
-      if (this.#written.has(input.storage)) throw writtenInput(input);
+      if (this.#writes(input.storage)) throw writtenInput(input);
       bind(input.storage, false, input.offset * DTYPES[input.dtype].bytes);
     }
     for (const { shape, dtype } of this.#outputs) {
@@ -173,6 +178,13 @@ export class Program<R> {
       checkCaptured(storage, written);
       bind(storage, written, 0);
     }
+  }
+
+  /** Whether a run writes to the storage's bytes. Blocks of pools lie apart; a caller's array may overlap anything. */
+  #writes(storage: Storage): boolean {
+    if (this.#written.has(storage)) return true;
+    const others = storage.callerOwned ? [...this.#written] : this.#writtenCallers;
+    return others.some((written) => storagesOverlap(storage, written));
   }
 
   /** The function's result with the run's tensors in the place of the recorded ones. */
@@ -219,10 +231,24 @@ function checkCaptured(storage: Storage, written: boolean): void {
   if (storage instanceof BorrowedStorage) storage.checkAttached();
 }
 
+/** Refuses memory that the steps know by two storages, since their order would not hold for it where it is written. */
+function checkApart(captured: readonly Captured[]): void {
+  for (const a of captured) {
+    if (!a.storage.callerOwned) continue;
+    for (const b of captured) {
+      if (a === b || !(a.written || b.written) || !storagesOverlap(a.storage, b.storage)) continue;
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected memory that the compiled function writes to be wrapped once but two tensors that it uses overlap (${a.storage.byteLength} and ${b.storage.byteLength} bytes); wrap the whole array once and use views of that tensor (slice, reshape).`,
+      );
+    }
+  }
+}
+
 function writtenInput({ shape }: Tensor): DrivetrainError {
   return new DrivetrainError(
     'DT_INVALID_ARGUMENT',
-    `Expected inputs apart from the tensors that the compiled function writes but received one of them (shape ${formatShape(shape)}); pass clone(t), or use it inside the function without passing it.`,
+    `Expected inputs apart from the tensors that the compiled function writes but received one of them, or one on the same memory (shape ${formatShape(shape)}); pass clone(t), or use it inside the function without passing it.`,
   );
 }
 

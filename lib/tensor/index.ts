@@ -7,7 +7,7 @@ export {
   type MemoryPoolOptions,
   type MemoryPoolStatistics,
 } from './memory-pool.js';
-export { overlaps, sameElements } from './overlap.js';
+export { overlaps, sameElements, storagesOverlap } from './overlap.js';
 export { outsideScopes } from './scope.js';
 export {
   broadcastShapes,

@@ -1,12 +1,17 @@
 import { DTYPES } from './dtype.js';
 import { sameShape } from './shape.js';
+import type { Storage } from './storage.js';
 import type { Tensor } from './tensor.js';
+
+/** Whether two storages have a byte in common. */
+export function storagesOverlap(x: Storage, y: Storage): boolean {
+  if (x.buffer !== y.buffer) return false;
+  return Math.max(x.address, y.address) < Math.min(x.address + x.byteLength, y.address + y.byteLength);
+}
 
 /** Whether the ranges of memory that the elements of two tensors span have a byte in common. */
 export function overlaps(a: Tensor, b: Tensor): boolean {
-  const [x, y] = [a.storage, b.storage];
-  if (x.buffer !== y.buffer) return false;
-  if (x.address + x.byteLength <= y.address || y.address + y.byteLength <= x.address) return false;
+  if (!storagesOverlap(a.storage, b.storage)) return false;
   if (a.size === 0 || b.size === 0) return false;
   return firstByte(a) < endByte(b) && firstByte(b) < endByte(a);
 }

@@ -17,11 +17,14 @@ export abstract class Storage {
   /** Where its first byte lies: in the process's memory, or, where `buffer` is set, in that ArrayBuffer. */
   readonly address: number;
   readonly buffer: ArrayBufferLike | undefined;
+  /** Whether it is an array of the caller's, which may change without our knowing and be wrapped more than once. */
+  readonly callerOwned: boolean;
   /** Writes are refused, so that copies in another layout never go stale. */
   frozen = false;
 
-  constructor(byteLength: number, address = 0, buffer?: ArrayBufferLike) {
+  constructor(byteLength: number, callerOwned: boolean, address = 0, buffer?: ArrayBufferLike) {
     this.byteLength = byteLength;
+    this.callerOwned = callerOwned;
     this.address = address;
     this.buffer = buffer;
   }
@@ -60,7 +63,7 @@ export class SharedStorage extends Storage {
     release?: Release,
     address = binding.address(bytes),
   ) {
-    super(byteLength, address + byteOffset);
+    super(byteLength, release === undefined, address + byteOffset);
     this.#bytes = bytes;
     this.#byteOffset = byteOffset;
     this.handle = binding.createStorage(this.address, byteLength);
@@ -149,7 +152,7 @@ export class BorrowedStorage extends Storage {
   readonly array: TypedArray;
 
   constructor(array: TypedArray) {
-    super(array.byteLength, array.byteOffset, array.buffer);
+    super(array.byteLength, true, array.byteOffset, array.buffer);
     this.array = array;
   }
 
@@ -172,6 +175,10 @@ export class BorrowedStorage extends Storage {
 
 export class SymbolicStorage extends Storage {
   readonly kind = 'symbolic';
+
+  constructor(byteLength: number) {
+    super(byteLength, false);
+  }
 
   view(): TypedArray {
     throw new DrivetrainError(

@@ -232,24 +232,24 @@ export interface WrapOptions {
 
 /**
  * A tensor over a caller's typed array, without a copy: what is written to one shows in the other. `shape` is
- * [array.length] unless given. Nothing needs to be disposed.
+ * [array.length] unless given. Nothing needs to be disposed. Wraps of one array share a storage; programs refuse to write
+ * memory that they know by two storages, so that another view of an array (`subarray`) is better sliced from its tensor.
  */
 export function wrap(array: TypedArray, shape?: Shape, options: WrapOptions = {}): Tensor {
   const dtype = dtypeOf(array, options.dtype);
   const fullShape = shape ?? [array.length];
   checkLength(array.length, fullShape);
-  const storage = isShared(array) ? sharedStorageOf(array) : borrowedStorageOf(array);
-  return new Tensor(storage, dtype, [...fullShape]);
+  return new Tensor(storageOf(array), dtype, [...fullShape]);
 }
 
 /** One storage for each array, however often it is wrapped, so that programs know it for the same. */
-const borrowed = new WeakMap<TypedArray, BorrowedStorage>();
+const wrapped = new WeakMap<TypedArray, Storage>();
 
-function borrowedStorageOf(array: TypedArray): BorrowedStorage {
-  let storage = borrowed.get(array);
-  if (storage === undefined) {
-    storage = new BorrowedStorage(array);
-    borrowed.set(array, storage);
+function storageOf(array: TypedArray): Storage {
+  let storage = wrapped.get(array);
+  if (storage === undefined || storage.disposed) {
+    storage = isShared(array) ? sharedStorageOf(array) : new BorrowedStorage(array);
+    wrapped.set(array, storage);
   }
   return storage;
 }

@@ -14,6 +14,7 @@ import {
   Sequential,
   type Tensor,
   tensor,
+  wrap,
 } from 'drivetrain';
 import { afterAll, describe, expect, test } from 'vitest';
 import {
@@ -123,6 +124,20 @@ describe('a quantized Linear', () => {
       false,
       false,
     ]);
+  });
+
+  test.each([
+    ['array', new ArrayBuffer(4)],
+    ['array on shared memory', new SharedArrayBuffer(4)],
+  ])('does not follow a caller’s %s that it was made from', (_, buffer) => {
+    const array = new Int8Array(buffer);
+    array.set([1, 2, 3, 4]);
+    const small = new QuantizedLinear(wrap(array, [2, 2]), tensor([1, 1]));
+    array.fill(9);
+    expect(numbers(small.weight)).toEqual([1, 2, 3, 4]);
+    expect(numbers(small.forward(tensor([[127, 0]])))).toEqual([127, 381]);
+    // The caller's own tensor stays one that may be written.
+    assign(wrap(array), tensor(Int8Array.of(5, 6, 7, 8)));
   });
 
   test('does not follow the layer that it was made from', () => {

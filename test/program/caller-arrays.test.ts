@@ -1,5 +1,5 @@
-import { AdamW, add, assign, compile, mul, tensor, wrap, zeros } from 'drivetrain';
-import { expect, test } from 'vitest';
+import { AdamW, add, assign, compile, mul, slice, type Tensor, tensor, wrap, zeros } from 'drivetrain';
+import { describe, expect, test } from 'vitest';
 import { big, failure, slowly, watchPool } from './support.js';
 
 const detach = (array: Float32Array) => structuredClone(array, { transfer: [array.buffer as ArrayBuffer] });
@@ -111,4 +111,95 @@ test('views of one SharedArrayBuffer that overlap share a lock, whichever was wr
     await run;
     b.toArray();
   }
+});
+
+describe.each([
+  ['ArrayBuffer', () => new ArrayBuffer(16)],
+  ['SharedArrayBuffer', () => new SharedArrayBuffer(16)],
+])('%s memory that a program knows by two tensors', (_, makeBuffer) => {
+  const makeArray = () => new Float32Array(makeBuffer());
+
+  test('is one storage where one array was wrapped twice', () => {
+    const array = makeArray();
+    const [w, again] = [wrap(array), wrap(array, [2, 2])];
+    const f = compile((x: Tensor) => {
+      assign(w, x);
+      return add(again, 0);
+    });
+    expect([...f.runSync(tensor([1, 2, 3, 4])).toArray()]).toEqual([1, 2, 3, 4]);
+    expect(() => f.runSync(w)).toThrow(expect.objectContaining({ code: 'DT_INVALID_ARGUMENT' }));
+  });
+
+  test.each<[string, (array: Float32Array) => Float32Array]>([
+    ['all of it', (array) => array.subarray(0)],
+    ['its last element', (array) => array.subarray(3)],
+  ])('is refused as two wraps where one is written: %s', async (_part, part) => {
+    const array = makeArray();
+    const [w, view] = [wrap(array), wrap(part(array))];
+    const [x, y] = [tensor([1, 2, 3, 4]), zeros(view.shape)];
+    const readAfter = compile((t: Tensor) => {
+      assign(w, t);
+      return add(view, 0);
+    });
+    const { message } = await failure('DT_INVALID_ARGUMENT', () => readAfter.runSync(x));
+    expect(message).toContain('once');
+    expect(message).toContain('slice');
+    const writePart = compile((t: Tensor) => {
+      assign(view, t);
+      return add(w, 0);
+    });
+    await failure('DT_INVALID_ARGUMENT', () => writePart(y));
+    expect([...array]).toEqual([0, 0, 0, 0]);
+    expect([
+      ...compile((t: Tensor) => add(add(w, view), t))
+        .runSync(x)
+        .toArray(),
+    ]).toEqual([1, 2, 3, 4]);
+  });
+
+  test('is used as views of one wrap, and as wraps of parts that lie apart', () => {
+    const array = makeArray();
+    const w = wrap(array);
+    const views = compile((x: Tensor) => {
+      assign(w, x);
+      return add(slice(w, 0, 2, 4), 0);
+    });
+    expect([...views.runSync(tensor([1, 2, 3, 4])).toArray()]).toEqual([3, 4]);
+    const [first, last] = [wrap(array.subarray(0, 2)), wrap(array.subarray(2))];
+    const apart = compile((x: Tensor) => {
+      assign(first, x);
+      return add(last, first);
+    });
+    expect([...apart.runSync(tensor([5, 6])).toArray()]).toEqual([8, 10]);
+  });
+
+  test('is refused as an input that overlaps what is written', async () => {
+    const array = makeArray();
+    const w = wrap(array.subarray(0, 3));
+    const three = tensor([3, 3, 3]);
+    const f = compile((x: Tensor) => {
+      assign(w, three);
+      return mul(x, 2);
+    });
+    const { message } = await failure('DT_INVALID_ARGUMENT', () => f.runSync(wrap(array.subarray(2))));
+    expect(message).toContain('clone');
+    await failure('DT_INVALID_ARGUMENT', () => f(wrap(array.subarray(2))));
+    expect([...array]).toEqual([0, 0, 0, 0]);
+    expect([...f.runSync(wrap(array.subarray(3))).toArray()]).toEqual([0]);
+    expect([...array]).toEqual([3, 3, 3, 0]);
+  });
+});
+
+test('a wrapped view of a tensor is refused beside the tensor, captured or as input, where one is written', async () => {
+  const w = zeros([4]);
+  const view = wrap(w.borrow() as Float32Array);
+  const captured = compile((x: Tensor) => {
+    assign(w, x);
+    return add(view, 0);
+  });
+  await failure('DT_INVALID_ARGUMENT', () => captured(tensor([1, 2, 3, 4])));
+  const writes = (target: Tensor) => compile((x: Tensor) => assign(target, add(x, 1)));
+  await failure('DT_INVALID_ARGUMENT', () => writes(w)(view));
+  await failure('DT_INVALID_ARGUMENT', () => writes(view)(w));
+  expect([...w.toArray()]).toEqual([0, 0, 0, 0]);
 });

@@ -152,8 +152,12 @@ describe('a frozen matrix is packed', () => {
     expectWithin(contentOf(await f(x)), values, (i) => 32 * UNIT.f32 * magnitudes[i]!);
   });
 
-  test('not where it is a caller’s array, which may change', async () => {
-    const array = Float32Array.of(1, 2, 3, 4);
+  test.each([
+    ['array', new ArrayBuffer(16)],
+    ['array on shared memory', new SharedArrayBuffer(16)],
+  ])('not where it is a caller’s %s, which may change', async (_, buffer) => {
+    const array = new Float32Array(buffer);
+    array.set([1, 2, 3, 4]);
     const weight = wrap(array, [2, 2]).freeze();
     const f = compile((a: Tensor) => matmul(a, weight));
     const x = tensor([[1, 1]]);

@@ -65,6 +65,14 @@ test('an array on shared memory shares its tensor with other threads', async () 
   expect([...array]).toEqual([1, 2, 3, 4]);
 });
 
+test('an array on shared memory has one storage however often it is wrapped, and a new one after dispose', () => {
+  const array = new Float32Array(new SharedArrayBuffer(16));
+  const t = wrap(array);
+  expect(wrap(array, [2, 2]).storage).toBe(t.storage);
+  t.dispose();
+  expect(wrap(array).toArray()).toEqual(new Float32Array(4));
+});
+
 test('a transferred buffer is noticed, and says what to do', () => {
   const array = new Float32Array(4);
   const t = wrap(array);
