@@ -65,9 +65,15 @@ function checkInputs<A>(op: Op<A>, inputs: readonly Tensor[]): void {
 
 /** The inputs, with row-major copies of those that the op does not take with any strides. */
 function rowMajor<A>(op: Op<A>, inputs: readonly Tensor[]): readonly Tensor[] {
-  const taken = (input: Tensor, i: number) => input.contiguous || op.strided?.(i);
-  if (inputs.every(taken)) return inputs;
-  return inputs.map((input, i) => (taken(input, i) ? input : apply(copyOp, [input], undefined)[0]!));
+  for (let i = 0; i < inputs.length; i++) {
+    if (isTaken(op, inputs[i]!, i)) continue;
+    return inputs.map((input, k) => (isTaken(op, input, k) ? input : apply(copyOp, [input], undefined)[0]!));
+  }
+  return inputs;
+}
+
+function isTaken<A>(op: Op<A>, input: Tensor, index: number): boolean {
+  return input.contiguous || (op.strided?.(index) ?? false);
 }
 
 function disposeCopies(ready: readonly Tensor[], inputs: readonly Tensor[]): void {

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { broadcastShapes, type DType, Tensor } from '../tensor/index.js';
+import { broadcastShapes, type DType, sameShape, Tensor } from '../tensor/index.js';
 import { apply, applyOne } from './apply.js';
 import { checkFloat, checkOneOf, checkSameDtype } from './checks.js';
 import type { Op, TensorSpec } from './op.js';
@@ -58,6 +58,7 @@ function comparisonOp(name: string, opcode: Opcode, exchanged = false): BinaryFu
 /** Both operands in their common shape. */
 function pair(name: string, a: Tensor, b: Tensor): [Tensor, Tensor] {
   checkSameDtype(name, a, b);
+  if (sameShape(a.shape, b.shape)) return [a, b];
   const shape = broadcastShapes(a.shape, b.shape, name);
   return [broadcastTo(a, shape), broadcastTo(b, shape)];
 }
