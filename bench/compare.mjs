@@ -3,6 +3,7 @@ import { findFault, sampleIndices } from './data.mjs';
 import { takeTurns } from './measure.mjs';
 import { drivetrain } from './peers/index.mjs';
 import { resultRow } from './results.mjs';
+import { median } from './statistics.mjs';
 
 /** Everybody for this row: { name, peer, op, threads }, ours first. */
 function entries(row, peers) {
@@ -56,13 +57,13 @@ export async function compareRow(row, peers, pace) {
     }
   }
   const limit = row.limit?.();
-  const seconds = await takeTurns(limit ? [...contestants, limit] : contestants, pace);
+  const times = await takeTurns(limit ? [...contestants, limit] : contestants, pace);
   for (const contestant of contestants) await contestant.dispose?.();
-  const [ours, ...others] = contestants.map(({ name }, i) => [name, seconds[i]]);
+  const [ours, ...others] = contestants.map(({ name }, i) => [name, median(times[i])]);
   return resultRow(row, {
     ours: ours[1],
     peers: Object.fromEntries(others),
-    limit: limit && { name: limit.name, seconds: seconds.at(-1) },
+    limit: limit && { name: limit.name, seconds: Math.min(...times.at(-1)) },
     wrong,
     missing: peers.filter(({ missing }) => missing).map(({ name }) => name),
   });

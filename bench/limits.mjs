@@ -1,5 +1,6 @@
 // What bounds us, measured in the same turns: each gives { name, time } for an amount of work, as a contestant does,
-// or undefined where the machine has none or the addon is not built.
+// or undefined where the machine has none or the addon is not built. Limits of one name and as many threads have one
+// rate, whatever the row.
 import { drivetrain } from './ours.mjs';
 import { nativeAddon } from './peers/native-addon.mjs';
 import { median } from './statistics.mjs';
@@ -43,12 +44,14 @@ export const int8Peak = (work, threads) =>
 /** One root and one quotient a value; work in values. */
 export const divider = (work, threads) => registerLoop('divider', 'divide', work, threads);
 
+const megabytes = (bytes) => `${(bytes / 1e6).toPrecision(3)} MB`;
+
 /** A pass over `elements` of four arrays of f32 that writes three of them back: what AdamW moves, 28 bytes an element. */
 export function updateStream(elements, threads) {
   if (!addon) return undefined;
   let arrays;
   return {
-    name: 'read-modify-write stream',
+    name: `read-modify-write stream of ${megabytes(16 * elements)}`,
     begin: () => {
       arrays ??= Array.from({ length: 4 }, () => new Float32Array(elements).fill(1));
     },
@@ -60,5 +63,8 @@ export function updateStream(elements, threads) {
 export function readStream(bytes, threads) {
   if (!addon) return undefined;
   const array = new Uint8Array(bytes).fill(1);
-  return { name: 'read stream', time: repeated(() => addon.readStream(array, threads)) };
+  return {
+    name: `read stream of ${megabytes(bytes)}`,
+    time: repeated(() => addon.readStream(array, threads)),
+  };
 }

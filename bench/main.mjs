@@ -6,6 +6,7 @@ import { compareRow } from './compare.mjs';
 import { selectRows } from './groups/index.mjs';
 import { describeMachine, machineLine } from './machine.mjs';
 import { describePeer, loadPeers } from './peers/index.mjs';
+import { shareLimits } from './results.mjs';
 import { groupTable, targetTable, wrongResults } from './table.mjs';
 import { judge } from './targets.mjs';
 
@@ -26,16 +27,18 @@ const selected = selectRows(options.filter);
 const rows = [];
 const start = performance.now();
 
-function showGroup(group) {
+function closeGroup(group) {
+  const ofGroup = rows.filter((row) => row.group === group);
+  shareLimits(ofGroup);
   progress('');
-  console.log(`\n${groupTable(rows.filter((row) => row.group === group))}`);
+  console.log(`\n${groupTable(ofGroup)}`);
 }
 
 for (const [i, row] of selected.entries()) {
   const seconds = ((performance.now() - start) / 1e3).toFixed(0);
   progress(`${i + 1} of ${selected.length}, ${seconds} s: ${row.group} ${row.name}, threads ${row.threads}`);
   rows.push(await compareRow(row, peers, PACE));
-  if (selected[i + 1]?.group !== row.group) showGroup(row.group);
+  if (selected[i + 1]?.group !== row.group) closeGroup(row.group);
 }
 
 const unpinned = peers.filter((peer) => peer.unpinned).map(({ name }) => name);

@@ -1,7 +1,6 @@
 // How a contestant is timed: in short slices, taken in turns with the others, each after a warm-up.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Bench } from 'tinybench';
-import { median } from './statistics.mjs';
 
 const QUIET_CHECK_MS = 2;
 const QUIET_LIMIT_MS = 200;
@@ -35,7 +34,7 @@ async function timeOf({ run, async = false, calls = 1 }, milliseconds) {
 
 /**
  * Takes turns: in every round each contestant is timed for `milliseconds`, in the opposite order every second time, so
- * that a drift of the machine meets all of them alike. Returns for each the median of its rounds, in seconds a call.
+ * that a drift of the machine meets all of them alike. Returns for each the seconds a call of its rounds.
  *
  * A contestant has `run`, which is one execution and makes `calls` calls (1 unless given), or `time(milliseconds)`, which
  * gives seconds if it has a clock of its own; `begin` is called before each slice.
@@ -51,5 +50,5 @@ export async function takeTurns(contestants, { rounds, milliseconds }) {
       times[i].push(await (contestant.time ?? ((ms) => timeOf(contestant, ms)))(milliseconds));
     }
   }
-  return times.map(median);
+  return times;
 }

@@ -4,6 +4,7 @@
 import { selectRows } from './groups/index.mjs';
 import { takeTurns } from './measure.mjs';
 import { drivetrain } from './peers/index.mjs';
+import { median } from './statistics.mjs';
 
 /** Several rounds: the first ones of a fresh process run on code that is not optimised yet. */
 const PACE = { rounds: 7, milliseconds: 10 };
@@ -16,9 +17,9 @@ const inputElements = ({ problem }) =>
 async function secondsOf({ problem, threads }) {
   drivetrain.setThreads(threads);
   const contestant = await drivetrain[problem.op](problem, threads);
-  const [seconds] = await takeTurns([contestant], PACE);
+  const [times] = await takeTurns([contestant], PACE);
   contestant.dispose?.();
-  return seconds;
+  return median(times);
 }
 
 const seconds = {};

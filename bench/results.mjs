@@ -37,3 +37,22 @@ export function resultRow({ group, name, threads, unit, work }, { ours, peers, l
     met: null,
   };
 }
+
+/**
+ * A limit is the best that the machine did: gives all rows whose limit has one name, for as many threads, the best value
+ * among them. Some are measured while another guest has the second processor.
+ */
+export function shareLimits(rows) {
+  const limited = rows.filter(({ limit }) => limit);
+  const best = new Map();
+  const key = ({ limit, threads }) => `${limit.name}, ${threads}`;
+  for (const row of limited) {
+    const pick = row.better === 'higher' ? Math.max : Math.min;
+    best.set(key(row), pick(row.limit.value, best.get(key(row)) ?? row.limit.value));
+  }
+  for (const row of limited) {
+    const value = best.get(key(row));
+    row.limit = { name: row.limit.name, value };
+    row.ratios[row.limit.name] = round(row.better === 'higher' ? row.ours / value : value / row.ours);
+  }
+}

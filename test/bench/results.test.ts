@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { resultRow } from '../../bench/results.mjs';
+import { resultRow, shareLimits } from '../../bench/results.mjs';
 import { groupTable, targetTable, wrongResults } from '../../bench/table.mjs';
 
 const head = { group: 'gemm-f32', name: '100x100x100', threads: 1, unit: 'GFLOP/s', work: 2e6 };
@@ -37,6 +37,25 @@ test('times are better the lower they are, with the same sense of a ratio', () =
   );
   expect(row).toMatchObject({ better: 'lower', ours: 0.5, peers: { OpenBLAS: 1 }, ratios: { OpenBLAS: 2 } });
   expect(row.limit).toBeNull();
+});
+
+test('a limit is the best that was seen of it with as many threads', () => {
+  const limited = (threads: number, seconds: number, name = 'FMA peak') =>
+    resultRow({ ...head, threads }, { ...measured, limit: { name, seconds } });
+  const rows = [limited(2, 1.6e-5), limited(2, 8e-6), limited(1, 1.6e-5), limited(2, 4e-6, 'read stream')];
+  shareLimits(rows);
+  expect(rows.map(({ limit }) => limit?.value)).toEqual([250, 250, 125, 500]);
+  expect(rows.map(({ ratios, limit }) => ratios[limit!.name])).toEqual([0.4, 0.4, 0.8, 0.2]);
+  expect(rows[0]!.ratios.OpenBLAS).toBe(2);
+
+  const time = { group: 'call', name: 'add/8', threads: 1, unit: 'µs', work: 1 };
+  const calls = [4e-7, 2e-7].map((seconds) =>
+    resultRow(time, { ours: 5e-7, peers: {}, limit: { name: 'call', seconds }, wrong: {}, missing: [] }),
+  );
+  calls.push(resultRow(time, { ours: 5e-7, peers: {}, limit: undefined, wrong: {}, missing: [] }));
+  shareLimits(calls);
+  expect(calls.map(({ limit }) => limit?.value)).toEqual([0.2, 0.2, undefined]);
+  expect(calls.map(({ ratios }) => ratios)).toEqual([{ call: 0.4 }, { call: 0.4 }, {}]);
 });
 
 test('a row survives JSON as it is', () => {
