@@ -47,9 +47,35 @@ const matmulInt8Op: Op<Int8Attrs> = {
   numbers: ({ activation, parts }) => [ACTIVATIONS[activation], parts],
 };
 
-/** So that a packed weight's shape tells its channels. */
+/**
+ * So that a packed weight's shape tells its channels and its columns: as many bytes as it takes, and up to 15 more for the
+ * remainder of k by 16. Kernels fill k up to a multiple of 8 or 16, so that 16 columns more take at least 16 bytes more.
+ */
 function bytesPerChannel(n: number, k: number): number {
-  return n === 0 ? 0 : Math.ceil(binding.packedInt8Bytes(k, n) / n);
+  if (n === 0) return k;
+  const least = Math.ceil(binding.packedInt8Bytes(k, n) / n);
+  return k + 16 * Math.ceil((least - k) / 16);
+}
+
+/** The k of a packed weight's shape; undefined where there is none. */
+function columnsOf([n, bytes]: readonly [number, number]): number | undefined {
+  for (let k = bytes % 16; k <= bytes; k += 16) {
+    if (bytesPerChannel(n, k) === bytes) return k;
+  }
+  return undefined;
+}
+
+/** Refuses what `packInt8` did not make of a weight of k columns. */
+function checkPacked(operation: string, packed: Tensor, k: number): void {
+  const [n, bytes] = packed.shape as [number, number];
+  if (packed.rank === 2 && bytes === bytesPerChannel(n, k)) return;
+  const columns = packed.rank === 2 ? columnsOf([n, bytes]) : undefined;
+  throw new DrivetrainError(
+    'DT_SHAPE_MISMATCH',
+    columns === undefined
+      ? `Expected a weight from packInt8 for ${operation} but received ${formatShape(packed.shape)}.`
+      : `Expected inner dimensions that agree for ${operation} but received ${k} columns and a packed weight ${formatShape([n, columns])}.`,
+  );
 }
 
 /** What the integers of an operand count from; of its dtype, one for all or one for each row or channel. 0 by default. */
@@ -179,8 +205,8 @@ function product(
     );
   }
   const [m, k] = a.shape as [number, number];
-  const n = packed.shape[0] ?? 0;
-  checkShapeIs(operation, 'packed weight', packed, [n, bytesPerChannel(n, k)]);
+  checkPacked(operation, packed, k);
+  const n = packed.shape[0]!;
   if (!quantizes && output !== 'i32') {
     checkOneOf(operation, 'scale', parts.scale!, ['f32']);
     checkPer(operation, 'scale', parts.scale!, m);

@@ -74,6 +74,7 @@ struct S8 {
 
   // The most words that a tile takes in one turn of its loop; k is filled up with zeros.
   static constexpr int kTurn = 4;
+  static_assert(16 % (kTurn * D::kDepth) == 0, "lib/ops/int8.ts tells k from the size of a packed weight");
 
   static constexpr size_t words(size_t k) { return round_up(k, kTurn * D::kDepth) / D::kDepth; }
   static constexpr size_t panel_values(size_t k) { return words(k) * D::kDepth * kCols; }

@@ -171,7 +171,7 @@ struct FloatKernels {
   size_t (*packed_b_bytes)(size_t k, size_t n);
   void (*pack_b)(const T* b, ptrdiff_t b_row, ptrdiff_t b_col, size_t k, size_t n, T* packed);
   // These use parallel_for and scratch by themselves; the result does not depend on the number of threads.
-  void (*gemm)(const GemmArgs<T>& args);
+  void (*gemm)(const GemmArgs<T>& args);  // one product, for the native tests: ops call gemm_batched
   void (*gemm_batched)(const GemmArgs<T>& first, const GemmBatch& batch);
 
   OptimizerKernels<T> optim;

@@ -9,7 +9,7 @@ namespace drivetrain {
 namespace {
 
 // Under this many multiply-adds all stays on the calling thread.
-constexpr size_t kSerialMacs = 1 << 18;
+constexpr size_t kSerialAttentionMacs = 1 << 18;
 
 // Where the matrix of `t` lies that belongs to the batch-th matrix of `out`; t's leading dimensions are those
 // of out, broadcast.
@@ -47,7 +47,7 @@ struct Heads {
   }
 
   bool serial() const {
-    return count * shape.queries * shape.keys * (shape.depth + shape.width) <= kSerialMacs;
+    return count * shape.queries * shape.keys * (shape.depth + shape.width) <= kSerialAttentionMacs;
   }
 
   AttentionArgs<T> head(size_t index) const {

@@ -1,4 +1,5 @@
 import {
+  clone,
   compile,
   device,
   gelu,
@@ -10,6 +11,7 @@ import {
   quantizeLinear,
   quantizeRows,
   relu,
+  reshape,
   type Tensor,
   tensor,
   type ZeroPoints,
@@ -283,6 +285,51 @@ test('the bits depend neither on the instruction set nor on the number of thread
   expect(hashes.size).toBe(1);
 });
 
+describe('a weight of other columns is refused, however it came here:', () => {
+  const bytes = (shape: [number, number]) => tensor(new Int8Array(shape[0] * shape[1]), { shape });
+  const zero = tensor(0, { dtype: 'i8' });
+  const products: Record<string, (k: number, packed: Tensor) => Tensor> = {
+    matmulInteger: (k, packed) => matmulInteger(bytes([2, k]), packed),
+    matmulInt8: (k, packed) => matmulInt8(bytes([2, k]), ones(1), packed, ones(1)),
+    linearInt8: (k, packed) =>
+      linearInt8(tensor(new Float32Array(2 * k), { shape: [2, k] }), packed, ones(1)),
+    qlinearMatmul: (k, packed) => qlinearMatmul(bytes([2, k]), ones(1), packed, ones(1), ones(1), zero),
+  };
+
+  test.each(Object.entries(products))('%s', (operation, multiply) => {
+    // Around every multiple that kernels fill up to, for channels that fill their panels and that do not.
+    for (const n of [0, 1, 3, 8, 16, 33, 48, 64, 97]) {
+      for (const k of [0, 1, 3, 5, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 63, 64, 65, 130]) {
+        const packed = packInt8(bytes([n, k]));
+        for (const weight of [packed, clone(packed)]) expect(multiply(k, weight).shape).toEqual([2, n]);
+        for (const step of [1, 2, 4, 8, 15, 16, 17, 32, 64]) {
+          for (const other of [k - step, k + step]) {
+            if (other < 0) continue;
+            const refusal = refusalOf(() => multiply(other, packed));
+            expect(refusal.code).toBe('DT_SHAPE_MISMATCH');
+            expect(refusal.message).toBe(
+              `Expected inner dimensions that agree for ${operation} but received ${other} columns and a packed weight [${n}, ${k}].`,
+            );
+          }
+        }
+      }
+    }
+  });
+
+  test('while recording, and as an input of a program', () => {
+    const [a, weight] = [bytes([2, 7]), bytes([3, 5])];
+    const packing = compile((x: Tensor, w: Tensor) => matmulInteger(x, packInt8(w)));
+    expect(refusalOf(() => packing.runSync(a, weight)).code).toBe('DT_SHAPE_MISMATCH');
+    const packed = compile((x: Tensor, w: Tensor) => matmulInteger(x, w));
+    expect(refusalOf(() => packed.runSync(a, packInt8(weight))).code).toBe('DT_SHAPE_MISMATCH');
+  });
+
+  test.each([1, 3, 48, 100])('no two depths of %d channels have packed weights of one size', (n) => {
+    const sizes = Array.from({ length: 200 }, (_, k) => packInt8(bytes([n, k])).shape[1]);
+    expect(new Set(sizes).size).toBe(200);
+  });
+});
+
 describe('what does not fit is refused:', () => {
   const q = tensor([[1, 2]], { dtype: 'i8' });
   const one = tensor([1]);
@@ -305,6 +352,12 @@ describe('what does not fit is refused:', () => {
     ['a vector', 'DT_SHAPE_MISMATCH', () => matmulInteger(tensor([1, 2], { dtype: 'i8' }), packed)],
     ['another depth', 'DT_SHAPE_MISMATCH', () => matmulInteger(laidOut(fill(99, 1), [1, 99], 'i8'), packed)],
     ['a weight that is not packed', 'DT_SHAPE_MISMATCH', () => matmulInteger(q, weight)],
+    [
+      'a packed weight of rank 1',
+      'DT_SHAPE_MISMATCH',
+      () => matmulInteger(q, reshape(packed, [packed.size])),
+    ],
+    ['a packed weight of rank 0', 'DT_SHAPE_MISMATCH', () => matmulInteger(q, tensor(1, { dtype: 'i8' }))],
     ['too many row scales', 'DT_SHAPE_MISMATCH', () => matmulInt8(q, tensor([1, 1]), packed, three)],
     ['too few channel scales', 'DT_SHAPE_MISMATCH', () => matmulInt8(q, one, packed, tensor([1, 1]))],
     [
