@@ -59,7 +59,8 @@ void long_chunks_are_shared() {
   CHECK(false);
 }
 
-// As many callers as the pool may use threads: helpers that were there go, and no more come.
+// As many callers as the pool may use threads: helpers that were there go, and no more come. No chunk is done
+// before all callers are in, so that they meet for all those of the first to leave.
 void no_more_threads_than_allowed() {
   constexpr int kCallers = 3;
   set_threads(kCallers);
@@ -67,15 +68,13 @@ void no_more_threads_than_allowed() {
   const auto call = [&] {
     const std::thread::id caller = std::this_thread::get_id();
     bool arrived = false;
-    each(400, [&](size_t) {
-      if (std::this_thread::get_id() == caller && !arrived) {
-        arrived = true;
-        arrivals++;
-        while (arrivals < kCallers) std::this_thread::yield();
-        linger(5000);  // until the helpers have looked up from their chunks
-      }
+    each(2000, [&](size_t) {
+      const bool arrives = std::this_thread::get_id() == caller && !arrived;
+      if (arrives) arrived = true, arrivals++;
+      while (arrivals < kCallers) std::this_thread::yield();
+      if (arrives) linger(5000);  // until the helpers have looked up from their chunks
       const int now = ++inside;
-      if (arrivals == kCallers && callers_inside == kCallers && ++measured > 300) {
+      if (callers_inside == kCallers && ++measured > 1000) {
         for (int before = most; before < now && !most.compare_exchange_weak(before, now);) {
         }
       }
@@ -87,6 +86,7 @@ void no_more_threads_than_allowed() {
   std::vector<std::thread> callers;
   for (int i = 0; i < kCallers; i++) callers.emplace_back(call);
   for (std::thread& caller : callers) caller.join();
+  CHECK(most > 0);
   CHECK(most <= kCallers);
 }
 
