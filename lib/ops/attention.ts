@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { broadcastShapes, formatShape, type Tensor } from '../tensor/index.js';
 import { apply, transient } from './apply.js';
-import { checkFloat, checkMinRank, checkOneOf, checkSameDtype } from './checks.js';
+import { checkFloat, checkMinRank, checkOneOf, checkOptions, checkSameDtype } from './checks.js';
 import { contiguous } from './copy.js';
 import type { Op } from './op.js';
 import { broadcastTo } from './views.js';
@@ -75,7 +75,14 @@ export function scaledDotProductAttention(
       `Expected query [..., L, d], key [..., S, d] and value [..., S, dv] for ${OPERATION} but received ${formatShape(query.shape)}, ${formatShape(key.shape)} and ${formatShape(value.shape)}.`,
     );
   }
+  checkOptions(OPERATION, options, ['isCausal', 'mask', 'scale']);
   const { isCausal = false, mask, scale = 1 / Math.sqrt(depth) } = options;
+  if (typeof isCausal !== 'boolean' || !Number.isFinite(scale)) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected true or false as isCausal and a finite number as scale of ${OPERATION} but received ${String(isCausal)} and ${String(scale)}.`,
+    );
+  }
   if (mask !== undefined) checkOneOf(OPERATION, 'mask', mask, ['bool']);
   const [q, k, v] = [query, key, value].map(({ shape }) => shape.slice(0, -2));
   const lead = broadcastShapes(broadcastShapes(q!, k!, OPERATION), v!, OPERATION);

@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { broadcastShapes, type DType, sameShape, Tensor } from '../tensor/index.js';
 import { apply, applyOne } from './apply.js';
-import { checkFloat, checkOneOf, checkSameDtype } from './checks.js';
+import { checkFloat, checkOneOf, checkOptions, checkSameDtype } from './checks.js';
 import type { Op, TensorSpec } from './op.js';
 import type { Opcode } from './opcodes.js';
 import type { OutOptions } from './out.js';
@@ -133,8 +133,10 @@ const clampOp: Op<Bounds> = {
 };
 
 /** Elements under `min` become it, those above `max` that; either may be left out. NaN stays NaN. */
-export function clamp(x: Tensor, { min = -Infinity, max = Infinity }: Partial<Bounds>): Tensor {
+export function clamp(x: Tensor, bounds: Partial<Bounds>): Tensor {
   checkFloat('clamp', x);
+  checkOptions('clamp', bounds, ['min', 'max']);
+  const { min = -Infinity, max = Infinity } = bounds;
   if (!(min <= max)) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',

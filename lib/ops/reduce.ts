@@ -9,11 +9,13 @@ import {
   type Tensor,
 } from '../tensor/index.js';
 import { apply, transient } from './apply.js';
-import { checkFloat, checkSameDtype, checkTensor } from './checks.js';
+import { checkFloat, checkOptions, checkSameDtype, checkTensor } from './checks.js';
 import { cast } from './copy.js';
 import { mul } from './elementwise.js';
 import type { Op } from './op.js';
 import { permute, reshape } from './views.js';
+
+const REDUCE_OPTIONS = ['axis', 'keepDims'];
 
 export interface ReduceOptions {
   /** The dimensions to reduce: all of them unless given. */
@@ -49,8 +51,10 @@ const argmaxOp: Op<Reduction> = {
   numbers,
 };
 
-function reduce(op: Op<Reduction>, x: Tensor, { axis, keepDims = false }: ReduceOptions): Tensor {
+function reduce(op: Op<Reduction>, x: Tensor, options: ReduceOptions): Tensor {
   checkFloat(op.name, x);
+  checkOptions(op.name, options, REDUCE_OPTIONS);
+  const { axis, keepDims = false } = options;
   const axes = reducedAxes(op.name, x, axis);
   const kept = x.shape.map((_, i) => i).filter((i) => !axes.includes(i));
   const reduced = sizeOf(axes.map((i) => x.shape[i]!));
@@ -88,6 +92,7 @@ export function sum(x: Tensor, options: ReduceOptions = {}): Tensor {
 /** The mean over dimensions. */
 export function mean(x: Tensor, options: ReduceOptions = {}): Tensor {
   checkFloat('mean', x);
+  checkOptions('mean', options, REDUCE_OPTIONS);
   return transient(() => {
     const total = sum(x, options);
     return mul(total, total.size / x.size);

@@ -1,7 +1,15 @@
 import { DrivetrainError } from '../native/index.js';
 import { formatShape, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
-import { checkFloat, checkMinRank, checkOneOf, checkSameDtype, checkShapeIs } from './checks.js';
+import {
+  checkEps,
+  checkFloat,
+  checkMinRank,
+  checkOneOf,
+  checkOptions,
+  checkSameDtype,
+  checkShapeIs,
+} from './checks.js';
 import type { Op } from './op.js';
 import type { Opcode } from './opcodes.js';
 
@@ -88,6 +96,7 @@ function checkNorm(operation: string, x: Tensor, parameters: Readonly<Record<str
  * Ba, Kiros and Hinton, arXiv:1607.06450.
  */
 export function layerNorm(x: Tensor, gamma: Tensor, beta: Tensor, eps = 1e-5): Tensor {
+  checkEps('layerNorm', eps);
   checkNorm('layerNorm', x, { gamma, beta });
   return apply(layerNormOp, [x, gamma, beta], { eps })[0]!;
 }
@@ -105,9 +114,12 @@ export interface RmsNormOptions {
  * x / √(mean(x²) + eps) · weight along the last dimension, for x [..., n] and weight [n], as PyTorch's `rms_norm`.
  * Zhang and Sennrich, arXiv:1910.07467.
  */
-export function rmsNorm(x: Tensor, weight: Tensor, { eps }: RmsNormOptions = {}): Tensor {
+export function rmsNorm(x: Tensor, weight: Tensor, options: RmsNormOptions = {}): Tensor {
   checkNorm('rmsNorm', x, { weight });
-  return apply(rmsNormOp, [x, weight], { eps: eps ?? (x.dtype === 'f32' ? 2 ** -23 : 2 ** -52) })[0]!;
+  checkOptions('rmsNorm', options, ['eps']);
+  const { eps = x.dtype === 'f32' ? 2 ** -23 : 2 ** -52 } = options;
+  checkEps('rmsNorm', eps);
+  return apply(rmsNormOp, [x, weight], { eps })[0]!;
 }
 
 export function rmsNormGrad(x: Tensor, weight: Tensor, dy: Tensor, eps: number): Tensor[] {

@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { formatShape, normaliseAxis, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
-import { checkFloat } from './checks.js';
+import { checkFloat, checkOptions } from './checks.js';
 import type { Op } from './op.js';
 import { transpose } from './views.js';
 
@@ -30,12 +30,10 @@ export interface TopkOptions {
  * The `k` largest elements along a dimension, in descending order, and their indices along it (i64). f32 or f64. NaN
  * counts as the largest, as in PyTorch; of equals the first comes first.
  */
-export function topk(
-  x: Tensor,
-  k: number,
-  { axis = -1 }: TopkOptions = {},
-): [values: Tensor, indices: Tensor] {
+export function topk(x: Tensor, k: number, options: TopkOptions = {}): [values: Tensor, indices: Tensor] {
   checkFloat('topk', x);
+  checkOptions('topk', options, ['axis']);
+  const { axis = -1 } = options;
   const along = normaliseAxis(axis, x.rank, 'topk');
   const extent = x.shape[along]!;
   if (!(Number.isInteger(k) && k >= 0 && k <= extent)) {

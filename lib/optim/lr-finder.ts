@@ -47,6 +47,12 @@ export async function findLearningRate<H extends { lr: number }>(
 ): Promise<LRCurve> {
   checkPositive('startLr', startLr);
   checkPositive('endLr', endLr);
+  if (endLr <= startLr) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected endLr of findLearningRate to be above startLr but received ${endLr} and ${startLr}.`,
+    );
+  }
   checkSteps('numIter', numIter, 2);
   checkPositive('divergence', divergence);
   const restore = keep(optimizer);
@@ -104,7 +110,9 @@ function setRates<H extends { lr: number }>(
 
 /** Where the smoothed loss falls fastest against the logarithm of the rate, by central differences. */
 function steepest(points: readonly LRPoint[]): number | undefined {
-  let [least, suggestion] = [0, undefined as number | undefined];
+  // Less than this is the rounding of a loss that stays where it is.
+  let least = -1e-9 * Math.max(...points.map(({ smoothed }) => Math.abs(smoothed)));
+  let suggestion: number | undefined;
   for (let i = 1; i + 1 < points.length; i++) {
     const slope = points[i + 1]!.smoothed - points[i - 1]!.smoothed;
     if (slope < least) [least, suggestion] = [slope, points[i]!.lr];

@@ -18,6 +18,12 @@ import {
 import { describe, expect, test } from 'vitest';
 import { contentOf, refusalOf } from './support.js';
 
+const { clamp, ones, scaledDotProductAttention, sum, topk, zeros } = drivetrain;
+const attend = (options: drivetrain.AttentionOptions) => {
+  const x = zeros([2, 2]);
+  return scaledDotProductAttention(x, x, x, options);
+};
+
 const UNARY = ['neg', 'abs', 'sign', 'exp', 'log', 'sqrt', 'tanh', 'sigmoid', 'relu', 'gelu'] as const;
 const ROWS = ['softmax', 'logSoftmax'] as const;
 const REDUCE = ['sum', 'mean', 'max', 'argmax'] as const;
@@ -215,4 +221,21 @@ describe('inside compile', () => {
     }).program(tensor([1]));
     expect(refusalOf(() => add(leaked!, 1)).code).toBe('DT_SYMBOLIC_VALUE');
   });
+});
+
+test.each<[string, () => unknown]>([
+  ['topk', () => topk(zeros([3]), 1, { dim: 0 } as never)],
+  ['clamp', () => clamp(zeros([3]), 0 as never)],
+  ['sum', () => sum(zeros([3]), { keepdims: true } as never)],
+  ['sum', () => sum(zeros([3]), null as never)],
+  ['rmsNorm', () => rmsNorm(zeros([3]), ones([3]), { eps: -1 })],
+  ['rmsNorm', () => rmsNorm(zeros([3]), ones([3]), 1 as never)],
+  ['layerNorm', () => layerNorm(zeros([3]), ones([3]), ones([3]), NaN)],
+  ['scaledDotProductAttention', () => attend({ causal: true } as never)],
+  ['scaledDotProductAttention', () => attend({ scale: NaN })],
+  ['scaledDotProductAttention', () => attend(zeros([2, 2], { dtype: 'bool' }) as never)],
+])('%s refuses options that it does not have, or of another kind', (operation, run) => {
+  const refusal = refusalOf(run);
+  expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
+  expect(refusal.message).toContain(operation);
 });

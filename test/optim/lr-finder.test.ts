@@ -91,6 +91,16 @@ test('puts everything back when a step throws or is cancelled', async () => {
 test('says what it wants', async () => {
   const { optimizer, step } = problem();
   expect((await rejectionOf(findLearningRate(optimizer, step, { startLr: 0 }))).message).toContain('startLr');
+  expect((await rejectionOf(findLearningRate(optimizer, step, { startLr: 1, endLr: 1 }))).message).toContain(
+    'endLr',
+  );
   const tensors = (async () => randn([])) as unknown as () => Promise<number>;
   expect((await rejectionOf(findLearningRate(optimizer, tensors))).message).toContain('number');
+});
+
+test('suggests nothing where the loss stays where it is', async () => {
+  const optimizer = new SGD([new Float32Array(1)], { lr: 0.1 });
+  for (const numIter of [5, 20, 100]) {
+    expect((await findLearningRate(optimizer, () => 1, { numIter })).suggestion).toBeUndefined();
+  }
 });
