@@ -6,6 +6,7 @@ export { Adam8bit, type Adam8bitOptions } from './adam-8bit.js';
 export { Adamax, type AdamaxOptions } from './adamax.js';
 export { AdamW, type AdamWOptions } from './adamw.js';
 export { AdamW8bit, type AdamW8bitOptions } from './adamw-8bit.js';
+export { AveragedModel, type AveragedModelOptions } from './averaged-model.js';
 export { clipGradNorm } from './clip.js';
 export { LAMB, type LAMBOptions } from './lamb.js';
 export { LARS, type LARSOptions } from './lars.js';

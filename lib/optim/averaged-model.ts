@@ -1,0 +1,96 @@
+import { DrivetrainError } from '../native/index.js';
+import { loadState, type Module } from '../nn/index.js';
+import { add, assign, clone, full, mul, sub, transient } from '../ops/index.js';
+import { outsideScopes, type Tensor } from '../tensor/index.js';
+
+export interface AveragedModelOptions {
+  /** What remains of the average with each update, in [0, 1): an exponential moving average. Unless given, all count alike. */
+  decay?: number;
+}
+
+/**
+ * The average of a model's parameters over the updates, kept beside it: stochastic weight averaging (Izmailov and others,
+ * arXiv:1803.05407), or with `decay` an exponential moving average (Polyak and Juditsky 1992),
+ * average ← average + (1 − decay) · (parameter − average). The first update copies.
+ */
+export class AveragedModel {
+  readonly #model: Module;
+  readonly #decay: number | undefined;
+  /** By the model's names; not `#private`: a scope that returns this object has to find its tensors. */
+  private readonly averages: ReadonlyMap<string, { readonly parameter: Tensor; readonly average: Tensor }>;
+  private readonly count: Tensor;
+
+  constructor(model: Module, { decay }: AveragedModelOptions = {}) {
+    if (decay !== undefined && !(typeof decay === 'number' && decay >= 0 && decay < 1)) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected decay of AveragedModel in [0, 1) but received ${String(decay)}.`,
+      );
+    }
+    this.#model = model;
+    this.#decay = decay;
+    const named = [...model.namedParameters()];
+    this.averages = outsideScopes(
+      () => new Map(named.map(([name, parameter]) => [name, { parameter, average: clone(parameter) }])),
+    );
+    this.count = outsideScopes(() => full([], 0, { dtype: 'f64' }));
+  }
+
+  /** Updates so far. */
+  get updates(): number {
+    return this.count.item();
+  }
+
+  /** Takes the parameters, as they are now, into the average. */
+  update(): void {
+    const { updates } = this;
+    const weight = this.#decay === undefined ? 1 / (updates + 1) : 1 - this.#decay;
+    for (const { parameter, average } of this.averages.values()) {
+      parameter.checkReady(false);
+      average.checkReady(true);
+    }
+    transient(() => {
+      for (const { parameter, average } of this.averages.values()) {
+        if (updates === 0) assign(average, parameter);
+        else add(average, mul(sub(parameter, average), weight), { out: average });
+      }
+      add(this.count, 1, { out: this.count });
+    });
+  }
+
+  /** Calls `fn` with the averages in the place of the model's parameters, which come back afterwards, whatever happens. */
+  async use<T>(fn: (model: Module) => T | Promise<T>): Promise<T> {
+    const kept = outsideScopes(() => [...this.averages.values()].map(({ parameter }) => clone(parameter)));
+    try {
+      for (const { parameter, average } of this.averages.values()) assign(parameter, average);
+      return await fn(this.#model);
+    } finally {
+      [...this.averages.values()].forEach(({ parameter }, i) => {
+        assign(parameter, kept[i]!);
+        kept[i]!.dispose();
+      });
+    }
+  }
+
+  /** The averages by the model's names, and the number of updates as `updates`: the tensors themselves. */
+  stateDict(): Record<string, Tensor> {
+    return Object.fromEntries(this.#entries().map(({ name, tensor }) => [name, tensor]));
+  }
+
+  /** Copies averages of the same names, shapes and dtypes; throws before anything is written where one does not fit. */
+  loadStateDict(state: Readonly<Record<string, Tensor>>): void {
+    loadState(
+      this.#entries().map((entry) => ({
+        ...entry,
+        check: () => entry.tensor.checkReady(true),
+        load: (source: Tensor) => assign(entry.tensor, source),
+      })),
+      state,
+    );
+  }
+
+  #entries(): { name: string; tensor: Tensor }[] {
+    const averages = [...this.averages].map(([name, { average }]) => ({ name, tensor: average }));
+    return [...averages, { name: 'updates', tensor: this.count }];
+  }
+}
