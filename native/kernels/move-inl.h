@@ -9,8 +9,11 @@ void stream(const void* from, void* to, size_t bytes) {
     return;
   }
   memcpy(out, x, head);
-  for (size_t i = head; i < head + whole; i += F::kLanes * sizeof(float))
-    stream((float*)(out + i), F::load((const float*)(x + i)));
+  for (size_t i = head; i < head + whole; i += F::kLanes * sizeof(float)) {
+    float values[F::kLanes];  // what is copied need not lie where floats do
+    memcpy(values, x + i, sizeof values);
+    stream((float*)(out + i), F::load(values));
+  }
   stream_end();
   memcpy(out + head + whole, x + head + whole, bytes - head - whole);
 }
