@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
-import { BorrowedStorage, DTYPES, type DType, Tensor, wrap } from '../tensor/index.js';
+import { DTYPES, type DType, Tensor, wrap } from '../tensor/index.js';
 
 /**
  * What can be optimised in place: a tensor, or a caller's own Float32Array or Float64Array. Tensors of f16 and bf16 step
@@ -72,10 +72,8 @@ function checkApart(name: string, parameters: readonly Named[]): void {
   const ranges = parameters
     .filter(({ tensor }) => tensor.size > 0)
     .map(({ name: own, tensor: { storage, dtype, offset, size } }) => {
-      const [memory, start] =
-        storage instanceof BorrowedStorage ? [storage.array.buffer, storage.array.byteOffset] : [storage, 0];
-      const begin = start + offset * DTYPES[dtype].bytes;
-      return { own, memory, begin, end: begin + size * DTYPES[dtype].bytes };
+      const begin = storage.address + offset * DTYPES[dtype].bytes;
+      return { own, memory: storage.buffer, begin, end: begin + size * DTYPES[dtype].bytes };
     });
   const byMemory = new Map<unknown, typeof ranges>();
   for (const range of ranges) byMemory.set(range.memory, [...(byMemory.get(range.memory) ?? []), range]);
