@@ -16,8 +16,8 @@ export interface DeviceInfo {
   readonly sanitized: boolean;
 }
 
-/** The outcome of a native call that takes locks. */
-export const Status = { ok: 0, busy: 1, cancelled: 2 } as const;
+/** The outcome of a native call that takes locks; of a run that is not `ok`, nothing lasting was written. */
+export const Status = { ok: 0, busy: 1, cancelled: 2, refused: 3, pending: 4 } as const;
 
 /**
  * The whole native surface. TypeScript has validated everything that crosses it: handles are checked, the rest is
@@ -56,10 +56,10 @@ export interface Binding {
   createProgram(words: Float64Array): number;
   releaseProgram(program: number): void;
   /**
-   * Submits a run with the bindings in the command page: `onComplete(runId, status)` follows. One of little work whose
-   * locks are free is done at once instead: true, and no `onComplete`.
+   * Submits a run with the bindings in the command page: `pending`, and `onComplete(runId, status)` follows. One of little
+   * work whose locks are free is done at once instead: its status, and no `onComplete`.
    */
-  run(program: number, runId: number): boolean;
+  run(program: number, runId: number): number;
   runSync(program: number, borrowed: readonly TypedArray[]): number;
   cancel(runId: number): void;
 

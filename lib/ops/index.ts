@@ -1,3 +1,4 @@
+export { accumulate, type GradientSums } from './accumulate.js';
 export { activeRecorder, apply, transient, withRecorder } from './apply.js';
 export { type AttentionOptions, scaledDotProductAttention } from './attention.js';
 export { bindingWords, writeBinding } from './bindings.js';
@@ -31,6 +32,7 @@ export {
   where,
 } from './elementwise.js';
 export { embedding } from './embedding.js';
+export { gradientControl } from './gradient-control.js';
 export { type GradientContext, gradientRule, unitGradient, viewGradient } from './gradients.js';
 export { instructionWords, type Place, PROGRAM_WORDS, writeInstruction } from './instruction.js';
 export {

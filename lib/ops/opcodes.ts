@@ -72,6 +72,9 @@ export const OPCODES = [
   'lion',
   'lamb',
   'lars',
+  'gradientControl',
+  'accumulate',
+  'lookahead',
   'quantizeRows',
   'dequantizeRows',
   'quantizeLinear',
@@ -80,7 +83,7 @@ export const OPCODES = [
 ] as const;
 
 /** Bumped when lib/native/binding.ts changes in a way that older addons do not have; part of the hash. */
-const SURFACE = 3;
+const SURFACE = 4;
 
 export type Opcode = (typeof OPCODES)[number];
 

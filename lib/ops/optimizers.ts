@@ -1,5 +1,5 @@
 import { binding, commandPage, Status, type TypedArray } from '../native/index.js';
-import { busy, DTYPES, Tensor } from '../tensor/index.js';
+import { busy, DTYPES, type DType, Tensor } from '../tensor/index.js';
 import { activeRecorder, apply, checkWritable } from './apply.js';
 import { bindingWords, writeBinding } from './bindings.js';
 import { contiguous } from './copy.js';
@@ -21,7 +21,8 @@ export type OptimizerOpcode =
   | 'rmsprop'
   | 'lion'
   | 'lamb'
-  | 'lars';
+  | 'lars'
+  | 'lookahead';
 
 /** What an optimizer works on, beside the gradients: operands of native/ops/optimizer_call.h. */
 export interface OptimizerOperands {
@@ -29,10 +30,15 @@ export interface OptimizerOperands {
   readonly options: Tensor;
   /** f64 numbers that the step advances; the first counts steps. */
   readonly counters: Tensor;
+  /** What a step that runs at once is to make of the gradients: an output of `gradientControl`. */
+  readonly control: Tensor;
   /** For each kind of state one tensor that holds it for all parameters, end to end. */
   readonly state: readonly Tensor[];
   readonly parameters: readonly Tensor[];
 }
+
+/** Where the control stands among the operands. */
+const CONTROL = 2;
 
 const released = new FinalizationRegistry<number>((handle) => binding.releaseProgram(handle));
 
@@ -42,24 +48,24 @@ const released = new FinalizationRegistry<number>((handle) => binding.releasePro
  */
 export class OptimizerStep {
   readonly #op: Op;
-  /** The instruction as a native program, its operands in the order of `#constant`, then the gradients. */
-  readonly #program: number;
+  /** By the gradients' dtype: the instruction as a native program, its operands in the order of `#constant`, then they. */
+  readonly #programs = new Map<DType, number>();
   /** What each step binds alike, as words; places for the gradients follow. */
   readonly #words: Float64Array;
   readonly #constant: readonly Tensor[];
+  readonly #parameters: readonly Tensor[];
   readonly #arrays: readonly TypedArray[];
 
-  constructor(name: OptimizerOpcode, { options, counters, state, parameters }: OptimizerOperands) {
+  constructor(name: OptimizerOpcode, { options, counters, control, state, parameters }: OptimizerOperands) {
     const states = state.length;
     this.#op = {
       name,
       infer: () => [],
       numbers: () => [states],
-      writes: (input) => input > 0 && input < 2 + states + parameters.length,
+      writes: (input) => input > 0 && input !== CONTROL && input < 3 + states + parameters.length,
     };
-    this.#constant = [options, counters, ...state, ...parameters];
-    this.#program = createProgram(this.#op, [...this.#constant, ...parameters]);
-    released.register(this, this.#program);
+    this.#constant = [options, counters, control, ...state, ...parameters];
+    this.#parameters = parameters;
     const slots = this.#constant.length + parameters.length;
     const arrays: TypedArray[] = [];
     this.#words = new Float64Array(bindingWords(slots));
@@ -71,10 +77,26 @@ export class OptimizerStep {
     this.#arrays = arrays;
   }
 
-  /** `gradients` have the parameters' shapes and dtypes. */
-  run(gradients: readonly Tensor[]): void {
-    if (activeRecorder() !== undefined) apply(this.#op, [...this.#constant, ...gradients], undefined);
-    else this.#runNow(gradients);
+  /** `gradients` have the parameters' shapes, and one dtype: theirs, or f32 where that is f16 or bf16; a recorded step reads `control` in the place of the constant one. */
+  run(gradients: readonly Tensor[], control: Tensor): void {
+    if (activeRecorder() === undefined) {
+      this.#runNow(gradients);
+      return;
+    }
+    const inputs = [...this.#constant, ...gradients];
+    inputs[CONTROL] = control;
+    apply(this.#op, inputs, undefined);
+  }
+
+  #programFor(dtype: DType): number {
+    let program = this.#programs.get(dtype);
+    if (program === undefined) {
+      const gradients = this.#parameters.map(({ storage, shape }) => new Tensor(storage, dtype, shape));
+      program = createProgram(this.#op, [...this.#constant, ...gradients]);
+      released.register(this, program);
+      this.#programs.set(dtype, program);
+    }
+    return program;
   }
 
   #runNow(gradients: readonly Tensor[]): void {
@@ -90,7 +112,8 @@ export class OptimizerStep {
       const arrays = [...this.#arrays];
       let at = bindingWords(this.#constant.length);
       for (const gradient of ready) at = bind(page, at, gradient, false, arrays);
-      if (binding.runSync(this.#program, arrays) === Status.busy) throw busy();
+      const program = this.#programFor(gradients[0]?.dtype ?? 'f32');
+      if (binding.runSync(program, arrays) === Status.busy) throw busy();
     } finally {
       ready.forEach((copy, i) => {
         if (copy !== gradients[i]) copy.dispose();

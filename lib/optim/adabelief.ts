@@ -1,3 +1,4 @@
+import type { GradientOptions } from './gradient-control.js';
 import { flag, nonNegative, share, twoBelowOne } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -25,12 +26,12 @@ export interface AdaBeliefOptions {
 export class AdaBelief extends Optimizer<AdaBeliefOptions> {
   constructor(
     params: Parameters | readonly ParameterGroupOptions<AdaBeliefOptions>[],
-    options: AdaBeliefOptions = {},
+    options: AdaBeliefOptions & GradientOptions = {},
   ) {
     super(
       {
         name: 'AdaBelief',
-        opcode: 'adabelief',
+        step: 'adabelief',
         options: {
           lr: nonNegative(1e-3),
           betas: twoBelowOne(0.9, 0.999),

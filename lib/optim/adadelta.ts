@@ -1,3 +1,4 @@
+import type { GradientOptions } from './gradient-control.js';
 import { belowOne, flag, nonNegative, share } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -24,12 +25,12 @@ export interface AdadeltaOptions {
 export class Adadelta extends Optimizer<AdadeltaOptions> {
   constructor(
     params: Parameters | readonly ParameterGroupOptions<AdadeltaOptions>[],
-    options: AdadeltaOptions = {},
+    options: AdadeltaOptions & GradientOptions = {},
   ) {
     super(
       {
         name: 'Adadelta',
-        opcode: 'adadelta',
+        step: 'adadelta',
         options: {
           lr: nonNegative(1),
           rho: belowOne(0.9),

@@ -1,3 +1,4 @@
+import type { GradientOptions } from './gradient-control.js';
 import { flag, nonNegative, share } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -26,12 +27,12 @@ export interface AdagradOptions {
 export class Adagrad extends Optimizer<AdagradOptions> {
   constructor(
     params: Parameters | readonly ParameterGroupOptions<AdagradOptions>[],
-    options: AdagradOptions = {},
+    options: AdagradOptions & GradientOptions = {},
   ) {
     super(
       {
         name: 'Adagrad',
-        opcode: 'adagrad',
+        step: 'adagrad',
         options: {
           lr: nonNegative(1e-2),
           lrDecay: nonNegative(0),

@@ -1,5 +1,6 @@
 import type { AdamOptions } from './adam.js';
 import { EIGHT_BIT } from './eight-bit.js';
+import type { GradientOptions } from './gradient-control.js';
 import { flag, nonNegative, share, twoBelowOne } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -15,12 +16,12 @@ export type Adam8bitOptions = Omit<AdamOptions, 'amsgrad'>;
 export class Adam8bit extends Optimizer<Adam8bitOptions> {
   constructor(
     params: Parameters | readonly ParameterGroupOptions<Adam8bitOptions>[],
-    options: Adam8bitOptions = {},
+    options: Adam8bitOptions & GradientOptions = {},
   ) {
     super(
       {
         name: 'Adam8bit',
-        opcode: 'adam',
+        step: 'adam',
         options: {
           lr: nonNegative(1e-3),
           betas: twoBelowOne(0.9, 0.999),
@@ -29,7 +30,7 @@ export class Adam8bit extends Optimizer<Adam8bitOptions> {
           maximize: flag(),
         },
         state: () => [{ name: 'm' }, { name: 'v' }],
-        large: { opcode: 'adamEightBit', ...EIGHT_BIT },
+        large: { step: 'adamEightBit', ...EIGHT_BIT },
         dtypes: ['f32'],
       },
       params,

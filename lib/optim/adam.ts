@@ -1,3 +1,4 @@
+import type { GradientOptions } from './gradient-control.js';
 import { flag, nonNegative, share, twoBelowOne } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -25,11 +26,14 @@ export interface AdamOptions {
  * Kingma and Ba, arXiv:1412.6980; Reddi, Kale and Kumar, arXiv:1904.09237.
  */
 export class Adam extends Optimizer<AdamOptions> {
-  constructor(params: Parameters | readonly ParameterGroupOptions<AdamOptions>[], options: AdamOptions = {}) {
+  constructor(
+    params: Parameters | readonly ParameterGroupOptions<AdamOptions>[],
+    options: AdamOptions & GradientOptions = {},
+  ) {
     super(
       {
         name: 'Adam',
-        opcode: 'adam',
+        step: 'adam',
         options: {
           lr: nonNegative(1e-3),
           betas: twoBelowOne(0.9, 0.999),

@@ -1,3 +1,4 @@
+import type { GradientOptions } from './gradient-control.js';
 import { flag, nonNegative, share, twoBelowOne } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -24,12 +25,12 @@ export interface AdamaxOptions {
 export class Adamax extends Optimizer<AdamaxOptions> {
   constructor(
     params: Parameters | readonly ParameterGroupOptions<AdamaxOptions>[],
-    options: AdamaxOptions = {},
+    options: AdamaxOptions & GradientOptions = {},
   ) {
     super(
       {
         name: 'Adamax',
-        opcode: 'adamax',
+        step: 'adamax',
         options: {
           lr: nonNegative(2e-3),
           betas: twoBelowOne(0.9, 0.999),

@@ -1,5 +1,6 @@
 import type { AdamWOptions } from './adamw.js';
 import { EIGHT_BIT } from './eight-bit.js';
+import type { GradientOptions } from './gradient-control.js';
 import { flag, nonNegative, share, twoBelowOne } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -15,12 +16,12 @@ export type AdamW8bitOptions = Omit<AdamWOptions, 'amsgrad'>;
 export class AdamW8bit extends Optimizer<AdamW8bitOptions> {
   constructor(
     params: Parameters | readonly ParameterGroupOptions<AdamW8bitOptions>[],
-    options: AdamW8bitOptions = {},
+    options: AdamW8bitOptions & GradientOptions = {},
   ) {
     super(
       {
         name: 'AdamW8bit',
-        opcode: 'adamw',
+        step: 'adamw',
         options: {
           lr: nonNegative(1e-3),
           betas: twoBelowOne(0.9, 0.999),
@@ -29,7 +30,7 @@ export class AdamW8bit extends Optimizer<AdamW8bitOptions> {
           maximize: flag(),
         },
         state: () => [{ name: 'm' }, { name: 'v' }],
-        large: { opcode: 'adamwEightBit', ...EIGHT_BIT },
+        large: { step: 'adamwEightBit', ...EIGHT_BIT },
         dtypes: ['f32'],
       },
       params,

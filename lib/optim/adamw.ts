@@ -1,3 +1,4 @@
+import type { GradientOptions } from './gradient-control.js';
 import { flag, nonNegative, share, twoBelowOne } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -27,12 +28,12 @@ export interface AdamWOptions {
 export class AdamW extends Optimizer<AdamWOptions> {
   constructor(
     params: Parameters | readonly ParameterGroupOptions<AdamWOptions>[],
-    options: AdamWOptions = {},
+    options: AdamWOptions & GradientOptions = {},
   ) {
     super(
       {
         name: 'AdamW',
-        opcode: 'adamw',
+        step: 'adamw',
         options: {
           lr: nonNegative(1e-3),
           betas: twoBelowOne(0.9, 0.999),

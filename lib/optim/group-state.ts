@@ -1,11 +1,13 @@
 import { assign, cast, type OptimizerOpcode, OptimizerStep, transient } from '../ops/index.js';
 import { DTYPES, type Tensor } from '../tensor/index.js';
+import { type CustomOperands, CustomStep, type Update } from './custom-step.js';
 import { FlatState, filledBeside, type StateKind } from './flat-state.js';
 import type { Named } from './parameters.js';
 
-/** A native step, and the state that it works on. */
-export interface Kernel {
-  readonly opcode: OptimizerOpcode;
+/** A step, and the state that it works on. */
+export interface Kernel<H = never> {
+  /** A native one, or one in operations. */
+  readonly step: OptimizerOpcode | Update<H>;
   /** In the order of native code. */
   readonly state: readonly StateKind[];
   /** Where parameters may begin in the state. */
@@ -15,21 +17,25 @@ export interface Kernel {
 /** The f32 copies of f16 and bf16 parameters, on which steps are made. */
 const MASTER: StateKind = { name: 'master' };
 
-/** Parameters that one native call steps: a group, or those of it that have another kernel than the rest. */
-export class GroupState {
+/** A group as the options of a step in operations: native steps read the numbers alone. */
+export type GroupOptions<H> = Pick<CustomOperands<H>, 'method' | 'group' | 'numbers' | 'table'>;
+
+/** Parameters that step together: a group, or those of it that have another kernel than the rest. */
+export class GroupState<H extends object = object> {
   readonly params: readonly Tensor[];
   readonly names: readonly string[];
   /** f64 numbers that native code advances; the first counts steps. */
   readonly counters: Tensor;
   readonly state: readonly FlatState[];
   readonly #counterNames: readonly string[];
-  readonly #step: OptimizerStep;
+  readonly #step: OptimizerStep | CustomStep<H>;
 
   /** `counters` are their first values by name, beside the count of steps. */
   constructor(
-    { opcode, state, alignment }: Kernel,
+    { step, state, alignment }: Kernel<H>,
     parameters: readonly Named[],
-    options: Tensor,
+    options: GroupOptions<H>,
+    control: Tensor,
     counters: Readonly<Record<string, number>>,
   ) {
     this.params = parameters.map(({ tensor }) => tensor);
@@ -49,9 +55,21 @@ export class GroupState {
         }
       });
     }
-    this.#step = new OptimizerStep(opcode, {
-      options,
+    if (typeof step === 'function') {
+      this.#step = new CustomStep(step, {
+        ...options,
+        names: this.names,
+        computed: copied ? this.params.map((_, i) => this.state.at(-1)!.of(i)) : this.params,
+        parameters: this.params,
+        state: copied ? this.state.slice(0, -1) : this.state,
+        counters: this.counters,
+      });
+      return;
+    }
+    this.#step = new OptimizerStep(step, {
+      options: options.numbers,
       counters: this.counters,
+      control,
       state: this.state.map(({ all }) => all),
       parameters: this.params,
     });
@@ -61,9 +79,9 @@ export class GroupState {
     return this.counters.viewAs([], undefined, 0).item();
   }
 
-  /** Steps, with a gradient for each parameter. */
-  step(gradients: readonly Tensor[]): void {
-    this.#step.run(gradients);
+  /** Steps, with a gradient for each parameter, as `control` says. */
+  step(gradients: readonly Tensor[], control: Tensor): void {
+    this.#step.run(gradients, control);
   }
 
   /** Throws what a step would throw for memory that is gone, frozen or in use. */

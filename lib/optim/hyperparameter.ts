@@ -33,6 +33,11 @@ export function nonNegative(initial?: number): Hyperparameter<number> {
   return number(initial, 'a finite number from 0 on', (value) => value >= 0 && value < Infinity);
 }
 
+/** A whole number from 1 on. */
+export function positiveInteger(initial: number): Hyperparameter<number> {
+  return number(initial, 'a whole number above 0', (value) => Number.isSafeInteger(value) && value > 0);
+}
+
 /** A number from 0 to 1: weight decay. */
 export function share(initial: number): Hyperparameter<number> {
   return number(initial, 'a number in [0, 1]', (value) => value >= 0 && value <= 1);

@@ -1,3 +1,4 @@
+import type { GradientOptions } from './gradient-control.js';
 import { flag, nonNegative, share, twoBelowOne } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -23,11 +24,14 @@ export interface LAMBOptions {
  * You et al., arXiv:1904.00962, algorithm 2, with φ the identity. Leave biases and norms without decay.
  */
 export class LAMB extends Optimizer<LAMBOptions> {
-  constructor(params: Parameters | readonly ParameterGroupOptions<LAMBOptions>[], options: LAMBOptions = {}) {
+  constructor(
+    params: Parameters | readonly ParameterGroupOptions<LAMBOptions>[],
+    options: LAMBOptions & GradientOptions = {},
+  ) {
     super(
       {
         name: 'LAMB',
-        opcode: 'lamb',
+        step: 'lamb',
         options: {
           lr: nonNegative(1e-3),
           betas: twoBelowOne(0.9, 0.999),

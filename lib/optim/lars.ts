@@ -1,3 +1,4 @@
+import type { GradientOptions } from './gradient-control.js';
 import { belowOne, flag, nonNegative, share } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -23,11 +24,14 @@ export interface LARSOptions {
  * You, Gitman and Ginsburg, arXiv:1708.03888, algorithm 1.
  */
 export class LARS extends Optimizer<LARSOptions> {
-  constructor(params: Parameters | readonly ParameterGroupOptions<LARSOptions>[], options: LARSOptions) {
+  constructor(
+    params: Parameters | readonly ParameterGroupOptions<LARSOptions>[],
+    options: LARSOptions & GradientOptions,
+  ) {
     super(
       {
         name: 'LARS',
-        opcode: 'lars',
+        step: 'lars',
         options: {
           lr: nonNegative(),
           momentum: belowOne(0.9),

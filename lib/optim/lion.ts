@@ -1,3 +1,4 @@
+import type { GradientOptions } from './gradient-control.js';
 import { flag, nonNegative, share, twoBelowOne } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -20,11 +21,14 @@ export interface LionOptions {
  * Chen et al., arXiv:2302.06675, algorithm 2.
  */
 export class Lion extends Optimizer<LionOptions> {
-  constructor(params: Parameters | readonly ParameterGroupOptions<LionOptions>[], options: LionOptions = {}) {
+  constructor(
+    params: Parameters | readonly ParameterGroupOptions<LionOptions>[],
+    options: LionOptions & GradientOptions = {},
+  ) {
     super(
       {
         name: 'Lion',
-        opcode: 'lion',
+        step: 'lion',
         options: {
           lr: nonNegative(1e-4),
           betas: twoBelowOne(0.9, 0.99),

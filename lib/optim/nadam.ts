@@ -1,3 +1,4 @@
+import type { GradientOptions } from './gradient-control.js';
 import { flag, nonNegative, share, twoBelowOne } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -28,12 +29,12 @@ export interface NAdamOptions {
 export class NAdam extends Optimizer<NAdamOptions> {
   constructor(
     params: Parameters | readonly ParameterGroupOptions<NAdamOptions>[],
-    options: NAdamOptions = {},
+    options: NAdamOptions & GradientOptions = {},
   ) {
     super(
       {
         name: 'NAdam',
-        opcode: 'nadam',
+        step: 'nadam',
         options: {
           lr: nonNegative(2e-3),
           betas: twoBelowOne(0.9, 0.999),

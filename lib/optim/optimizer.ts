@@ -1,13 +1,24 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
 import { activeRecorder, assign, type OptimizerOpcode } from '../ops/index.js';
-import { DTYPES, type DType, formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
-import type { StateKind } from './flat-state.js';
-import { GroupState, type Kernel } from './group-state.js';
+import { type DType, formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
+import type { Update } from './custom-step.js';
+import { computedIn, type StateKind } from './flat-state.js';
+import {
+  checkGradientOptions,
+  checkLimits,
+  GRADIENT_OPTIONS,
+  GradientControl,
+  type GradientOptions,
+  type StepOptions,
+  type StepReport,
+} from './gradient-control.js';
+import { type GroupOptions, GroupState, type Kernel } from './group-state.js';
 import type { HyperparameterTable } from './hyperparameter.js';
 import {
   asGroups,
   checkKeys,
+  clampedRates,
   makeGroup,
   type ParameterGroup,
   type ParameterGroupOptions,
@@ -20,20 +31,27 @@ export interface Method<H extends object> {
   readonly name: string;
   /** Its options, in the order in which native code reads their numbers. */
   readonly options: HyperparameterTable<H>;
-  readonly opcode: OptimizerOpcode;
+  /** The native step, or one in operations. */
+  readonly step: OptimizerOpcode | Update<H>;
   /** The state that a group with these options keeps, in the order of native code. */
   readonly state: (options: ParameterGroup<H>) => readonly StateKind[];
   /** Another kernel for parameters of `from` elements on. */
-  readonly large?: Kernel & { readonly from: number };
+  readonly large?: Kernel<H> & { readonly from: number };
   /** Numbers of a group that a step advances, beside the count of steps: their first values. */
   readonly counters?: Readonly<Record<string, number>>;
   /** The dtypes of parameters; all that are floats unless given. */
   readonly dtypes?: readonly DType[];
 }
 
+/** What takes steps: an optimizer, or something round one. */
+export interface Stepper {
+  readonly paramGroups: readonly { readonly params: readonly Tensor[]; readonly names: readonly string[] }[];
+  step(gradients: readonly (Tensor | TypedArray)[], options?: StepOptions): void;
+}
+
 /** The parameters of a group that one kernel steps, and where their gradients stand among all. */
-interface Part {
-  readonly state: GroupState;
+interface Part<H extends object> {
+  readonly state: GroupState<H>;
   readonly positions: readonly number[];
 }
 
@@ -44,27 +62,34 @@ interface Part {
 export abstract class Optimizer<H extends object> {
   readonly paramGroups: readonly ParameterGroup<H>[];
   /** Not `#private`: a scope that returns the optimizer has to find its tensors. */
-  private readonly parts: readonly Part[];
+  private readonly parts: readonly Part<H>[];
+  private readonly control: GradientControl;
   readonly #count: number;
 
   protected constructor(
     method: Method<H>,
     params: Parameters | readonly ParameterGroupOptions<H>[],
-    options: Partial<H>,
+    options: Partial<H> & GradientOptions,
   ) {
     const { name, options: table } = method;
-    checkKeys(name, options, table);
+    checkKeys(name, options, { ...table, ...GRADIENT_OPTIONS });
+    checkGradientOptions(name, options ?? {});
     const given = asGroups(name, params);
     for (const group of given) checkKeys(`a group of ${name}`, group, table, ['params']);
     const named = namedParameters(name, given, method.dtypes);
     for (const parameters of named) checkOneDtype(name, parameters);
-    const made = named.map((parameters, g) => makeGroup(name, parameters, table, given[g], options));
+    const all = named.flat().map(({ tensor }) => tensor);
+    checkLimits(name, all, options ?? {});
+    const shown = options?.clamp === true ? clampedRates(table) : table;
+    const made = named.map((parameters, g) => makeGroup(name, parameters, shown, given[g], options));
     this.paramGroups = made.map(({ group }) => group);
-    this.#count = named.flat().length;
+    this.#count = all.length;
+    this.control = new GradientControl(name, options ?? {}, all);
     let position = 0;
     this.parts = made.flatMap(({ group, numbers }, g) => {
       const placed = named[g]!.map((parameter) => ({ parameter, position: position++ }));
-      return partsOf(method, group, placed, wrap(numbers));
+      const options = { method: name, group, numbers: wrap(numbers), table };
+      return partsOf(method, options, placed, this.control.tensor);
     });
   }
 
@@ -74,25 +99,29 @@ export abstract class Optimizer<H extends object> {
   }
 
   /**
+   * What the latest step found in its gradients; undefined where none was looked at: see `GradientOptions`. After an
+   * awaited run it is that run's.
+   */
+  get lastStep(): StepReport | undefined {
+    return this.control.report;
+  }
+
+  /**
    * One step, in place. `gradients` stand in the order of the parameters, over all groups: tensors, or typed arrays of
    * the same length. Inside `compile(fn)` the step is recorded, and happens whole or not at all.
    */
-  step(gradients: readonly (Tensor | TypedArray)[]): void {
-    if (!Array.isArray(gradients) || gradients.length !== this.#count) {
-      const received = Array.isArray(gradients) ? `${gradients.length}` : typeof gradients;
-      throw new DrivetrainError(
-        'DT_SHAPE_MISMATCH',
-        `Expected ${this.#count} gradients for step but received ${received}.`,
-      );
-    }
+  step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = {}): void {
+    checkCount(gradients, this.#count);
     const checked = this.parts.map(({ state: { params }, positions }) =>
       positions.map((position, i) =>
         asGradient(gradients[position] as Tensor | TypedArray, params[i]!, position),
       ),
     );
+    for (const gradients of checked) checkAlike(gradients);
     this.#checkReady(checked);
+    const control = this.control.of(checked, options);
     this.parts.forEach(({ state }, i) => {
-      state.step(checked[i]!);
+      state.step(checked[i]!, control);
     });
   }
 
@@ -108,7 +137,7 @@ export abstract class Optimizer<H extends object> {
    * which the next step changes. Parameters and options are not among them.
    */
   stateDict(): Record<string, Tensor> {
-    return Object.fromEntries(this.#entries().map(({ name, tensor }) => [name, tensor]));
+    return Object.fromEntries(this.stateEntries().map(({ name, tensor }) => [name, tensor]));
   }
 
   /**
@@ -117,11 +146,11 @@ export abstract class Optimizer<H extends object> {
    * not taken the same number of steps.
    */
   loadStateDict(state: Readonly<Record<string, Tensor>>): void {
-    loadState(this.#entries(state), state);
+    loadState(this.stateEntries(state), state);
   }
 
-  /** All tensors of state; `loaded` is what will be loaded into them. */
-  #entries(loaded?: Readonly<Record<string, Tensor>>): StateEntry[] {
+  /** All tensors of state; `loaded` is what will be loaded into them. @internal */
+  stateEntries(loaded?: Readonly<Record<string, Tensor>>): StateEntry[] {
     return this.parts.flatMap(({ state }) =>
       state.entries().map(({ parameter, which, tensor, counts }) => ({
         name: `${parameter}.${which}`,
@@ -138,15 +167,15 @@ export abstract class Optimizer<H extends object> {
 
 /** The parts of a group: one, or one for each kernel that its parameters have. */
 function partsOf<H extends object>(
-  { opcode, state, large, counters = {} }: Method<H>,
-  group: ParameterGroup<H>,
+  { step, state, large, counters = {} }: Method<H>,
+  options: GroupOptions<H>,
   placed: readonly { parameter: Named; position: number }[],
-  options: Tensor,
-): Part[] {
+  control: Tensor,
+): Part<H>[] {
   const isLarge = ({ parameter }: { parameter: Named }) =>
     large !== undefined && parameter.tensor.size >= large.from;
-  const split: [Kernel | undefined, typeof placed][] = [
-    [{ opcode, state: state(group) }, placed.filter((one) => !isLarge(one))],
+  const split: [Kernel<H> | undefined, typeof placed][] = [
+    [{ step, state: state(options.group) }, placed.filter((one) => !isLarge(one))],
     [large, placed.filter(isLarge)],
   ];
   return split
@@ -156,6 +185,7 @@ function partsOf<H extends object>(
         kernel!,
         own.map(({ parameter }) => parameter),
         options,
+        control,
         counters,
       ),
       positions: own.map(({ position }) => position),
@@ -178,6 +208,35 @@ function checkCounter(
   );
 }
 
+/** What steps together has gradients of one dtype: those of f16 and bf16 parameters may be f32 instead. */
+function checkAlike(gradients: readonly Tensor[]): void {
+  const dtype = gradients[0]?.dtype;
+  const other = gradients.find((gradient) => gradient.dtype !== dtype);
+  if (other === undefined) return;
+  throw new DrivetrainError(
+    'DT_DTYPE_MISMATCH',
+    `Expected gradients of one dtype for the parameters of a group but received ${dtype} and ${other.dtype}.`,
+  );
+}
+
+/** Gradients as tensors of the parameters' shapes and dtypes. */
+export function asGradients(
+  gradients: readonly (Tensor | TypedArray)[],
+  parameters: readonly Tensor[],
+): Tensor[] {
+  checkCount(gradients, parameters.length);
+  return parameters.map((parameter, i) => asGradient(gradients[i]!, parameter, i));
+}
+
+function checkCount(gradients: readonly unknown[], count: number): void {
+  if (Array.isArray(gradients) && gradients.length === count) return;
+  const received = Array.isArray(gradients) ? `${gradients.length}` : typeof gradients;
+  throw new DrivetrainError(
+    'DT_SHAPE_MISMATCH',
+    `Expected ${count} gradients for step but received ${received}.`,
+  );
+}
+
 function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: number): Tensor {
   const tensor =
     gradient instanceof Tensor
@@ -191,7 +250,7 @@ function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: num
       `Expected a tensor or a typed array as gradient ${index} but received ${typeof gradient}.`,
     );
   }
-  if (tensor.dtype !== parameter.dtype) {
+  if (tensor.dtype !== parameter.dtype && tensor.dtype !== computedIn(parameter.dtype)) {
     throw new DrivetrainError(
       'DT_DTYPE_MISMATCH',
       `Expected ${parameter.dtype} for gradient ${index} but received ${tensor.dtype}.`,
@@ -209,5 +268,5 @@ function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: num
 /** A flat typed array may stand for a gradient of any shape with as many elements. */
 function wrapGradient(gradient: TypedArray, { shape, size, dtype }: Tensor): Tensor {
   const own = gradient.length === size ? shape : [gradient.length];
-  return wrap(gradient, own, DTYPES[dtype].bytes === 2 ? { dtype } : {});
+  return wrap(gradient, own, gradient.BYTES_PER_ELEMENT === 2 ? { dtype } : {});
 }

@@ -100,3 +100,11 @@ export function makeGroup<H extends object>(
   Object.freeze(group);
   return { group, numbers };
 }
+
+/** The table with learning rates taken into [1e-8, 1]. */
+export function clampedRates<H>(table: HyperparameterTable<H>): HyperparameterTable<H> {
+  const { lr } = table as { lr?: Hyperparameter<number> };
+  if (lr === undefined) return table;
+  const encode = (value: unknown) => lr.encode(value)?.map((rate) => Math.min(Math.max(rate, 1e-8), 1));
+  return { ...table, lr: { ...lr, encode } };
+}

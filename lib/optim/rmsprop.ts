@@ -1,3 +1,4 @@
+import type { GradientOptions } from './gradient-control.js';
 import { belowOne, flag, nonNegative, share } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -29,12 +30,12 @@ export interface RMSpropOptions {
 export class RMSprop extends Optimizer<RMSpropOptions> {
   constructor(
     params: Parameters | readonly ParameterGroupOptions<RMSpropOptions>[],
-    options: RMSpropOptions = {},
+    options: RMSpropOptions & GradientOptions = {},
   ) {
     super(
       {
         name: 'RMSprop',
-        opcode: 'rmsprop',
+        step: 'rmsprop',
         options: {
           lr: nonNegative(1e-2),
           alpha: belowOne(0.99),

@@ -1,4 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
+import type { GradientOptions } from './gradient-control.js';
 import { belowOne, flag, nonNegative, share } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -26,11 +27,14 @@ export interface SGDOptions {
  * Sutskever et al., "On the importance of initialization and momentum in deep learning", 2013.
  */
 export class SGD extends Optimizer<SGDOptions> {
-  constructor(params: Parameters | readonly ParameterGroupOptions<SGDOptions>[], options: SGDOptions) {
+  constructor(
+    params: Parameters | readonly ParameterGroupOptions<SGDOptions>[],
+    options: SGDOptions & GradientOptions,
+  ) {
     super(
       {
         name: 'SGD',
-        opcode: 'sgd',
+        step: 'sgd',
         options: {
           lr: nonNegative(),
           momentum: belowOne(0),

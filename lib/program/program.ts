@@ -19,7 +19,7 @@ import { encode } from './encode.js';
 import { optimise } from './optimise.js';
 import { type MemoryReport, planMemory } from './plan.js';
 import { mapTensors, type Recording, type Step } from './record.js';
-import { submitRun } from './runs.js';
+import { refused, submitRun } from './runs.js';
 
 export interface RunOptions {
   /** Ends the run between two instructions, unless it has begun to write its results to lasting state. */
@@ -80,8 +80,8 @@ export class Program<R> {
 
   /**
    * Runs off the event loop, or at once where that costs less than handing over. Typed arrays of the caller's among the
-   * inputs are copied first. Rejects with `DT_ABORTED` when cancelled, and then nothing was written. Throws
-   * `DT_NOT_SHARED` where it would write a caller's array.
+   * inputs are copied first. Rejects with `DT_ABORTED` when cancelled and `DT_NON_FINITE` where an optimizer refuses its
+   * gradients; then nothing was written. Throws `DT_NOT_SHARED` where it would write a caller's array.
    */
   async run(inputs: readonly Tensor[], options: RunOptions = {}): Promise<R> {
     const pool = currentPool();
@@ -112,7 +112,8 @@ export class Program<R> {
     try {
       const borrowed: TypedArray[] = [];
       this.#bind(memory, currentPool(), inputs, borrowed, (storage) => storage);
-      if (binding.runSync(this.#handle, borrowed) === Status.busy) throw busy();
+      const status = binding.runSync(this.#handle, borrowed);
+      if (status !== Status.ok) throw status === Status.busy ? busy() : refused();
       return this.#results(memory);
     } finally {
       memory.dispose();

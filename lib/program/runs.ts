@@ -13,8 +13,20 @@ binding.start((id, status) => {
   const run = pending.get(id);
   pending.delete(id);
   if (status === Status.ok) run?.resolve();
-  else run?.reject(aborted());
+  else run?.reject(failure(status));
 });
+
+/** Why a run wrote nothing. */
+function failure(status: number): DrivetrainError {
+  return status === Status.refused ? refused() : aborted();
+}
+
+export function refused(): DrivetrainError {
+  return new DrivetrainError(
+    'DT_NON_FINITE',
+    "Expected gradients that are finite (and within maxMagnitude) in a compiled step but received others: nothing was changed. Lower the learning rate, look at the data, or make the optimizer with nonFinite: 'skip' or 'zero'.",
+  );
+}
 
 function aborted(): DrivetrainError {
   return new DrivetrainError(
@@ -38,10 +50,11 @@ export async function submitRun(program: number, signal: AbortSignal | undefined
   try {
     await new Promise<void>((resolve, reject) => {
       pending.set(id, { resolve, reject });
-      if (!binding.run(program, id)) return;
+      const status = binding.run(program, id);
+      if (status === Status.pending) return;
       pending.delete(id);
       // In a turn of its own, as other runs end, so that a loop of awaited runs lets the event loop turn.
-      setImmediate(resolve);
+      setImmediate(() => (status === Status.ok ? resolve() : reject(failure(status))));
     });
   } finally {
     signal?.removeEventListener('abort', cancel);

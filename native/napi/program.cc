@@ -11,13 +11,13 @@ namespace {
 
 napi_value from_status(napi_env env, Status status) { return from_double(env, static_cast<int>(status)); }
 
-// Calls body(slots) with the bindings' locks held, or says that one is busy.
+// The status of body(slots), called with the bindings' locks held, or that one of them is busy.
 template <class Body>
-napi_value locked(napi_env env, const Bindings& bindings, Body body) {
-  if (!bindings.try_lock()) return from_status(env, Status::kBusy);
-  body(bindings.slots());
+Status locked(const Bindings& bindings, Body body) {
+  if (!bindings.try_lock()) return Status::kBusy;
+  const Status status = body(bindings.slots());
   bindings.unlock();
-  return from_status(env, Status::kOk);
+  return status;
 }
 
 }  // namespace
@@ -40,8 +40,11 @@ napi_value execute_instruction(napi_env env, napi_callback_info info) {
   const double* words = environment.command_page;
   environment.bindings.read(env, environment, words, arguments[0]);
   decode_instruction(words, environment.instruction);
-  return locked(env, environment.bindings,
-                [&](const Slot* slots) { execute(environment.instruction, slots); });
+  const Status status = locked(environment.bindings, [&](const Slot* slots) {
+    execute(environment.instruction, slots);
+    return Status::kOk;
+  });
+  return from_status(env, status);
 }
 
 napi_value create_program(napi_env env, napi_callback_info info) {
@@ -68,14 +71,13 @@ napi_value run_program(napi_env env, napi_callback_info info) {
   const double* words = environment.command_page;
   Bindings bindings;
   bindings.read(env, environment, words, nullptr);
-  const bool at_once = program->elements() <= kSmallRun && bindings.try_lock();
-  if (at_once) {
-    program->execute(bindings.slots(), nullptr);
-    bindings.unlock();
-  } else {
-    environment.add_run(new Run(environment, to_double(env, arguments[1]), program, std::move(bindings)));
+  if (program->elements() <= kSmallRun) {
+    const Status status =
+        locked(bindings, [&](const Slot* slots) { return program->execute(slots, nullptr); });
+    if (status != Status::kBusy) return from_status(env, status);
   }
-  return from_bool(env, at_once);
+  environment.add_run(new Run(environment, to_double(env, arguments[1]), program, std::move(bindings)));
+  return from_status(env, Status::kPending);
 }
 
 napi_value run_program_sync(napi_env env, napi_callback_info info) {
@@ -84,7 +86,8 @@ napi_value run_program_sync(napi_env env, napi_callback_info info) {
   const auto* program = environment.programs.get(to_size(env, arguments[0]));
   const double* words = environment.command_page;
   environment.bindings.read(env, environment, words, arguments[1]);
-  return locked(env, environment.bindings, [&](const Slot* slots) { (*program)->execute(slots, nullptr); });
+  return from_status(env, locked(environment.bindings,
+                                 [&](const Slot* slots) { return (*program)->execute(slots, nullptr); }));
 }
 
 napi_value cancel_run(napi_env env, napi_callback_info info) {

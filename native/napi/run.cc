@@ -15,7 +15,7 @@ bool Run::cancel() {
 }
 
 void Run::execute() {
-  if (!program_->execute(bindings_.slots(), &cancelled_)) status = Status::kCancelled;
+  status = program_->execute(bindings_.slots(), &cancelled_);
   release_all(this);
   environment_.finish_run(this);
 }

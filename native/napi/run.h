@@ -10,9 +10,6 @@
 
 namespace drivetrain {
 
-// The outcomes that lib/native/binding.ts names.
-enum class Status : int { kOk = 0, kBusy = 1, kCancelled = 2 };
-
 class Run final : public Task, public LockWaiter {
  public:
   Run(Environment& environment, double id, std::shared_ptr<Program> program, Bindings bindings);

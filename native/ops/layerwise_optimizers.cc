@@ -20,7 +20,7 @@ template <class T>
 void lamb_of(const OptimizerCall& op) {
   const double* h = op.options();
   const double t = op.counters()[0] + 1;
-  const LambArgs args{.scale = scale_of(h[5]),
+  const LambArgs args{.scale = op.scale(h[5]),
                       .beta1 = h[1],
                       .beta2 = h[2],
                       .step_m = 1 / (1 - std::pow(h[1], t)),
@@ -31,8 +31,12 @@ void lamb_of(const OptimizerCall& op) {
   T *const m = op.state(0).as<T>(), *const v = op.state(1).as<T>();
   const NormSquares* const squares =
       sum_parameters<NormSquares>(op, [&](size_t i, size_t first, size_t n, size_t at) {
-        return kernels.lamb_moments(args, op.param(i).as<T>() + first, op.grad(i).as<T>() + first, m + at,
-                                    v + at, n);
+        NormSquares sum{};
+        with_gradient<T>(op.control(), op.grad(i), first, n, [&](const T* gradient, size_t from, size_t count) {
+          const size_t place = at + (from - first);
+          sum += kernels.lamb_moments(args, op.param(i).as<T>() + from, gradient, m + place, v + place, count);
+        });
+        return sum;
       });
   for_each_piece(op, [&](size_t i, size_t first, size_t n, size_t at) {
     const auto [param, update] = squares[i];
@@ -46,18 +50,21 @@ void lamb_of(const OptimizerCall& op) {
 template <class T>
 void lars_of(const OptimizerCall& op) {
   const double* h = op.options();
+  const double scale = op.scale(h[4]);
   const NormSquares* const squares =
       sum_parameters<NormSquares>(op, [&](size_t i, size_t first, size_t n, size_t) {
-        return NormSquares{kernels_of<T>().extent(op.param(i).as<T>() + first, n).sum_squares,
-                           kernels_of<T>().extent(op.grad(i).as<T>() + first, n).sum_squares};
+        NormSquares sum{kernels_of<T>().extent(op.param(i).as<T>() + first, n).sum_squares, 0};
+        with_gradient<T>(op.control(), op.grad(i), first, n, [&](const T* gradient, size_t, size_t count) {
+          sum.update += kernels_of<T>().extent(gradient, count).sum_squares;
+        });
+        return sum;
       });
-  for_each_piece(op, [&](size_t i, size_t first, size_t n, size_t at) {
-    const double param = std::sqrt(squares[i].param), grad = std::sqrt(squares[i].update);
+  for_each_gradient<T>(op, [&](size_t i, size_t first, size_t n, size_t at, const T* gradient) {
+    const double param = std::sqrt(squares[i].param), grad = std::sqrt(squares[i].update) * std::abs(scale);
     const double trust = param == 0 || grad == 0 ? 1 : h[3] * param / (grad + h[2] * param);
     T* const state[] = {op.state(0).template as<T>() + at};
-    kernels_of<T>().optim.lars({scale_of(h[4]), h[2], h[0] * trust, h[1]},
-                               op.param(i).template as<T>() + first, op.grad(i).template as<T>() + first,
-                               state, n);
+    kernels_of<T>().optim.lars({scale, h[2], h[0] * trust, h[1]}, op.param(i).template as<T>() + first,
+                               gradient, state, n);
   });
   op.counters()[0] += 1;
 }

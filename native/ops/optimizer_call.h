@@ -1,36 +1,42 @@
 // The operands of an optimizer's instruction, which takes all tensors of a parameter group at once:
-//   hyperparameters (f64, in the order of the method's options), counters (f64; the first counts steps), then
-//   as many tensors of state as the instruction's number says, then the parameters, then their gradients.
+//   hyperparameters (f64, in the order of the method's options), counters (f64; the first counts steps), what
+//   to make of the gradients (GradientControl), then as many tensors of state as the instruction's number
+//   says, then the parameters, then their gradients.
 // A tensor of state holds the values of all parameters end to end, each from a multiple of kAlignment on
 // (of a block with moments of eight bits).
 #pragma once
 #include <algorithm>
 
+#include "gradient_control.h"
 #include "parallel_chunks.h"
 #include "table.h"
 
 namespace drivetrain {
 
 struct OptimizerCall {
+  static constexpr size_t kFixed = 3;
   static constexpr size_t kMostStates = 3;
   static constexpr size_t kAlignment = 16;  // elements: a multiple of every vector; lib/optim/flat-state.ts
 
   explicit OptimizerCall(const OpCall& op)
-      : call(op), states(static_cast<size_t>(op.attrs[0])), count((op.count - 2 - states) / 2) {}
+      : call(op), states(static_cast<size_t>(op.attrs[0])), count((op.count - kFixed - states) / 2) {}
 
   const double* options() const { return call[0].as<double>(); }
   double* counters() const { return call[1].as<double>(); }
-  const TensorRef& state(size_t k) const { return call[2 + k]; }
-  const TensorRef& param(size_t i) const { return call[2 + states + i]; }
-  const TensorRef& grad(size_t i) const { return call[2 + states + count + i]; }
+  const GradientControl& control() const { return *call[2].as<GradientControl>(); }
+  const TensorRef& state(size_t k) const { return call[kFixed + k]; }
+  const TensorRef& param(size_t i) const { return call[kFixed + states + i]; }
+  const TensorRef& grad(size_t i) const { return call[kFixed + states + count + i]; }
+  // What multiplies the gradients that with_gradient gives.
+  double scale(double maximize) const {
+    const double own = is_cleaned(control()) ? 1 : control().scale;
+    return maximize != 0 ? -own : own;
+  }
 
   const OpCall& call;
   const size_t states;
   const size_t count;  // parameters
 };
-
-// What multiplies gradients.
-inline double scale_of(double maximize) { return maximize != 0 ? -1 : 1; }
 
 // Where each parameter begins if it takes size_of(parameter) places, and the end: count + 1 numbers in
 // scratch.
@@ -69,6 +75,17 @@ void for_each_piece(const OptimizerCall& op, Body body) {
   });
 }
 
+// The same with the gradients as T, ready but for scale(): body(i, first, n, at, gradient), for pieces that may
+// be smaller.
+template <class T, size_t kAlignment = OptimizerCall::kAlignment, class Body>
+void for_each_gradient(const OptimizerCall& op, Body body) {
+  for_each_piece<kAlignment>(op, [&](size_t i, size_t first, size_t n, size_t at) {
+    with_gradient<T>(op.control(), op.grad(i), first, n, [&](const T* gradient, size_t from, size_t count) {
+      body(i, from, count, at + (from - first), gradient);
+    });
+  });
+}
+
 // Adds up over each parameter: sum_of(i, first, n, at) gives the sum of n values from `first` on, a type with
 // operator +=. Parameters are cut into units from their own first value on, and the units' sums are added in
 // order, so that a sum depends on neither threads nor neighbours. The result lies in scratch.
@@ -95,10 +112,11 @@ const Sum* sum_parameters(const OptimizerCall& op, SumOf sum_of) {
   return totals;
 }
 
-// Calls f32(op) or f64(op) by the dtype of the parameters.
+// Calls f32(op) or f64(op) by the dtype of the parameters, unless the step is skipped.
 template <void (*kF32)(const OptimizerCall&), void (*kF64)(const OptimizerCall&)>
 void run_optimizer(const OpCall& call) {
   const OptimizerCall op(call);
+  if (op.control().skip != 0) return;
   op.param(0).dtype == DType::kF64 ? kF64(op) : kF32(op);
 }
 

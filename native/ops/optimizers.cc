@@ -8,39 +8,22 @@
 namespace drivetrain {
 namespace {
 
-// f16 and bf16 parameters: the step is made on f32 copies, which are the last tensor of state, and rounded.
-template <class Args>
-void step_on_master(const OptimizerCall& op, OptimizerStep<float, Args> kernel, const Args& args) {
-  constexpr size_t kBlock = 1024;
-  const Kernels& k = *selected_kernels();
-  const bool is_f16 = op.param(0).dtype == DType::kF16;
-  const auto widen = is_f16 ? k.f16_to_f32 : k.bf16_to_f32;
-  const auto narrow = is_f16 ? k.f32_to_f16 : k.f32_to_bf16;
-  const size_t states = op.states - 1;
-  for_each_piece(op, [&](size_t i, size_t first, size_t n, size_t at) {
-    float grad[kBlock];
-    for (size_t done = 0; done < n; done += kBlock) {
-      const size_t count = std::min(n - done, kBlock), from = first + done, place = at + done;
-      float* state[OptimizerCall::kMostStates];
-      for (size_t s = 0; s < states; s++) state[s] = op.state(s).as<float>() + place;
-      float* const master = op.state(states).as<float>() + place;
-      widen(op.grad(i).as<uint16_t>() + from, grad, count);
-      kernel(args, master, grad, state, count);
-      narrow(master, op.param(i).as<uint16_t>() + from, count);
-    }
-  });
-}
-
-// Runs a kernel on all parameters.
+// Runs a kernel on all parameters. Of f16 and bf16 parameters the step is made on f32 copies, which are the last
+// tensor of state, and rounded.
 template <class T, class Args>
 void step(const OptimizerCall& op, OptimizerStep<T, Args> kernel, const Args& args) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    if (bytes_of(op.param(0).dtype) < sizeof(T)) return step_on_master(op, kernel, args);
-  }
-  for_each_piece(op, [&](size_t i, size_t first, size_t n, size_t at) {
+  const DType dtype = op.param(0).dtype;
+  const bool copied = bytes_of(dtype) < sizeof(T);
+  const Kernels& k = *selected_kernels();
+  const auto round = dtype == DType::kF16 ? k.f32_to_f16 : k.f32_to_bf16;
+  const size_t states = op.states - copied;
+  for_each_gradient<T>(op, [&](size_t i, size_t first, size_t n, size_t at, const T* gradient) {
     T* state[OptimizerCall::kMostStates];
-    for (size_t k = 0; k < op.states; k++) state[k] = op.state(k).template as<T>() + at;
-    kernel(args, op.param(i).template as<T>() + first, op.grad(i).template as<T>() + first, state, n);
+    for (size_t s = 0; s < states; s++) state[s] = op.state(s).template as<T>() + at;
+    T* const param = copied ? op.state(states).template as<T>() + at : op.param(i).template as<T>() + first;
+    kernel(args, param, gradient, state, n);
+    if constexpr (sizeof(T) == sizeof(float))
+      if (copied) round(param, op.param(i).as<uint16_t>() + first, n);
   });
 }
 
@@ -49,7 +32,7 @@ template <class T>
 void sgd_of(const OptimizerCall& op) {
   const double* h = op.options();
   double* counters = op.counters();
-  const SgdArgs args{scale_of(h[5]), h[3], h[0], h[1], h[2], h[4] != 0, counters[1] == 0};
+  const SgdArgs args{op.scale(h[5]), h[3], h[0], h[1], h[2], h[4] != 0, counters[1] == 0};
   step<T>(op, kernels_of<T>().optim.sgd, args);
   counters[0] += 1;
   if (h[1] != 0) counters[1] += 1;
@@ -57,8 +40,9 @@ void sgd_of(const OptimizerCall& op) {
 
 // Options: lr, beta1, beta2, eps, weight decay, maximize.
 template <bool kDecoupled>
-AdamArgs adam_args(const double* h, double t, bool amsgrad) {
-  return {.scale = scale_of(h[5]),
+AdamArgs adam_args(const OptimizerCall& op, double t, bool amsgrad) {
+  const double* h = op.options();
+  return {.scale = op.scale(h[5]),
           .decay = kDecoupled ? 0 : h[4],
           .beta1 = h[1],
           .beta2 = h[2],
@@ -75,7 +59,7 @@ template <class T, bool kDecoupled>
 void adam_of(const OptimizerCall& op) {
   const double t = op.counters()[0] + 1;
   const size_t moments = op.states - (bytes_of(op.param(0).dtype) == 2);
-  step<T>(op, kernels_of<T>().optim.adam, adam_args<kDecoupled>(op.options(), t, moments == 3));
+  step<T>(op, kernels_of<T>().optim.adam, adam_args<kDecoupled>(op, t, moments == 3));
   op.counters()[0] = t;
 }
 
@@ -83,13 +67,13 @@ void adam_of(const OptimizerCall& op) {
 template <bool kDecoupled>
 void adam_eight_bit_of(const OptimizerCall& op) {
   const double t = op.counters()[0] + 1;
-  const AdamArgs args = adam_args<kDecoupled>(op.options(), t, false);
-  for_each_piece<kEightBitBlock>(op, [&](size_t i, size_t first, size_t n, size_t at) {
+  const AdamArgs args = adam_args<kDecoupled>(op, t, false);
+  for_each_gradient<float, kEightBitBlock>(op, [&](size_t i, size_t first, size_t n, size_t at,
+                                                   const float* gradient) {
     const size_t block = at / kEightBitBlock;
     const EightBitState state{op.state(0).as<uint8_t>() + at, op.state(1).as<uint8_t>() + at,
                               op.state(2).as<float>() + block, op.state(3).as<float>() + block};
-    selected_kernels()->adam_eight_bit(args, op.param(i).as<float>() + first, op.grad(i).as<float>() + first,
-                                       state, n);
+    selected_kernels()->adam_eight_bit(args, op.param(i).as<float>() + first, gradient, state, n);
   });
   op.counters()[0] = t;
 }
@@ -101,7 +85,7 @@ void nadam_of(const OptimizerCall& op) {
   const double t = op.counters()[0] + 1;
   const auto mu_at = [h](double step) { return h[1] * (1 - 0.5 * std::pow(0.96, step * h[5])); };
   const double mu = mu_at(t), next = mu_at(t + 1), product = op.counters()[1] * mu;
-  const AdamArgs args{.scale = scale_of(h[6]),
+  const AdamArgs args{.scale = op.scale(h[6]),
                       .decay = h[4],
                       .beta1 = h[1],
                       .beta2 = h[2],
@@ -127,7 +111,7 @@ void radam_of(const OptimizerCall& op) {
   const double rect = rectified ? std::sqrt((length - 4) * (length - 2) * longest * (1 - power) /
                                             ((longest - 4) * (longest - 2) * length))
                                 : 1;
-  const AdamArgs args{.scale = scale_of(h[5]),
+  const AdamArgs args{.scale = op.scale(h[5]),
                       .decay = h[4],
                       .beta1 = h[1],
                       .beta2 = h[2],
@@ -147,7 +131,7 @@ template <class T>
 void adabelief_of(const OptimizerCall& op) {
   const double* h = op.options();
   const double t = op.counters()[0] + 1;
-  const AdamArgs args{.scale = scale_of(h[5]),
+  const AdamArgs args{.scale = op.scale(h[5]),
                       .decay = 0,
                       .beta1 = h[1],
                       .beta2 = h[2],
@@ -167,7 +151,7 @@ template <class T>
 void adamax_of(const OptimizerCall& op) {
   const double* h = op.options();
   const double t = op.counters()[0] + 1;
-  const AdamaxArgs args{scale_of(h[5]), h[4], h[1], h[2], h[0] / (1 - std::pow(h[1], t)), h[3]};
+  const AdamaxArgs args{op.scale(h[5]), h[4], h[1], h[2], h[0] / (1 - std::pow(h[1], t)), h[3]};
   step<T>(op, kernels_of<T>().optim.adamax, args);
   op.counters()[0] = t;
 }
@@ -177,7 +161,7 @@ template <class T>
 void adagrad_of(const OptimizerCall& op) {
   const double* h = op.options();
   const double before = op.counters()[0];
-  const AdagradArgs args{scale_of(h[5]), h[2], h[0] / (1 + before * h[1]), h[4]};
+  const AdagradArgs args{op.scale(h[5]), h[2], h[0] / (1 + before * h[1]), h[4]};
   step<T>(op, kernels_of<T>().optim.adagrad, args);
   op.counters()[0] = before + 1;
 }
@@ -186,7 +170,7 @@ void adagrad_of(const OptimizerCall& op) {
 template <class T>
 void adadelta_of(const OptimizerCall& op) {
   const double* h = op.options();
-  const AdadeltaArgs args{scale_of(h[4]), h[3], h[0], h[1], h[2]};
+  const AdadeltaArgs args{op.scale(h[4]), h[3], h[0], h[1], h[2]};
   step<T>(op, kernels_of<T>().optim.adadelta, args);
   op.counters()[0] += 1;
 }
@@ -195,7 +179,7 @@ void adadelta_of(const OptimizerCall& op) {
 template <class T>
 void rmsprop_of(const OptimizerCall& op) {
   const double* h = op.options();
-  const RmspropArgs args{scale_of(h[6]), h[3], h[0], h[1], h[2], h[4], h[5] != 0};
+  const RmspropArgs args{op.scale(h[6]), h[3], h[0], h[1], h[2], h[4], h[5] != 0};
   step<T>(op, kernels_of<T>().optim.rmsprop, args);
   op.counters()[0] += 1;
 }
@@ -204,9 +188,27 @@ void rmsprop_of(const OptimizerCall& op) {
 template <class T>
 void lion_of(const OptimizerCall& op) {
   const double* h = op.options();
-  const LionArgs args{scale_of(h[4]), 1 - h[0] * h[3], h[0], h[1], h[2]};
+  const LionArgs args{op.scale(h[4]), 1 - h[0] * h[3], h[0], h[1], h[2]};
   step<T>(op, kernels_of<T>().optim.lion, args);
   op.counters()[0] += 1;
+}
+
+// Lookahead: every k-th call the slow weights (state) go a part of the way to the parameters, which then take
+// their place. Options: k, that part. Counters: calls. Gradients are not read.
+template <class T>
+void lookahead_of(const OptimizerCall& op) {
+  const double* h = op.options();
+  op.counters()[0] += 1;
+  if (std::fmod(op.counters()[0], h[0]) != 0) return;
+  const FloatKernels<T>& k = kernels_of<T>();
+  const T part = static_cast<T>(h[1]);
+  for_each_piece(op, [&](size_t i, size_t first, size_t n, size_t at) {
+    T *const slow = op.state(0).template as<T>() + at, *const fast = op.param(i).template as<T>() + first;
+    k.binary[kSub](fast, 1, slow, 1, fast, n);
+    k.binary[kMul](fast, 1, &part, 0, fast, n);
+    k.binary[kAdd](slow, 1, fast, 1, slow, n);
+    std::copy(slow, slow + n, fast);
+  });
 }
 
 }  // namespace
@@ -214,8 +216,12 @@ void lion_of(const OptimizerCall& op) {
 void op_sgd(const OpCall& call) { run_optimizer<sgd_of<float>, sgd_of<double>>(call); }
 void op_adam(const OpCall& call) { run_optimizer<adam_of<float, false>, adam_of<double, false>>(call); }
 void op_adamw(const OpCall& call) { run_optimizer<adam_of<float, true>, adam_of<double, true>>(call); }
-void op_adamEightBit(const OpCall& call) { adam_eight_bit_of<false>(OptimizerCall(call)); }
-void op_adamwEightBit(const OpCall& call) { adam_eight_bit_of<true>(OptimizerCall(call)); }
+void op_adamEightBit(const OpCall& call) {
+  run_optimizer<adam_eight_bit_of<false>, adam_eight_bit_of<false>>(call);
+}
+void op_adamwEightBit(const OpCall& call) {
+  run_optimizer<adam_eight_bit_of<true>, adam_eight_bit_of<true>>(call);
+}
 void op_nadam(const OpCall& call) { run_optimizer<nadam_of<float>, nadam_of<double>>(call); }
 void op_radam(const OpCall& call) { run_optimizer<radam_of<float>, radam_of<double>>(call); }
 void op_adabelief(const OpCall& call) { run_optimizer<adabelief_of<float>, adabelief_of<double>>(call); }
@@ -223,6 +229,7 @@ void op_adamax(const OpCall& call) { run_optimizer<adamax_of<float>, adamax_of<d
 void op_adagrad(const OpCall& call) { run_optimizer<adagrad_of<float>, adagrad_of<double>>(call); }
 void op_adadelta(const OpCall& call) { run_optimizer<adadelta_of<float>, adadelta_of<double>>(call); }
 void op_rmsprop(const OpCall& call) { run_optimizer<rmsprop_of<float>, rmsprop_of<double>>(call); }
+void op_lookahead(const OpCall& call) { run_optimizer<lookahead_of<float>, lookahead_of<double>>(call); }
 void op_lion(const OpCall& call) { run_optimizer<lion_of<float>, lion_of<double>>(call); }
 
 }  // namespace drivetrain

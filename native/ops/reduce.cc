@@ -1,8 +1,7 @@
 // Reductions of a contiguous tensor seen as [outer, reduced, inner]; attrs: [outer, reduced, inner]. Ranges
 // are cut by shape alone and partial results are combined in order, so that the bits do not depend on the
 // number of threads.
-#include <cmath>
-
+#include "extent.h"
 #include "kernels_of.h"
 #include "parallel_chunks.h"
 #include "table.h"
@@ -77,42 +76,15 @@ void argmax_of(const OpCall& call) {
   });
 }
 
-// The L2 norm of what squares in double do not hold.
-template <class T>
-double scaled_norm(const OpCall& call, size_t tensors, double largest) {
-  double total = 0;
-  for (size_t i = 0; i < tensors; i++) {
-    const T* x = call[i].as<T>();
-    for (size_t j = 0; j < call[i].size(); j++) total += x[j] / largest * (x[j] / largest);
-  }
-  return largest * std::sqrt(total);
-}
-
 // operands: any number of tensors; then their common L2 norm, the largest |x| (scalars of T) and how many
 // elements are not finite (an i64 scalar). One pass, accumulated in double, tensor by tensor.
 template <class T>
 void norms_of(const OpCall& call) {
   const size_t tensors = call.count - 3;
-  Extent all = {0, 0, 0};
-  for (size_t i = 0; i < tensors; i++) {
-    const T* x = call[i].as<T>();
-    const size_t n = call[i].size(), count = (n + kPartial - 1) / kPartial;
-    Extent* partials = static_cast<Extent*>(scratch(kPartialsSlot, (count + 1) * sizeof(Extent)));
-    parallel_chunks(n, kPartial, [&](size_t first, size_t end) {
-      partials[first / kPartial] = kernels_of<T>().extent(x + first, end - first);
-    });
-    for (size_t j = 0; j < count; j++) {
-      all.sum_squares += partials[j].sum_squares;
-      if (!(partials[j].largest <= all.largest) && all.largest == all.largest)
-        all.largest = partials[j].largest;
-      all.not_finite += partials[j].not_finite;
-    }
-  }
-  // Of f64, squares may overflow or vanish.
-  const bool held = all.sum_squares > 1e-280 && all.sum_squares < HUGE_VAL;
-  const bool scaled = !held && all.not_finite == 0 && all.largest > 0;
-  *call[tensors].as<T>() =
-      static_cast<T>(scaled ? scaled_norm<T>(call, tensors, all.largest) : std::sqrt(all.sum_squares));
+  const Extent all = extent_in_order(call.operands, tensors, [&](size_t i, size_t first, size_t n) {
+    return kernels_of<T>().extent(call[i].as<T>() + first, n);
+  });
+  *call[tensors].as<T>() = static_cast<T>(norm_of(all, call.operands, tensors));
   *call[tensors + 1].as<T>() = static_cast<T>(all.largest);
   *call[tensors + 2].as<int64_t>() = all.not_finite;
 }

@@ -23,14 +23,14 @@ constexpr int kTemporaries = 8;  // of scratch; kernels and ops use the lower on
 }
 
 // Points the operands into the slots, and runs.
-void run(Instruction& instruction, const Slot* slots, const Slot& scratch) {
+void run(Instruction& instruction, const Slot* slots, const Slot& scratch, bool* refused) {
   auto& [fn, operands, places, attrs] = instruction;
   for (size_t i = 0; i < places.size(); i++) {
     const Slot& slot = places[i].slot == kScratchSlot ? scratch : slots[places[i].slot];
     assert(lies_within(operands[i], places[i], slot));
     operands[i].data = slot.data + places[i].offset;
   }
-  fn({operands.data(), operands.size(), attrs.data(), attrs.size()});
+  fn({operands.data(), operands.size(), attrs.data(), attrs.size(), refused});
 }
 
 }  // namespace
@@ -64,7 +64,7 @@ void decode_instruction(const double*& words, Instruction& out) {
 
 void execute(Instruction& instruction, const Slot* slots) {
   const FlushDenormals flush;
-  run(instruction, slots, {});
+  run(instruction, slots, {}, nullptr);
 }
 
 Program::Program(const double* words)
@@ -91,17 +91,22 @@ void Program::give_back(Code code) {
   idle_.push_back(std::move(code));
 }
 
-bool Program::execute(const Slot* slots, const std::atomic<bool>* cancelled) {
+Status Program::execute(const Slot* slots, const std::atomic<bool>* cancelled) {
   const FlushDenormals flush;
   const Slot temporaries{static_cast<char*>(scratch(kTemporaries, scratch_bytes_)), scratch_bytes_};
   Code code = take_code();
-  bool whole = true;
-  for (size_t i = 0; i < code.size() && whole; i++) {
-    whole = i > commit_start_ || !cancelled || !cancelled->load(std::memory_order_relaxed);
-    if (whole) run(code[i], slots, temporaries);
+  Status status = Status::kOk;
+  bool refused = false;
+  for (size_t i = 0; i < code.size() && status == Status::kOk; i++) {
+    if (i <= commit_start_ && cancelled && cancelled->load(std::memory_order_relaxed)) {
+      status = Status::kCancelled;
+      break;
+    }
+    run(code[i], slots, temporaries, &refused);
+    if (refused && i < commit_start_) status = Status::kRefused;
   }
   give_back(std::move(code));
-  return whole;
+  return status;
 }
 
 }  // namespace drivetrain

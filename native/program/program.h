@@ -29,14 +29,17 @@ struct Instruction {
 
 using Code = std::vector<Instruction>;
 
+// The outcomes of native calls that lib/native/binding.ts names.
+enum class Status : int { kOk = 0, kBusy = 1, kCancelled = 2, kRefused = 3, kPending = 4 };
+
 class Program {
  public:
   // Layout, in doubles: instructions, commit start, bytes of scratch, then the instructions.
   explicit Program(const double* words);
 
-  // Runs on the calling thread and on the pool; `slots` are the memory of each slot. False where `cancelled`
-  // was set before the commit section began: nothing lasting was written then.
-  bool execute(const Slot* slots, const std::atomic<bool>* cancelled);
+  // Runs on the calling thread and on the pool; `slots` are the memory of each slot. Of a run that is not kOk
+  // nothing lasting was written: `cancelled` was set before the commit section began, or an op refused values.
+  Status execute(const Slot* slots, const std::atomic<bool>* cancelled);
 
   // All elements of all operands: a measure of the work.
   size_t elements() const { return elements_; }

@@ -23,7 +23,9 @@ describe.each(NAMES.filter((name) => !LAYERWISE.has(name)))('%s', (name) => {
     for (let k = 0; k < STEPS; k++) {
       defaultPool.scope(() => {
         const gradients = sizes.map((n, i) => cast(f32(n, 100 + 10 * k + i), dtype));
-        eager.step(k % 2 === 0 ? gradients : gradients.map((g) => g.toArray()));
+        // Of 16 bits, as tensors and as arrays, and of 32, which hold the same numbers.
+        const given = [gradients, gradients.map((g) => g.toArray()), gradients.map((g) => cast(g, 'f32'))];
+        eager.step(given[k % 3]!);
         step.runSync(...gradients);
         wide.step(gradients.map((g) => cast(g, 'f32')));
       });
@@ -32,7 +34,10 @@ describe.each(NAMES.filter((name) => !LAYERWISE.has(name)))('%s', (name) => {
     expect(recorded.map(bits)).toEqual(params.map(bits));
     expect(bits(eager.stateDict()['3.master']!)).toBe(bits(full[3]!));
     expect(bitsOf(arrays[3]!)).not.toBe(bits(params[3]!));
-    expect(refusalOf(() => eager.step(full)).code).toBe('DT_DTYPE_MISMATCH');
+    const doubles = sizes.map((n) => new Float64Array(n));
+    expect(refusalOf(() => eager.step(doubles)).code).toBe('DT_DTYPE_MISMATCH');
+    const mixed = [...full.slice(0, 3), arrays[3]!];
+    expect(refusalOf(() => eager.step(mixed)).message).toContain('one dtype');
   });
 });
 

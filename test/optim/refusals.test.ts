@@ -58,7 +58,8 @@ describe('hyperparameters', () => {
   ])('%s knows %s, and refuses %s', (name, known, key) => {
     const refusal = refusalOf(() => make(name, { [key]: [0.5, 0.5] }));
     expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
-    expect(refusal.message).toBe(`Expected ${known} as options of ${name} but received ${key}.`);
+    const whole = 'maxGradNorm, maxGradValue, nonFinite, maxMagnitude, maxParameters, clamp';
+    expect(refusal.message).toBe(`Expected ${known}, ${whole} as options of ${name} but received ${key}.`);
   });
 
   test('a group may have parameters as well, and nothing else', () => {

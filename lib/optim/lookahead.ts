@@ -1,0 +1,99 @@
+import { DrivetrainError, type TypedArray } from '../native/index.js';
+import { loadState, type StateEntry } from '../nn/index.js';
+import { assign } from '../ops/index.js';
+import { outsideScopes, type Tensor, wrap } from '../tensor/index.js';
+import { GradientControl, type StepOptions } from './gradient-control.js';
+import { GroupState } from './group-state.js';
+import { type HyperparameterTable, positiveInteger, share } from './hyperparameter.js';
+import type { Optimizer, Stepper } from './optimizer.js';
+import { checkKeys, makeGroup } from './parameter-group.js';
+
+export interface LookaheadOptions {
+  /** Steps of the optimizer between two of the slow weights; 5 unless given. */
+  k?: number;
+  /** How far the slow weights go towards the fast ones, in [0, 1]; 0.5 unless given. */
+  alpha?: number;
+}
+
+const TABLE: HyperparameterTable<LookaheadOptions> = { k: positiveInteger(5), alpha: share(0.5) };
+
+/** Before the names of its own state. */
+const PREFIX = 'lookahead.';
+
+/**
+ * Weights that look ahead: every k steps of the optimizer, slow ← slow + alpha · (p − slow), and p ← slow. Slow weights
+ * begin as the parameters are. f32 and f64; eager or inside `compile(fn)`.
+ * Zhang, Lucas, Hinton and Ba, arXiv:1907.08610, algorithm 1.
+ */
+export class Lookahead<H extends object> implements Stepper {
+  readonly optimizer: Optimizer<H>;
+  /** Not `#private`: a scope that returns this object has to find its tensors. */
+  private readonly slow: readonly GroupState<LookaheadOptions>[];
+  readonly #control: GradientControl;
+
+  constructor(optimizer: Optimizer<H>, options: LookaheadOptions = {}) {
+    checkKeys('Lookahead', options, TABLE);
+    this.optimizer = optimizer;
+    const groups = optimizer.paramGroups;
+    const half = groups
+      .flatMap(({ params }) => params)
+      .find(({ dtype }) => dtype !== 'f32' && dtype !== 'f64');
+    if (half !== undefined) {
+      throw new DrivetrainError(
+        'DT_DTYPE_MISMATCH',
+        `Expected f32 or f64 parameters for Lookahead but received ${half.dtype}.`,
+      );
+    }
+    [this.#control, this.slow] = outsideScopes(() => {
+      const control = new GradientControl('Lookahead', {}, groups[0]!.params);
+      const made = groups.map(({ params, names }) => {
+        const named = params.map((tensor, i) => ({ tensor, name: names[i]! }));
+        const { group, numbers } = makeGroup('Lookahead', named, TABLE, options);
+        const kernel = { step: 'lookahead', state: [{ name: 'slow' }] } as const;
+        const read = { method: 'Lookahead', group, numbers: wrap(numbers), table: TABLE };
+        return new GroupState<LookaheadOptions>(kernel, named, read, control.tensor, {});
+      });
+      return [control, made];
+    });
+    for (const { params, state } of this.slow) {
+      for (const [i, parameter] of params.entries()) assign(state[0]!.of(i), parameter);
+    }
+  }
+
+  get paramGroups(): Optimizer<H>['paramGroups'] {
+    return this.optimizer.paramGroups;
+  }
+
+  /** Steps of the optimizer. */
+  get steps(): number {
+    return this.optimizer.steps;
+  }
+
+  /** A step of the optimizer, and every k-th time one of the slow weights. */
+  step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = {}): void {
+    this.optimizer.step(gradients, options);
+    for (const state of this.slow) state.step(state.params, this.#control.of([], {}));
+  }
+
+  /** The optimizer's state, and the slow weights as `lookahead.parameter.slow`. */
+  stateDict(): Record<string, Tensor> {
+    const own = this.#entries().map(({ name, tensor }) => [name, tensor] as const);
+    return { ...this.optimizer.stateDict(), ...Object.fromEntries(own) };
+  }
+
+  /** Copies all of it; throws before anything is written where something does not fit. */
+  loadStateDict(state: Readonly<Record<string, Tensor>>): void {
+    loadState([...this.optimizer.stateEntries(state), ...this.#entries()], state);
+  }
+
+  #entries(): StateEntry[] {
+    return this.slow.flatMap((group) =>
+      group.entries().map(({ parameter, which, tensor }) => ({
+        name: `${PREFIX}${parameter}.${which}`,
+        tensor,
+        check: () => tensor.checkReady(true),
+        load: (source: Tensor) => assign(tensor, source),
+      })),
+    );
+  }
+}
