@@ -55,7 +55,7 @@ struct GemmBatch {
 // Values are widened exactly, and those of C rounded once, to nearest even.
 enum class Element : int { kF32, kF16, kBF16 };
 struct HalfGemmArgs {
-  GemmArgs<float> shape;  // beta is 0
+  GemmArgs<float> shape;
   const void *a, *b;
   void* c;
   const void* bias;  // or null
