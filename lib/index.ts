@@ -50,6 +50,7 @@ export {
   linearInt8,
   log,
   logSoftmax,
+  type MatmulOptions,
   matmul,
   matmulInt8,
   matmulInteger,

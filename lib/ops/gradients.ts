@@ -20,7 +20,7 @@ import {
   where,
 } from './elementwise.js';
 import { embeddingGrad } from './embedding.js';
-import { product } from './matmul.js';
+import { type MatmulAttrs, product } from './matmul.js';
 import type { View } from './op.js';
 import type { Opcode } from './opcodes.js';
 import { type DropoutAttrs, dropoutOp } from './random.js';
@@ -76,10 +76,10 @@ function spread(y: Tensor, x: Tensor, { outer, reduced, inner }: Reduction): Ten
   return reshape(broadcastTo(reshape(y, [outer, 1, inner]), [outer, reduced, inner]), x.shape);
 }
 
-/** aᵀ · dy, laid out as b is: the gradient of a weight that was transposed needs no copy. */
-function gradientOfRight(dy: Tensor, a: Tensor, b: Tensor): Tensor {
-  if (b.contiguous) return product(transpose(a), dy, b.dtype);
-  return transpose(product(transpose(dy), a, b.dtype));
+/** alpha · aᵀ · dy, laid out as b is: the gradient of a weight that was transposed needs no copy. */
+function gradientOfRight(dy: Tensor, a: Tensor, b: Tensor, alpha: number): Tensor {
+  if (b.contiguous) return product(transpose(a), dy, { dtype: b.dtype, alpha });
+  return transpose(product(transpose(dy), a, { dtype: b.dtype, alpha }));
 }
 
 const RULES: Partial<Record<Opcode, GradientRule>> = {
@@ -146,12 +146,15 @@ const RULES: Partial<Record<Opcode, GradientRule>> = {
     return [mul(mask, spread(div(dy, count), x!, attrs as Reduction))];
   },
 
-  // Activations are fused into products after differentiation.
-  matmul: ({ dy, inputs: [a, b, bias], needs }) => [
-    needs(0) ? product(dy, transpose(b!), a!.dtype) : undefined,
-    needs(1) ? gradientOfRight(dy, a!, b!) : undefined,
-    needs(2) ? cast(sumTo(dy, bias!.shape), bias!.dtype) : undefined,
-  ],
+  // Activations are fused into products after differentiation; a beta needs an out, which no recording has.
+  matmul: ({ dy, inputs: [a, b, bias], attrs, needs }) => {
+    const { alpha = 1 } = attrs as MatmulAttrs;
+    return [
+      needs(0) ? product(dy, transpose(b!), { dtype: a!.dtype, alpha }) : undefined,
+      needs(1) ? gradientOfRight(dy, a!, b!, alpha) : undefined,
+      needs(2) ? cast(sumTo(dy, bias!.shape), bias!.dtype) : undefined,
+    ];
+  },
 
   softmax: unary((dy, _, y) => softmaxGrad(y, dy)),
   logSoftmax: unary((dy, _, y) => logSoftmaxGrad(y, dy)),

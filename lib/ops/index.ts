@@ -44,7 +44,14 @@ export {
   qlinearMatmul,
   type ZeroPoints,
 } from './int8.js';
-export { type Activation, linear, type MatmulAttrs, matmul, packMatmul } from './matmul.js';
+export {
+  type Activation,
+  linear,
+  type MatmulAttrs,
+  type MatmulOptions,
+  matmul,
+  packMatmul,
+} from './matmul.js';
 export type { Op, Recorder, TensorSpec, View } from './op.js';
 export { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
 export { type OptimizerOpcode, OptimizerStep } from './optimizers.js';

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { binding, DrivetrainError } from '../native/index.js';
 import {
   broadcastShapes,
@@ -9,7 +10,14 @@ import {
   type Tensor,
 } from '../tensor/index.js';
 import { apply, applyOne, transient } from './apply.js';
-import { checkMinRank, checkOneOf, checkSameDtype, checkShapeIs, checkTensor } from './checks.js';
+import {
+  checkMinRank,
+  checkOneOf,
+  checkOptions,
+  checkSameDtype,
+  checkShapeIs,
+  checkTensor,
+} from './checks.js';
 import type { Op } from './op.js';
 import { checkOutIs, type OutOptions } from './out.js';
 import { broadcastTo, reshape, transpose } from './views.js';
@@ -19,11 +27,13 @@ export const ACTIVATIONS = { none: 0, relu: 1, gelu: 2 } as const;
 
 export type Activation = keyof typeof ACTIVATIONS;
 
-/** What happens to a product before it is stored: activation(alpha · a · b + bias) + residual. */
+/** What happens to a product before it is stored: activation(alpha · a · b + beta · out + bias) + residual. */
 export interface MatmulAttrs {
   readonly activation: Activation;
   /** 1 unless given. */
   readonly alpha?: number;
+  /** 0 unless given: then what is in the output is not read. */
+  readonly beta?: number;
   readonly hasBias?: boolean;
   readonly hasResidual?: boolean;
   /** Whether b comes from `packMatmul`. */
@@ -38,12 +48,13 @@ export const matmulOp: Op<MatmulAttrs> = {
   infer: ([a, b], { dtype }) => [
     { shape: [...a!.shape.slice(0, -1), b!.shape.at(-1)!], dtype: dtype ?? a!.dtype },
   ],
-  numbers: ({ activation, alpha = 1, hasBias, hasResidual, packed }) => [
+  numbers: ({ activation, alpha = 1, beta = 0, hasBias, hasResidual, packed }) => [
     ACTIVATIONS[activation],
     alpha,
     Number(hasBias ?? false),
     Number(hasResidual ?? false),
     Number(packed ?? false),
+    beta,
   ],
   strided: (input) => input < 2,
 };
@@ -65,14 +76,22 @@ export function packMatmul(b: Tensor): Tensor {
 
 const DTYPES_OF_PRODUCTS: readonly DType[] = ['f32', 'f64', 'f16', 'bf16'];
 
+export interface MatmulOptions extends OutOptions {
+  /** What the product is multiplied by; 1 unless given. */
+  readonly alpha?: number;
+  /** What was in `out` is multiplied by this and added; 0 unless given: then it is not read. Only with `out`. */
+  readonly beta?: number;
+}
+
 /**
- * The matrix product of a [..., m, k] and b [..., k, n]: [..., m, n], leading dimensions broadcast. Any strides (a
- * transposed view costs no copy). f32, f64, f16 or bf16; the products of f16 and bf16 are added up in f32 and rounded
- * once, to nearest even. `out` may not be an operand.
+ * alpha · a · b + beta · out for a [..., m, k] and b [..., k, n]: [..., m, n], leading dimensions broadcast. Any strides (a
+ * transposed view costs no copy). f32, f64, f16 or bf16; all of it for f16 and bf16 is added up in f32 and rounded once, to
+ * nearest even. `out` may not be an operand. Inside `compile(fn)`, where there is no `out`, a sum with a product is one
+ * instruction as well.
  */
-export function matmul(a: Tensor, b: Tensor, options: OutOptions): Tensor;
+export function matmul(a: Tensor, b: Tensor, options: MatmulOptions): Tensor;
 export function matmul(a: Tensor, b: Tensor): Tensor;
-export function matmul(a: Tensor, b: Tensor, options?: OutOptions): Tensor {
+export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   checkOneOf('matmul', 'a', a, DTYPES_OF_PRODUCTS);
   checkOneOf('matmul', 'b', b, DTYPES_OF_PRODUCTS);
   checkSameDtype('matmul', a, b);
@@ -84,14 +103,31 @@ export function matmul(a: Tensor, b: Tensor, options?: OutOptions): Tensor {
       `Expected inner dimensions that agree for matmul but received ${formatShape(a.shape)} and ${formatShape(b.shape)}.`,
     );
   }
-  return product(a, b, a.dtype, options?.out);
+  checkOptions('matmul', options, ['alpha', 'beta', 'out']);
+  const { alpha = 1, beta = 0, out } = options;
+  if (
+    !Number.isFinite(alpha) ||
+    !Number.isFinite(beta) ||
+    (options.beta !== undefined && out === undefined)
+  ) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected finite numbers as alpha and beta of matmul, and an out that beta multiplies, but received ${inspect({ alpha, beta })}${out === undefined ? ' and no out' : ''}.`,
+    );
+  }
+  return product(a, b, { dtype: a.dtype, alpha, beta }, out);
 }
 
 /** `matmul` for operands that may be f32, f16 and bf16 at once, in the dtype that is asked for. */
-export function product(a: Tensor, b: Tensor, dtype: DType, out?: Tensor): Tensor {
+export function product(
+  a: Tensor,
+  b: Tensor,
+  attrs: Pick<MatmulAttrs, 'alpha' | 'beta' | 'dtype'>,
+  out?: Tensor,
+): Tensor {
   const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2), 'matmul');
   const operands = [a, b].map((x) => broadcastTo(x, [...batch, ...x.shape.slice(-2)]));
-  return applyOne(matmulOp, operands, { activation: 'none', dtype }, out);
+  return applyOne(matmulOp, operands, { activation: 'none', ...attrs }, out);
 }
 
 /**

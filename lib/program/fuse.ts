@@ -101,7 +101,7 @@ function absorb(
     case 'mul':
     case 'div': {
       const constant = epilogue.sums && isSum && !attrs.hasBias ? constantOf(other!) : undefined;
-      if (constant === undefined || attrs.alpha !== undefined) return undefined;
+      if (constant === undefined || (attrs.alpha ?? 1) !== 1) return undefined;
       if (step.op.name === 'mul') return withAttrs({ alpha: constant });
       const [least, most] = NORMAL[product.outputs[0]!.dtype]!;
       const alpha = 1 / constant;

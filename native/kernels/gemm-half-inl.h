@@ -95,10 +95,13 @@ struct HalfGemm {
     float* const c_copy = b_copy + copy_size(depth, cols);
     float* const bias_copy = c_copy + rows * cols;
     const ptrdiff_t c_row = g.c_row;
+    uint16_t* out = narrow ? (uint16_t*)args->c + c_at : nullptr;
     if (narrow)
       g.c = c_copy, g.c_row = (ptrdiff_t)g.n;
     else
       g.c = (float*)args->c + c_at;
+    if (narrow && g.beta != 0)
+      for (size_t i = 0; i < g.m; ++i) widen(args->c_type, out + (ptrdiff_t)i * c_row, g.c + i * g.n, g.n);
     if (args->bias) {
       ptrdiff_t row = 0, col = 1;
       g.bias = part_of(args->bias, args->bias_type, (ptrdiff_t)j0, row, col, 1, g.n, bias_copy);
@@ -119,7 +122,6 @@ struct HalfGemm {
     } while (k0 < g.k);
 
     if (!narrow) return;
-    uint16_t* out = (uint16_t*)args->c + c_at;
     for (size_t i = 0; i < g.m; ++i, out += c_row) {
       const float* sums = c_copy + i * g.n;
       args->c_type == Element::kF16 ? f32_to_f16(sums, out, g.n) : f32_to_bf16(sums, out, g.n);

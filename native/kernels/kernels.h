@@ -55,7 +55,7 @@ struct GemmBatch {
 // Values are widened exactly, and those of C rounded once, to nearest even.
 enum class Element : int { kF32, kF16, kBF16 };
 struct HalfGemmArgs {
-  GemmArgs<float> shape;  // beta is 0
+  GemmArgs<float> shape;
   const void *a, *b;
   void* c;
   const void* bias;  // or null
@@ -178,7 +178,8 @@ struct FloatKernels {
   // A query that may attend to nothing gives zeros. log_sum[i] is the base-2 logarithm of the sum of e^score
   // of query i, infinity where there is none; out has rows of `width`.
   void (*attention)(const AttentionArgs<T>& args, T* out, T* log_sum);
-  // The gradients for all queries of a head (`first` 0) from out, log_sum and the gradient of out.
+  // The gradients for the queries of `args`, from out, log_sum and the gradient of out; dk and dv are what
+  // these queries contribute, for all keys.
   void (*attention_grad)(const AttentionArgs<T>& args, const T* out, const T* log_sum, const T* dout, T* dq,
                          T* dk, T* dv);
 };

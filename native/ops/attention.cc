@@ -1,6 +1,8 @@
 // Scaled-dot-product attention: operands [q, k, v, out, log_sum] or [q, k, v, mask, out, log_sum], of ranks 2
 // to 8 with leading dimensions and the mask already broadcast (stride 0); columns of q, k and v are
 // contiguous. attrs: [causal, scale].
+#include <algorithm>
+
 #include "kernels_of.h"
 #include "parallel_chunks.h"
 #include "table.h"
@@ -10,6 +12,9 @@ namespace {
 
 // Under this many multiply-adds all stays on the calling thread.
 constexpr size_t kSerialAttentionMacs = 1 << 18;
+
+constexpr int kSharesSlot = 4;
+constexpr size_t kSharesAtOnce = 1 << 12;  // values of a chunk that adds them up
 
 // Where the matrix of `t` lies that belongs to the batch-th matrix of `out`; t's leading dimensions are those
 // of out, broadcast.
@@ -58,6 +63,16 @@ struct Heads {
     if (mask) args.mask = matrix_at<uint8_t>(*mask, q, index);
     return args;
   }
+
+  // At most `count` queries from the first on.
+  AttentionArgs<T> queries_of(size_t index, size_t first, size_t count) const {
+    AttentionArgs<T> args = head(index);
+    args.first = first;
+    args.queries = std::min(count, shape.queries - first);
+    args.q += static_cast<int64_t>(first) * args.q_row;
+    if (args.mask) args.mask += static_cast<int64_t>(first) * args.mask_row;
+    return args;
+  }
 };
 
 template <class T>
@@ -72,16 +87,21 @@ void attention_of(const OpCall& call) {
   if (chunks == 0) return;
   parallel_chunks(chunks, heads.serial() ? chunks : 1, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; i++) {
-      const size_t head = i / per_head, first = i % per_head * chunk;
-      AttentionArgs<T> args = heads.head(head);
-      args.first = first;
-      args.queries = queries - first < chunk ? queries - first : chunk;
-      args.q += static_cast<int64_t>(first) * args.q_row;
-      if (args.mask) args.mask += static_cast<int64_t>(first) * args.mask_row;
-      kernels_of<T>().attention(args, out + (head * queries + first) * width,
-                                log_sum + head * queries + first);
+      const size_t head = i / per_head;
+      const AttentionArgs<T> args = heads.queries_of(head, i % per_head * chunk, chunk);
+      const size_t row = head * queries + args.first;
+      kernels_of<T>().attention(args, out + row * width, log_sum + row);
     }
   });
+}
+
+// Queries of a head that are one piece of work: all of them, or of few heads some whole blocks of the kernel,
+// two at least, so that there is work for eight threads.
+size_t queries_of_part(size_t heads, size_t queries) {
+  constexpr size_t kParts = 8, kBlock = 64;
+  if (heads >= 4) return queries;
+  const size_t even = (queries * heads + kParts - 1) / kParts;
+  return std::max(2 * kBlock, (even + kBlock - 1) / kBlock * kBlock);
 }
 
 // operands: the gradient of out, out, log_sum, q, k, v, perhaps the mask, then the gradients of q, k and v.
@@ -93,13 +113,33 @@ void attention_grad_of(const OpCall& call) {
   T *const dq = results[0].as<T>(), *const dk = results[1].as<T>(), *const dv = results[2].as<T>();
   const AttentionArgs<T>& s = heads.shape;
   if (heads.count == 0) return;
-  parallel_chunks(heads.count, heads.serial() ? heads.count : 1, [&](size_t begin, size_t end) {
+  // The parts of a head add to the same gradients of keys and values: all but the first in memory of their
+  // own.
+  const size_t part = queries_of_part(heads.count, s.queries);
+  const size_t parts = std::max<size_t>(1, (s.queries + part - 1) / part), chunks = heads.count * parts;
+  const size_t keys = heads.count * s.keys, share = keys * (s.depth + s.width);
+  T* const shares = static_cast<T*>(scratch(kSharesSlot, (parts - 1) * share * sizeof(T)));
+  parallel_chunks(chunks, heads.serial() ? chunks : 1, [&](size_t begin, size_t end) {
     for (size_t i = begin; i < end; i++) {
-      const size_t row = i * s.queries, key = i * s.keys;
-      kernels_of<T>().attention_grad(heads.head(i), out + row * s.width, log_sum + row, dout + row * s.width,
-                                     dq + row * s.depth, dk + key * s.depth, dv + key * s.width);
+      const size_t head = i / parts, index = i % parts;
+      const AttentionArgs<T> args = heads.queries_of(head, index * part, part);
+      const size_t row = head * s.queries + args.first, key = head * s.keys;
+      T* const dk_share = index == 0 ? dk : shares + (index - 1) * share;
+      T* const dv_share = index == 0 ? dv : dk_share + keys * s.depth;
+      kernels_of<T>().attention_grad(args, out + row * s.width, log_sum + row, dout + row * s.width,
+                                     dq + row * s.depth, dk_share + key * s.depth, dv_share + key * s.width);
     }
   });
+  const auto add_shares = [&](T* sum, const T* of_part, size_t size) {
+    parallel_chunks(size, kSharesAtOnce, [&](size_t begin, size_t end) {
+      for (size_t p = 0; p + 1 < parts; p++)
+        kernels_of<T>().binary[kAdd](sum + begin, 1, of_part + p * share + begin, 1, sum + begin,
+                                     end - begin);
+    });
+  };
+  if (parts == 1) return;
+  add_shares(dk, shares, keys * s.depth);
+  add_shares(dv, shares + keys * s.depth, keys * s.width);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Matrix products. Operands [a, b, (bias,) (residual,) out], a and b with batch dimensions already broadcast
 // (stride 0), of ranks 2 to 8; a packed b has rank 1 and no batch. attrs: [activation, alpha, has bias, has
-// residual, b is packed]. All are f32 or all are f64; or a, b, bias and out are each f32, f16 or bf16, where
-// b is not packed, and a residual is f32 as out is.
+// residual, b is packed, beta]. All are f32 or all are f64; or a, b, bias and out are each f32, f16 or bf16,
+// where b is not packed, and a residual is f32 as out is.
 #include "kernels_of.h"
 #include "table.h"
 
@@ -69,7 +69,7 @@ Batch<T> batch_of(const OpCall& call, const Operands& of) {
   args.a_row = of.a.strides[last - 1], args.a_col = of.a.strides[last];
   if (!of.packed) args.b_row = of.b.strides[last - 1], args.b_col = of.b.strides[last];
   args.c_row = of.out.strides[last - 1];
-  args.alpha = static_cast<T>(call.attrs[1]), args.beta = 0;
+  args.alpha = static_cast<T>(call.attrs[1]), args.beta = static_cast<T>(call.attrs[5]);
   args.activation = static_cast<Activation>(static_cast<int>(call.attrs[0]));
   if (of.residual) args.residual = of.residual->as<T>(), args.residual_row = of.residual->strides[last - 1];
   for (int d = 0; d < last - 1; d++)

@@ -1,6 +1,5 @@
 #include "cpu.h"
 
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <thread>
@@ -11,6 +10,7 @@
 #endif
 #if defined(__linux__)
 #include <sched.h>
+#include "cgroup.h"
 #if defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -65,29 +65,6 @@ bool has_dot_product() {
 
 #endif
 
-// The processors that a cgroup's CPU quota grants, or a large number where there is none.
-double quota_processors() {
-  double quota = 1e9, period = 1;
-  if (FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r")) {
-    char text[64] = "";
-    if (std::fscanf(file, "%63s %lf", text, &period) == 2 && std::strcmp(text, "max") != 0) {
-      quota = std::atof(text) / period;
-    }
-    std::fclose(file);
-    return quota;
-  }
-  FILE* quota_file = std::fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r");
-  FILE* period_file = std::fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r");
-  double microseconds = -1;
-  if (quota_file && period_file && std::fscanf(quota_file, "%lf", &microseconds) == 1 &&
-      std::fscanf(period_file, "%lf", &period) == 1 && microseconds > 0) {
-    quota = microseconds / period;
-  }
-  if (quota_file) std::fclose(quota_file);
-  if (period_file) std::fclose(period_file);
-  return quota;
-}
-
 const Kernels* select() {
   const Kernels* tables[kMaxTables];
   const int count = available_kernels(tables);
@@ -127,9 +104,9 @@ int usable_processors() {
 #if defined(__linux__)
   cpu_set_t set;
   if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
-#endif
-  const double quota = quota_processors();
+  const double quota = cgroup_processors();
   if (quota < count) count = static_cast<int>(quota + 0.5);
+#endif
   return count < 1 ? 1 : count;
 }
 

@@ -37,6 +37,7 @@ struct Case {
   size_t outer = 1, inner = 1;  // a batch of outer x inner, whose inner products share B
   bool bias = false, residual = false;
   Activation activation = Activation::kNone;
+  float beta = 0;
 };
 
 void check_half(const Kernels& k, const Case& c, size_t sample = 1) {
@@ -48,7 +49,7 @@ void check_half(const Kernels& k, const Case& c, size_t sample = 1) {
   const Buffer<float> residual = random.array<float>(count * c_size);
   HalfGemmArgs g{};
   GemmArgs<float>& s = g.shape;
-  s.m = c.m, s.n = c.n, s.k = c.k, s.alpha = 0.75, s.activation = c.activation;
+  s.m = c.m, s.n = c.n, s.k = c.k, s.alpha = 0.75, s.beta = c.beta, s.activation = c.activation;
   s.a_row = c.a_transposed ? 1 : ptrdiff_t(c.k), s.a_col = c.a_transposed ? ptrdiff_t(c.m) : 1;
   s.b_row = c.b_transposed ? 1 : ptrdiff_t(c.n), s.b_col = c.b_transposed ? ptrdiff_t(c.k) : 1;
   s.c_row = ptrdiff_t(c_lead);
@@ -68,10 +69,16 @@ void check_half(const Kernels& k, const Case& c, size_t sample = 1) {
   // What lies between rows stays.
   constexpr uint16_t kUntouched = 0x7777;
   const size_t values = count * c_size, words = c.c == Element::kF32 ? 2 * values : values;
-  Buffer<uint16_t> first(words, kUntouched);
+  const Values before(k, random, c.c, values);
+  Buffer<uint16_t> old(words, kUntouched);
+  for (size_t row = 0; c.beta != 0 && row < count * c.m; ++row)
+    std::memcpy(old.data() + row * c_lead * (words / values),
+                static_cast<const char*>(before.data()) + row * c_lead * (words / values) * 2,
+                c.n * (words / values) * 2);
+  Buffer<uint16_t> first(old);
   for (int threads : {1, 2, 4}) {
     set_threads(threads);
-    Buffer<uint16_t> out(words, kUntouched);
+    Buffer<uint16_t> out(old);
     g.c = out.data();
     k.gemm_half(g, batch);
     if (threads > 1) {
@@ -94,7 +101,7 @@ void check_half(const Kernels& k, const Case& c, size_t sample = 1) {
         expect(!std::memcmp(&out[gap], untouched.data(), words / values * 2), "wrote between rows");
         for (size_t j = 0; j < c.n; ++j) {
           if (sample > 1 && (i * 7919 + j) % sample) continue;
-          const auto exact = reference::gemm<double>(want, i, j, 0.f);
+          const auto exact = reference::gemm<double>(want, i, j, before.floats[row + j]);
           // As in gemm_test.cc, and the rounding of the result.
           const double error = (double(c.k) + 5) * kUnit<float> / (1 - double(c.k + 5) * kUnit<float>);
           double bound = error * exact.magnitude;
@@ -125,7 +132,10 @@ TEST(gemm_half) {
         for (const auto& [a, b, c] : kTypes) {
           check_half(k, {m, n, depth, a, b, c, bool(turn & 1), bool(turn & 2), 1 + size_t(turn % 7 == 0),
                          1 + size_t(turn % 5 == 0) * 2, turn % 3 > 0, c == Element::kF32 && turn % 4 > 1,
-                         Activation(turn / 3 % 3)});
+                         Activation(turn / 3 % 3),
+                         turn % 4 == 0   ? -0.5f
+                         : turn % 4 == 1 ? 1.f
+                                         : 0});
           ++turn;
         }
 }
@@ -137,7 +147,9 @@ TEST(gemm_half_large) {
   for (const auto& [m, n, depth] : large)
     for (int form = 0; form < 4; ++form)
       for (const auto& [a, b, c] : kTypes)
-        check_half(k, {m, n, depth, a, b, c, bool(form & 1), bool(form & 2), 1, 1, true, c == Element::kF32},
+        check_half(k,
+                   {m, n, depth, a, b, c, bool(form & 1), bool(form & 2), 1, 1, true, c == Element::kF32,
+                    Activation::kNone, form % 2 ? 0.5f : 0},
                    37);
 }
 

@@ -1,3 +1,5 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { add, compile, device, matmul, sum, type Tensor, tensor } from 'drivetrain';
 import { afterAll, expect, test } from 'vitest';
 
@@ -16,6 +18,16 @@ test('device.info() says how many threads there are, and setThreads changes it',
     device.setThreads(count);
     expect(device.info().threads).toBe(count);
   }
+});
+
+const hasTaskset = process.platform === 'linux' && spawnSync('taskset', ['--version']).status === 0;
+
+test.skipIf(!hasTaskset)('a process that may use one processor only has one thread', () => {
+  const [, allowed] = /^Cpus_allowed_list:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'utf8'))!;
+  const script = "import { device } from 'drivetrain'; console.log(JSON.stringify(device.info()));";
+  const node = [process.execPath, '--input-type=module', '-e', script];
+  const info = JSON.parse(execFileSync('taskset', ['-c', allowed!, ...node], { encoding: 'utf8' }));
+  expect(info).toMatchObject({ threads: 1, processors: 1 });
 });
 
 test('a number of threads that makes no sense is refused', () => {

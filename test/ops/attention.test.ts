@@ -249,7 +249,7 @@ test('huge scores neither overflow nor lose the query that wins', async () => {
 test('results and gradients have the same bits with one, two and three threads', () => {
   const heads = [
     [random([2, 5, 150, 32], 1), random([2, 5, 300, 32], 2), random([2, 5, 300, 24], 3)],
-    [random([200, 64], 4), random([500, 64], 5), random([500, 64], 6)],
+    [random([400, 64], 4), random([500, 64], 5), random([500, 64], 6)],
     [random([4, 1, 64], 7), random([4, 900, 64], 8), random([4, 900, 64], 9)],
   ];
   const mask = laidOut(
@@ -269,6 +269,32 @@ test('results and gradients have the same bits with one, two and three threads',
   const one = bits(1);
   expect(bits(2)).toEqual(one);
   expect(bits(3)).toEqual(one);
+});
+
+test('the gradients of one long head, whose queries threads share, are those of the formula', () => {
+  const [queries, keys] = [300, 500];
+  for (const isCausal of [false, true]) {
+    const inputs = [
+      random([queries, 16], 1, 'f64'),
+      random([keys, 16], 2, 'f64'),
+      random([keys, 8], 3, 'f64'),
+    ];
+    const weight = random([queries, 8], 4, 'f64');
+    const hidden = Array.from({ length: queries * keys }, (_, i) =>
+      isCausal && i % keys > Math.floor(i / keys) ? -Infinity : 0,
+    );
+    const mask = laidOut(hidden, [queries, keys], 'f64');
+    const formula = (...[q, k, v]: Tensor[]) =>
+      matmul(softmax(add(mul(matmul(q!, transpose(k!)), 1 / 4), mask)), v!);
+    const [want, got] = [
+      formula,
+      (...[q, k, v]: Tensor[]) => scaledDotProductAttention(q!, k!, v!, { isCausal }),
+    ].map((attend) => valueAndGrad((...t: Tensor[]) => sum(mul(attend(...t), weight)))(...inputs).grads);
+    // At most 500 terms, which add up to less than 2^8 in magnitude, a few roundings each.
+    got!.forEach((grad, i) => {
+      expectWithin(contentOf(grad), numbersOf(contentOf(want![i]!)), 3 * 500 * UNIT.f64 * 2 ** 8);
+    });
+  }
 });
 
 test('a program holds no matrix of scores, forward or backward, and copies no heads', () => {

@@ -155,6 +155,8 @@ const cases: Partial<Record<Opcode, Case[]>> = {
     { fn: matmul as Case['fn'], inputs: [input([3, 4], 1), input([4, 5], 2)] },
     { fn: matmul as Case['fn'], inputs: [input([2, 1, 3, 4], 1), input([3, 4, 2], 2)] },
     { fn: (a, b) => matmul(transpose(a!), transpose(b!)), inputs: [input([4, 3], 1), input([5, 4], 2)] },
+    { fn: (a, b) => matmul(a!, b!, { alpha: -0.3 }), inputs: [input([3, 4], 1), input([4, 5], 2)] },
+    { fn: (a, b) => matmul(a!, transpose(b!), { alpha: 2 }), inputs: [input([3, 4], 1), input([5, 4], 2)] },
     { fn: (a) => matmul(a!, transpose(a!)), inputs: [input([3, 4], 1)] },
     { fn: linear as Case['fn'], inputs: [input([2, 3, 4], 1), input([5, 4], 2), input([5], 3)] },
     {

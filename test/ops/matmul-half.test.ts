@@ -23,6 +23,7 @@ import {
   bothWays,
   bothWays1,
   broadcastSource,
+  contentOf,
   expectSameBits,
   expectWithin,
   laidOut,
@@ -137,6 +138,33 @@ test('matmul of f16 and of bf16 is the product, rounded once, for every shape, b
         expectProduct(result, product([a, aShape], [b, bShape], batch), k);
         x.dispose();
         y.dispose();
+      },
+    ),
+    { numRuns: 80 },
+  );
+});
+
+test('alpha · a · b + beta · out of f16 and of bf16 is added up in f32 and rounded once', () => {
+  fc.assert(
+    fc.property(
+      fc.tuple(extent, extent, extent),
+      fc.constantFrom(...HALVES),
+      fc.constantFrom(0, 1, -2.5),
+      seeds,
+      ([m, k, n], dtype, beta, seed) => {
+        const a = exact(m * k, seed, dtype);
+        const b = exact(k * n, seed + 1, dtype);
+        const before = exact(m * n, seed + 2, dtype);
+        const [x, y] = [tensorOf(a, [m, k], dtype), tensorOf(b, [k, n], dtype)];
+        const out = tensorOf(before, [m, n], dtype);
+        matmul(x, y, { alpha: 0.5, beta, out });
+        const { values, magnitudes } = product([a, [m, k]], [b, [k, n]]);
+        const want = {
+          values: values.map((value, i) => 0.5 * value + beta * before[i]!),
+          magnitudes: magnitudes.map((value, i) => 0.5 * value + Math.abs(beta * before[i]!)),
+        };
+        expectProduct(contentOf(out), want, k + 2);
+        for (const t of [x, y, out]) t.dispose();
       },
     ),
     { numRuns: 80 },

@@ -1,5 +1,6 @@
 import {
   broadcastTo,
+  defaultPool,
   linear,
   matmul,
   permute,
@@ -9,6 +10,7 @@ import {
   type Tensor,
   tensor,
   transpose,
+  zeros,
 } from 'drivetrain';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -16,6 +18,8 @@ import {
   bothWays,
   bothWays1,
   broadcastSource,
+  contentOf,
+  expectSameBits,
   expectWithin,
   FLOATS,
   type Float,
@@ -107,6 +111,58 @@ test('matmul is right for every shape, broadcast batch, transposition and layout
     ),
     { numRuns: 80 },
   );
+});
+
+const factors = fc.constantFrom(0, 1, -1, 0.3, -2.5);
+
+test('alpha · a · b + beta · out is right for every shape, batch and layout, and reads out only for a beta', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.tuple(extent, extent, extent),
+      batches,
+      floats,
+      fc.tuple(layouts, layouts),
+      fc.tuple(factors, factors),
+      seeds,
+      async ([m, k, n], [aBatch, bBatch, batch], dtype, [aLayout, bLayout], [alpha, beta], seed) => {
+        const [aShape, bShape, shape] = [
+          [...aBatch, m, k],
+          [...bBatch, k, n],
+          [...batch, m, n],
+        ];
+        const a = randomNumbers(sizeOf(aShape), seed, dtype);
+        const b = randomNumbers(sizeOf(bShape), seed + 1, dtype);
+        const before = randomNumbers(sizeOf(shape), seed + 2, dtype);
+        const [x, y] = [laidOut(a, aShape, dtype, aLayout), laidOut(b, bShape, dtype, bLayout)];
+        const out = laidOut(beta === 0 ? before.map(() => NaN) : before, shape, dtype);
+        expect(matmul(x, y, { alpha, beta, out })).toBe(out);
+        const exact = product([a, aShape], [b, bShape], batch);
+        const [scale, share] = dtype === 'f32' ? [Math.fround(alpha), Math.fround(beta)] : [alpha, beta];
+        const values = exact.values.map((value, i) => scale * value + share * before[i]!);
+        const magnitudes = exact.magnitudes.map(
+          (magnitude, i) => Math.abs(scale) * magnitude + Math.abs(share * before[i]!),
+        );
+        // A rounding each for alpha and beta more.
+        expectProduct(contentOf(out), { values, magnitudes }, k + 2, dtype);
+        if (beta === 0) {
+          const scaled = await bothWays1((s, t) => matmul(s!, t!, { alpha }), [x, y]);
+          expectSameBits(scaled, contentOf(out), 'alpha alone');
+        }
+        for (const t of [x, y, out]) t.dispose();
+      },
+    ),
+    { numRuns: 80 },
+  );
+});
+
+test('products accumulate in a part of a larger tensor, whose neighbours stay, and leak nothing', () => {
+  const whole = zeros([3, 2, 2]);
+  const out = slice(whole, 0, 1, 2);
+  const [a, b] = [tensor([[[1], [2]]]), tensor([[3, 4]])];
+  const { blocks } = defaultPool.statistics;
+  for (let i = 0; i < 3; i++) matmul(a, b, { beta: 1, out });
+  expect(defaultPool.statistics.blocks).toBe(blocks);
+  expect([...whole.toArray()]).toEqual([0, 0, 0, 0, 9, 12, 18, 24, 0, 0, 0, 0]);
 });
 
 test.each(FLOATS)(
@@ -304,6 +360,14 @@ describe('what does not fit is refused:', () => {
     ['a bias of another length', 'DT_SHAPE_MISMATCH', () => linear(x, w, tensor([1, 2, 3]))],
     ['a bias of another dtype', 'DT_DTYPE_MISMATCH', () => linear(x, w, tensor(new Float64Array(4)))],
     ['a scalar', 'DT_SHAPE_MISMATCH', () => linear(tensor(1), w)],
+    ['a beta of nothing', 'DT_INVALID_ARGUMENT', () => matmul(x, transpose(w), { beta: 1 })],
+    ['an alpha that is NaN', 'DT_INVALID_ARGUMENT', () => matmul(x, transpose(w), { alpha: NaN })],
+    [
+      'a beta that is a string',
+      'DT_INVALID_ARGUMENT',
+      () => matmul(x, transpose(w), { beta: '1' as never, out: zeros([2, 4]) }),
+    ],
+    ['a misspelt option', 'DT_INVALID_ARGUMENT', () => matmul(x, transpose(w), { aplha: 2 } as never)],
   ])('%s', (_, code, run) => {
     expect(refusalOf(run).code).toBe(code);
   });

@@ -59,6 +59,12 @@ describe('is one instruction with the product, and the same bits:', () => {
     ['a second bias', (a, b, c) => add(linear(a!, b!, c), c!), [x, w, bias]],
     ['a column', (a, b, c) => add(linear(a!, b!), broadcastTo(reshape(c!, [33]), [7, 33])), [x, w, bias]],
     ['a scale', (a, b) => mul(linear(a!, b!), 0.3), [x, w]],
+    ['an alpha', (a, b) => matmul(a!, transpose(b!), { alpha: 0.3 }), [x, w]],
+    [
+      'an alpha and a residual',
+      (a, b, c) => add(matmul(a!, transpose(b!), { alpha: 0.3 }), c!),
+      [x, w, residual],
+    ],
     ['a scale from the left', (a, b) => mul(0.3, linear(a!, b!)), [x, w]],
     ['a division by a power of two', (a, b) => div(linear(a!, b!), 8), [x, w]],
     [
