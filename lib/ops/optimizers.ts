@@ -1,4 +1,4 @@
-import { binding, commandPage, Status, type TypedArray } from '../native/index.js';
+import { binding, commandPage, Status } from '../native/index.js';
 import { busy, DTYPES, Tensor } from '../tensor/index.js';
 import { activeRecorder, apply, checkWritable } from './apply.js';
 import { bindingWords, writeBinding } from './bindings.js';
@@ -47,7 +47,6 @@ export class OptimizerStep {
   /** What each step binds alike, as words; places for the gradients follow. */
   readonly #words: Float64Array;
   readonly #constant: readonly Tensor[];
-  readonly #arrays: readonly TypedArray[];
 
   constructor(name: OptimizerOpcode, { options, counters, state, parameters }: OptimizerOperands) {
     const states = state.length;
@@ -61,14 +60,12 @@ export class OptimizerStep {
     this.#program = createProgram(this.#op, [...this.#constant, ...parameters]);
     released.register(this, this.#program);
     const slots = this.#constant.length + parameters.length;
-    const arrays: TypedArray[] = [];
     this.#words = new Float64Array(bindingWords(slots));
     this.#words[0] = slots;
     let at = 1;
     this.#constant.forEach((tensor, i) => {
-      at = bind(this.#words, at, tensor, this.#op.writes!(i), arrays);
+      at = bind(this.#words, at, tensor, this.#op.writes!(i));
     });
-    this.#arrays = arrays;
   }
 
   /** `gradients` have the parameters' shapes and dtypes. */
@@ -83,14 +80,13 @@ export class OptimizerStep {
       checkWritable(this.#op, tensor);
     }
     for (const gradient of gradients) gradient.checkUsable();
-    const ready = gradients.map(contiguous);
+    const ready = gradients.every((gradient) => gradient.contiguous) ? gradients : gradients.map(contiguous);
     try {
       const page = commandPage(this.#words.length);
       page.set(this.#words);
-      const arrays = [...this.#arrays];
       let at = bindingWords(this.#constant.length);
-      for (const gradient of ready) at = bind(page, at, gradient, false, arrays);
-      if (binding.runSync(this.#program, arrays) === Status.busy) throw busy();
+      for (const gradient of ready) at = bind(page, at, gradient, false);
+      if (binding.runSync(this.#program, [this.#constant, ready]) === Status.busy) throw busy();
     } finally {
       ready.forEach((copy, i) => {
         if (copy !== gradients[i]) copy.dispose();
@@ -102,11 +98,11 @@ export class OptimizerStep {
 function bind(
   page: Float64Array,
   at: number,
-  tensor: Tensor,
+  { storage, dtype, offset }: Tensor,
   written: boolean,
-  arrays: TypedArray[],
 ): number {
-  return writeBinding(page, at, tensor.storage, tensor.offset * DTYPES[tensor.dtype].bytes, written, arrays);
+  const byteOffset = offset === 0 ? 0 : offset * DTYPES[dtype].bytes;
+  return writeBinding(page, at, storage, byteOffset, written);
 }
 
 /** A native program of one instruction; each operand begins where a slot of its own does. */

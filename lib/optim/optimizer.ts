@@ -1,7 +1,7 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
 import { activeRecorder, assign, type OptimizerOpcode } from '../ops/index.js';
-import { DTYPES, type DType, formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
+import { type DType, formatShape, sameShape, Tensor, wrap, wrapLike } from '../tensor/index.js';
 import type { StateKind } from './flat-state.js';
 import { GroupState, type Kernel } from './group-state.js';
 import type { HyperparameterTable } from './hyperparameter.js';
@@ -179,12 +179,11 @@ function checkCounter(
 }
 
 function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: number): Tensor {
-  const tensor =
-    gradient instanceof Tensor
-      ? gradient
-      : ArrayBuffer.isView(gradient)
-        ? wrapGradient(gradient, parameter)
-        : undefined;
+  const isTensor = gradient instanceof Tensor;
+  // A flat typed array may stand for a gradient of any shape with as many elements.
+  const like = isTensor ? undefined : wrapLike(gradient, parameter);
+  if (like !== undefined) return like;
+  const tensor = isTensor ? gradient : ArrayBuffer.isView(gradient) ? wrap(gradient) : undefined;
   if (tensor === undefined) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
@@ -204,10 +203,4 @@ function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: num
     );
   }
   return tensor;
-}
-
-/** A flat typed array may stand for a gradient of any shape with as many elements. */
-function wrapGradient(gradient: TypedArray, { shape, size, dtype }: Tensor): Tensor {
-  const own = gradient.length === size ? shape : [gradient.length];
-  return wrap(gradient, own, DTYPES[dtype].bytes === 2 ? { dtype } : {});
 }

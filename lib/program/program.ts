@@ -1,4 +1,4 @@
-import { binding, commandPage, DrivetrainError, Status, type TypedArray } from '../native/index.js';
+import { binding, commandPage, DrivetrainError, Status } from '../native/index.js';
 import { bindingWords, writeBinding } from '../ops/index.js';
 import {
   BorrowedStorage,
@@ -88,7 +88,7 @@ export class Program<R> {
     const memory = new RunMemory();
     try {
       const held: SharedStorage[] = [];
-      this.#bind(memory, pool, inputs, [], (storage) => {
+      this.#bind(memory, pool, inputs, (storage) => {
         const shared = storage instanceof BorrowedStorage ? snapshot(storage, pool) : storage;
         if (shared !== storage) memory.temporaries.push(shared);
         held.push(shared as SharedStorage);
@@ -110,9 +110,8 @@ export class Program<R> {
   runSync(inputs: readonly Tensor[]): R {
     const memory = new RunMemory();
     try {
-      const borrowed: TypedArray[] = [];
-      this.#bind(memory, currentPool(), inputs, borrowed, (storage) => storage);
-      if (binding.runSync(this.#handle, borrowed) === Status.busy) throw busy();
+      this.#bind(memory, currentPool(), inputs, (storage) => storage);
+      if (binding.runSync(this.#handle, [inputs, this.#captured]) === Status.busy) throw busy();
       return this.#results(memory);
     } finally {
       memory.dispose();
@@ -145,7 +144,6 @@ export class Program<R> {
     { outputs, temporaries }: RunMemory,
     pool: MemoryPool,
     inputs: readonly Tensor[],
-    borrowed: TypedArray[],
     resolve: (storage: Storage) => Storage,
   ): void {
     this.#checkInputs(inputs);
@@ -157,7 +155,7 @@ export class Program<R> {
     const bind = (storage: Storage, written: boolean, byteOffset: number) => {
       const bound = resolve(storage);
       if (written && bound !== storage) throw notShared();
-      at = writeBinding(page, at, bound, byteOffset, written, borrowed);
+      at = writeBinding(page, at, bound, byteOffset, written);
     };
     if (arenas > 0) {
       const arena = pool.allocate(this.#arenaBytes);

@@ -13,7 +13,7 @@ napi_value from_status(napi_env env, Status status) { return from_double(env, st
 
 // Calls body(slots) with the bindings' locks held, or says that one is busy.
 template <class Body>
-napi_value locked(napi_env env, const Bindings& bindings, Body body) {
+napi_value locked(napi_env env, Bindings& bindings, Body body) {
   if (!bindings.try_lock()) return from_status(env, Status::kBusy);
   body(bindings.slots());
   bindings.unlock();
@@ -34,11 +34,10 @@ napi_value set_command_page(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-napi_value execute_instruction(napi_env env, napi_callback_info info) {
-  const Arguments<1> arguments(env, info);
+napi_value execute_instruction(napi_env env, napi_callback_info) {
   Environment& environment = Environment::of(env);
   const double* words = environment.command_page;
-  environment.bindings.read(env, environment, words, arguments[0]);
+  environment.bindings.read(environment, words);
   decode_instruction(words, environment.instruction);
   return locked(env, environment.bindings,
                 [&](const Slot* slots) { execute(environment.instruction, slots); });
@@ -67,7 +66,7 @@ napi_value run_program(napi_env env, napi_callback_info info) {
   const auto& program = *environment.programs.get(to_size(env, arguments[0]));
   const double* words = environment.command_page;
   Bindings bindings;
-  bindings.read(env, environment, words, nullptr);
+  bindings.read(environment, words);
   const bool at_once = program->elements() <= kSmallRun && bindings.try_lock();
   if (at_once) {
     program->execute(bindings.slots(), nullptr);
@@ -79,11 +78,11 @@ napi_value run_program(napi_env env, napi_callback_info info) {
 }
 
 napi_value run_program_sync(napi_env env, napi_callback_info info) {
-  const Arguments<2> arguments(env, info);
+  const Arguments<1> arguments(env, info);
   Environment& environment = Environment::of(env);
   const auto* program = environment.programs.get(to_size(env, arguments[0]));
   const double* words = environment.command_page;
-  environment.bindings.read(env, environment, words, arguments[1]);
+  environment.bindings.read(environment, words);
   return locked(env, environment.bindings, [&](const Slot* slots) { (*program)->execute(slots, nullptr); });
 }
 
