@@ -41,7 +41,7 @@ export interface Binding {
   /** Marks a range as not to be touched by native code, or as usable again. Only in sanitized builds. */
   poison(slab: Uint8Array, byteOffset: number, bytes: number, poisoned: boolean): void;
   /** Where in memory the view begins. */
-  address(view: Uint8Array): number;
+  address(view: TypedArray): number;
 
   /** Registers a range of shared memory; returns its handle. A range that overlaps one of these shares its lock. */
   createStorage(address: number, bytes: number): number;
@@ -50,8 +50,8 @@ export interface Binding {
   lock(storage: number, write: boolean): boolean;
   unlock(storage: number, write: boolean): void;
 
-  /** Runs the one instruction in the command page now. `borrowed` are callers' arrays that it names. */
-  execute(borrowed: readonly TypedArray[]): number;
+  /** Runs the one instruction in the command page now. `held` keeps callers' arrays alive until then. */
+  execute(held: unknown): number;
 
   createProgram(words: Float64Array): number;
   releaseProgram(program: number): void;
@@ -60,7 +60,8 @@ export interface Binding {
    * work whose locks are free is done at once instead: its status, and no `onComplete`.
    */
   run(program: number, runId: number): number;
-  runSync(program: number, borrowed: readonly TypedArray[]): number;
+  /** Runs with the bindings in the command page now. `held` keeps callers' arrays alive until then. */
+  runSync(program: number, held: unknown): number;
   cancel(runId: number): void;
 
   /** The size of a packed INT8 weight of k rows and n columns, for the kernels in use. */

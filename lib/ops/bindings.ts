@@ -1,4 +1,3 @@
-import type { TypedArray } from '../native/index.js';
 import type { BorrowedStorage, SharedStorage, Storage } from '../tensor/index.js';
 
 const BINDING_WORDS = 3;
@@ -9,8 +8,8 @@ export function bindingWords(slots: number): number {
 }
 
 /**
- * Binds a slot to memory, `byteOffset` into the storage, in the layout of native/napi/run.h; returns where the next word
- * goes. A caller's array is named by its index in `borrowed`, to which it is added.
+ * Binds a slot to memory, `byteOffset` into the storage, in the layout of native/napi/bindings.h; returns where the next
+ * word goes. A caller's array is named by its address, and has to stay alive until the call is over.
  */
 export function writeBinding(
   page: Float64Array,
@@ -18,13 +17,14 @@ export function writeBinding(
   storage: Storage,
   byteOffset: number,
   written: boolean,
-  borrowed: TypedArray[],
 ): number {
-  page[at] =
-    storage.kind === 'shared'
-      ? (storage as SharedStorage).handle
-      : -borrowed.push((storage as BorrowedStorage).array);
-  page[at + 1] = byteOffset;
+  if (storage.kind === 'shared') {
+    page[at] = (storage as SharedStorage).handle;
+    page[at + 1] = byteOffset;
+  } else {
+    page[at] = -1 - (storage.byteLength - byteOffset);
+    page[at + 1] = (storage as BorrowedStorage).locate() + byteOffset;
+  }
   page[at + 2] = written ? 1 : 0;
   return at + BINDING_WORDS;
 }

@@ -1,4 +1,4 @@
-import { binding, commandPage, Status, type TypedArray } from '../native/index.js';
+import { binding, commandPage, Status } from '../native/index.js';
 import { busy, empty, type Storage, type Tensor } from '../tensor/index.js';
 import { bindingWords, writeBinding } from './bindings.js';
 import { instructionWords, type Place, writeInstruction } from './instruction.js';
@@ -29,17 +29,16 @@ export function executeInto<A>(
   const operands = [...inputs, ...outputs];
   const numbers = op.numbers?.(attrs, inputs) ?? NO_NUMBERS;
   const page = commandPage(bindingWords(operands.length) + instructionWords(operands, numbers));
-  const borrowed: TypedArray[] = [];
   page[0] = operands.length;
   let at = 1;
   for (let i = 0; i < operands.length; i++) {
     const { storage, dtype } = operands[i]!;
     if (storage.kind === 'symbolic') storage.view(dtype, 0, 0);
     const written = i >= inputs.length || (op.writes?.(i) ?? false);
-    at = writeBinding(page, at, storage, 0, written, borrowed);
+    at = writeBinding(page, at, storage, 0, written);
   }
   writeInstruction(page, at, op.name, operands, numbers, ownSlot);
-  if (binding.execute(borrowed) === Status.busy) throw busy();
+  if (binding.execute(operands) === Status.busy) throw busy();
 }
 
 /** Every operand of an eager call has a slot of its own. */

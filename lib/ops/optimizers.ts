@@ -1,4 +1,4 @@
-import { binding, commandPage, Status, type TypedArray } from '../native/index.js';
+import { binding, commandPage, Status } from '../native/index.js';
 import { busy, DTYPES, type DType, Tensor } from '../tensor/index.js';
 import { activeRecorder, apply, checkWritable } from './apply.js';
 import { bindingWords, writeBinding } from './bindings.js';
@@ -54,7 +54,6 @@ export class OptimizerStep {
   readonly #words: Float64Array;
   readonly #constant: readonly Tensor[];
   readonly #parameters: readonly Tensor[];
-  readonly #arrays: readonly TypedArray[];
 
   constructor(name: OptimizerOpcode, { options, counters, control, state, parameters }: OptimizerOperands) {
     const states = state.length;
@@ -67,14 +66,12 @@ export class OptimizerStep {
     this.#constant = [options, counters, control, ...state, ...parameters];
     this.#parameters = parameters;
     const slots = this.#constant.length + parameters.length;
-    const arrays: TypedArray[] = [];
     this.#words = new Float64Array(bindingWords(slots));
     this.#words[0] = slots;
     let at = 1;
     this.#constant.forEach((tensor, i) => {
-      at = bind(this.#words, at, tensor, this.#op.writes!(i), arrays);
+      at = bind(this.#words, at, tensor, this.#op.writes!(i));
     });
-    this.#arrays = arrays;
   }
 
   /** `gradients` have the parameters' shapes, and one dtype: theirs, or f32 where that is f16 or bf16; a recorded step reads `control` in the place of the constant one. */
@@ -105,15 +102,14 @@ export class OptimizerStep {
       checkWritable(this.#op, tensor);
     }
     for (const gradient of gradients) gradient.checkUsable();
-    const ready = gradients.map(contiguous);
+    const ready = gradients.every((gradient) => gradient.contiguous) ? gradients : gradients.map(contiguous);
     try {
       const page = commandPage(this.#words.length);
       page.set(this.#words);
-      const arrays = [...this.#arrays];
       let at = bindingWords(this.#constant.length);
-      for (const gradient of ready) at = bind(page, at, gradient, false, arrays);
+      for (const gradient of ready) at = bind(page, at, gradient, false);
       const program = this.#programFor(gradients[0]?.dtype ?? 'f32');
-      if (binding.runSync(program, arrays) === Status.busy) throw busy();
+      if (binding.runSync(program, [this.#constant, ready]) === Status.busy) throw busy();
     } finally {
       ready.forEach((copy, i) => {
         if (copy !== gradients[i]) copy.dispose();
@@ -125,11 +121,11 @@ export class OptimizerStep {
 function bind(
   page: Float64Array,
   at: number,
-  tensor: Tensor,
+  { storage, dtype, offset }: Tensor,
   written: boolean,
-  arrays: TypedArray[],
 ): number {
-  return writeBinding(page, at, tensor.storage, tensor.offset * DTYPES[tensor.dtype].bytes, written, arrays);
+  const byteOffset = offset === 0 ? 0 : offset * DTYPES[dtype].bytes;
+  return writeBinding(page, at, storage, byteOffset, written);
 }
 
 /** A native program of one instruction; each operand begins where a slot of its own does. */

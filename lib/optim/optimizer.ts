@@ -1,7 +1,7 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
 import { activeRecorder, assign, type OptimizerOpcode } from '../ops/index.js';
-import { type DType, formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
+import { type DType, formatShape, sameShape, Tensor, wrap, wrapLike } from '../tensor/index.js';
 import type { Update } from './custom-step.js';
 import { computedIn, type StateKind } from './flat-state.js';
 import {
@@ -238,12 +238,11 @@ function checkCount(gradients: readonly unknown[], count: number): void {
 }
 
 function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: number): Tensor {
-  const tensor =
-    gradient instanceof Tensor
-      ? gradient
-      : ArrayBuffer.isView(gradient)
-        ? wrapGradient(gradient, parameter)
-        : undefined;
+  const isTensor = gradient instanceof Tensor;
+  // A flat typed array may stand for a gradient of any shape with as many elements.
+  const like = isTensor ? undefined : wrapLike(gradient, parameter);
+  if (like !== undefined) return like;
+  const tensor = isTensor ? gradient : ArrayBuffer.isView(gradient) ? wrap(gradient) : undefined;
   if (tensor === undefined) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
@@ -263,10 +262,4 @@ function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: num
     );
   }
   return tensor;
-}
-
-/** A flat typed array may stand for a gradient of any shape with as many elements. */
-function wrapGradient(gradient: TypedArray, { shape, size, dtype }: Tensor): Tensor {
-  const own = gradient.length === size ? shape : [gradient.length];
-  return wrap(gradient, own, gradient.BYTES_PER_ELEMENT === 2 ? { dtype } : {});
 }

@@ -1,4 +1,4 @@
-import { binding, commandPage, DrivetrainError, Status, type TypedArray } from '../native/index.js';
+import { binding, commandPage, DrivetrainError, Status } from '../native/index.js';
 import { bindingWords, writeBinding } from '../ops/index.js';
 import {
   BorrowedStorage,
@@ -88,7 +88,7 @@ export class Program<R> {
     const memory = new RunMemory();
     try {
       const held: SharedStorage[] = [];
-      this.#bind(memory, pool, inputs, [], (storage) => {
+      this.#bind(memory, pool, inputs, (storage) => {
         const shared = storage instanceof BorrowedStorage ? snapshot(storage, pool) : storage;
         if (shared !== storage) memory.temporaries.push(shared);
         held.push(shared as SharedStorage);
@@ -110,9 +110,8 @@ export class Program<R> {
   runSync(inputs: readonly Tensor[]): R {
     const memory = new RunMemory();
     try {
-      const borrowed: TypedArray[] = [];
-      this.#bind(memory, currentPool(), inputs, borrowed, (storage) => storage);
-      const status = binding.runSync(this.#handle, borrowed);
+      this.#bind(memory, currentPool(), inputs, (storage) => storage);
+      const status = binding.runSync(this.#handle, [inputs, this.#captured]);
       if (status !== Status.ok) throw status === Status.busy ? busy() : refused();
       return this.#results(memory);
     } finally {
@@ -146,7 +145,6 @@ export class Program<R> {
     { outputs, temporaries }: RunMemory,
     pool: MemoryPool,
     inputs: readonly Tensor[],
-    borrowed: TypedArray[],
     resolve: (storage: Storage) => Storage,
   ): void {
     this.#checkInputs(inputs);
@@ -158,7 +156,7 @@ export class Program<R> {
     const bind = (storage: Storage, written: boolean, byteOffset: number) => {
       const bound = resolve(storage);
       if (written && bound !== storage) throw notShared();
-      at = writeBinding(page, at, bound, byteOffset, written, borrowed);
+      at = writeBinding(page, at, bound, byteOffset, written);
     };
     if (arenas > 0) {
       const arena = pool.allocate(this.#arenaBytes);

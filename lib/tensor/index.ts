@@ -28,4 +28,5 @@ export {
   tensor,
   type WrapOptions,
   wrap,
+  wrapLike,
 } from './tensor.js';

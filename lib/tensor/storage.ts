@@ -150,10 +150,13 @@ function onceReleased(handle: number, release: Release | undefined): Release {
 export class BorrowedStorage extends Storage {
   readonly kind = 'borrowed';
   readonly array: TypedArray;
+  readonly #length: number;
+  #place: number | undefined;
 
   constructor(array: TypedArray) {
     super(array.byteLength, true, array.byteOffset, array.buffer);
     this.array = array;
+    this.#length = array.length;
   }
 
   view(dtype: DType, offset: number, length: number): TypedArray {
@@ -162,9 +165,19 @@ export class BorrowedStorage extends Storage {
     return new array(this.array.buffer, this.array.byteOffset + offset * bytes, length);
   }
 
-  /** A transferred buffer leaves its views with no length. */
+  /**
+   * Where in the process's memory the array is. That holds for as long as the buffer is attached: a typed array whose
+   * `buffer` was asked for, as it was here, has its elements outside of the heap that is moved.
+   */
+  locate(): number {
+    this.checkAttached();
+    this.#place ??= binding.address(this.array);
+    return this.#place;
+  }
+
+  /** A transferred buffer leaves its views with no length. (V8 compiles `length` to a load, `byteLength` to a call.) */
   checkAttached(): void {
-    if (this.array.byteLength !== this.byteLength) {
+    if (this.array.length !== this.#length) {
       throw new DrivetrainError(
         'DT_DETACHED_BUFFER',
         `Expected the typed array of ${this.byteLength} bytes that this tensor wraps but its buffer was transferred or resized; wrap a copy, or make a pool tensor with tensor(array).`,

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError, type TypedArray } from '../native/index.js';
-import { checkDtype, checkHeldBy, DTYPES, type DType, dtypeOf } from './dtype.js';
+import { checkDtype, checkHeldBy, DTYPES, type DType, dtypeOf, typedArrayName } from './dtype.js';
 import { toFloat16, toFloat32 } from './half.js';
 import { currentPool, type MemoryPool } from './memory-pool.js';
 import { checkShape, formatShape, isRowMajor, rowMajorStrides, type Shape, sizeOf } from './shape.js';
@@ -153,7 +153,7 @@ export class Tensor {
         `Expected a tensor in use but received one of shape ${formatShape(this.shape)} that was disposed, by dispose() or by the end of its scope; return it from the scope to keep it.`,
       );
     }
-    if (this.storage instanceof BorrowedStorage) this.storage.checkAttached();
+    if (this.storage.kind === 'borrowed') (this.storage as BorrowedStorage).checkAttached();
   }
 
   /** Throws what writing to it (or reading it) now would throw; for what must happen to several tensors or to none. */
@@ -240,6 +240,22 @@ export function wrap(array: TypedArray, shape?: Shape, options: WrapOptions = {}
   const fullShape = shape ?? [array.length];
   checkLength(array.length, fullShape);
   return new Tensor(storageOf(array), dtype, [...fullShape]);
+}
+
+/** The last tensor that `wrapLike` made of an array. */
+const wrappedLike = new WeakMap<TypedArray, Tensor>();
+
+/**
+ * A tensor over a caller's array in the shape and dtype of another, contiguous one; undefined where the array has another
+ * type or length. It is what `wrap` does, but an array that comes again costs one look-up. @internal
+ */
+export function wrapLike(array: TypedArray, like: Tensor): Tensor | undefined {
+  const known = wrappedLike.get(array);
+  if (known?.shape === like.shape && known.dtype === like.dtype && !known.disposed) return known;
+  if (typedArrayName(array) !== DTYPES[like.dtype].array.name || array.length !== like.size) return undefined;
+  const made = new Tensor(storageOf(array), like.dtype, like.shape, like.strides);
+  wrappedLike.set(array, made);
+  return made;
 }
 
 /** One storage for each array, however often it is wrapped, so that programs know it for the same. */

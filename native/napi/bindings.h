@@ -13,26 +13,27 @@ class Environment;
 
 // The memory behind the slots of a command page's binding section, and the locks that it needs. Layout, in
 // doubles:
-//   slots, then for each slot a storage handle (or -1 - i for the caller's i-th array), a byte offset into it
-//   and whether it is written.
+//   slots, then for each slot a storage handle, a byte offset into it and whether it is written. A caller's array
+//   has no handle: -1 - its bytes stands there, and its address in the place of the offset. Whoever wrote the page
+//   keeps the array alive until the call is over.
 class Bindings {
  public:
   // Reads the section in the place of what was bound before, and moves past it.
-  void read(napi_env env, Environment& environment, const double*& words, napi_value borrowed);
+  void read(Environment& environment, const double*& words);
 
   const Slot* slots() const { return slots_.data(); }
-  std::vector<LockRequest> take_requests() { return std::move(requests_); }
-  // Takes all locks, or none. Never succeeds where the arrays could not be had: the environment is being
-  // terminated.
-  bool try_lock() const;
+  // One request for each lock.
+  std::vector<LockRequest> take_requests();
+  // Takes all locks, or none.
+  bool try_lock();
   void unlock() const;
 
  private:
-  void add_slot(char* data, size_t bytes, size_t offset);
+  // Leaves one request for each lock: to write where any of them is.
+  void merge();
 
   std::vector<Slot> slots_;
   std::vector<LockRequest> requests_;
-  bool complete_ = true;
 };
 
 }  // namespace drivetrain

@@ -13,7 +13,7 @@ napi_value from_status(napi_env env, Status status) { return from_double(env, st
 
 // The status of body(slots), called with the bindings' locks held, or that one of them is busy.
 template <class Body>
-Status locked(const Bindings& bindings, Body body) {
+Status locked(Bindings& bindings, Body body) {
   if (!bindings.try_lock()) return Status::kBusy;
   const Status status = body(bindings.slots());
   bindings.unlock();
@@ -34,11 +34,10 @@ napi_value set_command_page(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-napi_value execute_instruction(napi_env env, napi_callback_info info) {
-  const Arguments<1> arguments(env, info);
+napi_value execute_instruction(napi_env env, napi_callback_info) {
   Environment& environment = Environment::of(env);
   const double* words = environment.command_page;
-  environment.bindings.read(env, environment, words, arguments[0]);
+  environment.bindings.read(environment, words);
   decode_instruction(words, environment.instruction);
   const Status status = locked(environment.bindings, [&](const Slot* slots) {
     execute(environment.instruction, slots);
@@ -70,7 +69,7 @@ napi_value run_program(napi_env env, napi_callback_info info) {
   const auto& program = *environment.programs.get(to_size(env, arguments[0]));
   const double* words = environment.command_page;
   Bindings bindings;
-  bindings.read(env, environment, words, nullptr);
+  bindings.read(environment, words);
   if (program->elements() <= kSmallRun) {
     const Status status =
         locked(bindings, [&](const Slot* slots) { return program->execute(slots, nullptr); });
@@ -81,11 +80,11 @@ napi_value run_program(napi_env env, napi_callback_info info) {
 }
 
 napi_value run_program_sync(napi_env env, napi_callback_info info) {
-  const Arguments<2> arguments(env, info);
+  const Arguments<1> arguments(env, info);
   Environment& environment = Environment::of(env);
   const auto* program = environment.programs.get(to_size(env, arguments[0]));
   const double* words = environment.command_page;
-  environment.bindings.read(env, environment, words, arguments[1]);
+  environment.bindings.read(environment, words);
   return from_status(env, locked(environment.bindings,
                                  [&](const Slot* slots) { return (*program)->execute(slots, nullptr); }));
 }

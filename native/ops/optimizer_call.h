@@ -70,6 +70,10 @@ void for_each_piece(const OptimizerCall& op, Body body) {
     for (size_t i = parameter_at(op, starts, first); i < op.count && starts[i] < end; i++) {
       const size_t from = first > starts[i] ? first - starts[i] : 0;
       const size_t to = std::min(end - starts[i], op.param(i).size());
+      if (i + 1 < op.count) {  // what is stepped in between drives it out of the near caches
+        __builtin_prefetch(&op.param(i + 1));
+        __builtin_prefetch(&op.grad(i + 1));
+      }
       if (from < to) body(i, from, to - from, starts[i] + from);
     }
   });

@@ -73,9 +73,13 @@ class LockTable {
   bool try_lock(const LockRequest* requests, size_t count) {
     std::lock_guard guard(mutex_);
     for (size_t i = 0; i < count; i++) {
-      if (!requests[i].lock->grants_newcomer(requests[i].write)) return false;
+      if (requests[i].lock->grants_newcomer(requests[i].write)) {
+        requests[i].lock->take(requests[i].write);
+        continue;
+      }
+      while (i-- > 0) requests[i].lock->give(requests[i].write);
+      return false;
     }
-    for (size_t i = 0; i < count; i++) requests[i].lock->take(requests[i].write);
     return true;
   }
 
