@@ -178,7 +178,7 @@ function checkCounter(
   );
 }
 
-function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: number): Tensor {
+export function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: number): Tensor {
   const tensor =
     gradient instanceof Tensor
       ? gradient
