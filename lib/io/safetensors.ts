@@ -72,7 +72,14 @@ export function serializeSafetensors(
     checkSavable(name, value);
     return [name, value];
   });
-  return Uint8Array.from(Buffer.concat(encode(new Map(named), metadata)));
+  const parts = encode(new Map(named), metadata);
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }
 
 /**

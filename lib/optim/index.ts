@@ -7,6 +7,13 @@ export { Adamax, type AdamaxOptions } from './adamax.js';
 export { AdamW, type AdamWOptions } from './adamw.js';
 export { AdamW8bit, type AdamW8bitOptions } from './adamw-8bit.js';
 export { AveragedModel, type AveragedModelOptions } from './averaged-model.js';
+export type { Stepping } from './carry-over.js';
+export {
+  type Attempt,
+  CircuitBreaker,
+  type CircuitBreakerOptions,
+  type CircuitState,
+} from './circuit-breaker.js';
 export { clipGradNorm } from './clip.js';
 export { type CustomMethod, CustomOptimizer } from './custom-optimizer.js';
 export type { Update, UpdateContext, UpdateOptions } from './custom-step.js';
@@ -14,6 +21,13 @@ export { GradScaler, type GradScalerOptions } from './grad-scaler.js';
 export { GradientAccumulator } from './gradient-accumulator.js';
 export type { GradientOptions, LossScale, StepOptions, StepReport } from './gradient-control.js';
 export * as hyperparameter from './hyperparameter.js';
+export * from './compression/index.js';
+export {
+  type FallbackEvent,
+  FallbackOptimizer,
+  type FallbackOptions,
+  type FallbackStatus,
+} from './fallback.js';
 export { LAMB, type LAMBOptions } from './lamb.js';
 export { LARS, type LARSOptions } from './lars.js';
 export { Lion, type LionOptions } from './lion.js';
@@ -28,3 +42,4 @@ export { RAdam, type RAdamOptions } from './radam.js';
 export { RMSprop, type RMSpropOptions } from './rmsprop.js';
 export * from './schedules/index.js';
 export { SGD, type SGDOptions } from './sgd.js';
+export { loadTorchState, type TorchStateOptions } from './torch-state.js';

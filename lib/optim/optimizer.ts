@@ -237,7 +237,7 @@ function checkCount(gradients: readonly unknown[], count: number): void {
   );
 }
 
-function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: number): Tensor {
+export function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: number): Tensor {
   const isTensor = gradient instanceof Tensor;
   // A flat typed array may stand for a gradient of any shape with as many elements.
   const like = isTensor ? undefined : wrapLike(gradient, parameter);
