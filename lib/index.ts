@@ -18,7 +18,20 @@ export {
   type RMSNormOptions,
   Sequential,
 } from './nn/index.js';
-export { defaultRegistry, METRICS_CONTENT_TYPE, Registry } from './observe/index.js';
+export {
+  defaultRegistry,
+  type Health,
+  type HealthCode,
+  type HealthReason,
+  type HealthStatus,
+  METRICS_CONTENT_TYPE,
+  type MonitoredOptimizer,
+  Registry,
+  type TrainingMetrics,
+  TrainingMonitor,
+  type TrainingMonitorOptions,
+  type TrainingStep,
+} from './observe/index.js';
 export {
   type AttentionOptions,
   abs,

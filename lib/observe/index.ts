@@ -1,3 +1,4 @@
+export type { Health, HealthCode, HealthReason, HealthStatus } from './health.js';
 export {
   Counter,
   DURATION_BUCKETS,
@@ -9,3 +10,10 @@ export {
   Registry,
 } from './metrics.js';
 export { outcomeOf } from './outcome.js';
+export type { TrainingMetrics } from './training-metrics.js';
+export {
+  type MonitoredOptimizer,
+  TrainingMonitor,
+  type TrainingMonitorOptions,
+  type TrainingStep,
+} from './training-monitor.js';

@@ -1,7 +1,7 @@
 export { activeRecorder, apply, transient, withRecorder } from './apply.js';
 export { type AttentionOptions, scaledDotProductAttention } from './attention.js';
 export { bindingWords, writeBinding } from './bindings.js';
-export { checkTensor, describeNonTensor } from './checks.js';
+export { checkOptions, checkTensor, describeNonTensor } from './checks.js';
 export { concat, stack } from './concat.js';
 export { assign, cast, clone, contiguous } from './copy.js';
 export { arange, type CreateOptions, full, fullLike, ones, zeros } from './create.js';
