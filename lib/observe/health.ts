@@ -56,9 +56,9 @@ export interface HealthFacts {
   readonly window: number;
   readonly gradientNorm: number | undefined;
   readonly gradientNormTrend: Trend | undefined;
-  /** Elements that were not finite when they were last looked at. */
+  /** Elements that were NaN or infinite when gradients were last looked at. */
   readonly nonFiniteGradients: number;
-  readonly nonFiniteParameters: number;
+  readonly parameterNorm: number | undefined;
   readonly skippedShare: number;
   /** Seconds since the last step; undefined where training does not run. */
   readonly silence: number | undefined;
@@ -88,13 +88,14 @@ export function judge(facts: HealthFacts): Health {
 }
 
 function* notFinite(facts: HealthFacts): Generator<HealthReason> {
-  const { loss, gradientNorm, nonFiniteGradients, nonFiniteParameters } = facts;
-  if (nonFiniteParameters > 0) {
+  const { loss, gradientNorm, nonFiniteGradients, parameterNorm } = facts;
+  if (!Number.isFinite(parameterNorm ?? 0)) {
     yield {
       code: 'parameters-not-finite',
       status: 'critical',
-      message: `${count(nonFiniteParameters, 'element')} of the parameters ${are(nonFiniteParameters)} NaN or infinite: training cannot recover. Go back to a checkpoint, and train on with a lower learning rate.`,
-      value: nonFiniteParameters,
+      message:
+        'Parameters are NaN or infinite: training cannot recover. Go back to a checkpoint, and train on with a lower learning rate.',
+      value: parameterNorm!,
     };
   }
   if (loss !== undefined && !Number.isFinite(loss)) {

@@ -2,29 +2,24 @@ import { assign, cast, globalNorm, norms, reshape, slice, sub } from '../ops/ind
 import { type Compiled, compile } from '../program/index.js';
 import { empty, isHalf, outsideScopes, type Tensor } from '../tensor/index.js';
 
-/** Elements that are compared at a time, so that their difference stays in the processor's cache. */
-const CHUNK = 2 ** 18;
-
-/** What tensors look like: over all of their elements. */
-export interface Looked {
-  /** The L2 norm. */
-  readonly norm: number;
-  /** How many elements are NaN or infinite. */
-  readonly notFinite: number;
-}
+/** Elements that are compared at a time: they and their difference stay in the processor's cache. */
+const CHUNK = 2 ** 16;
+/** The most chunks: a program of many more takes long to plan. */
+const MAX_CHUNKS = 2000;
 
 export interface ParameterReport {
-  readonly parameters: Looked;
-  /** The norm of what the step changed over the norm of the parameters. */
+  /** The L2 norm of all parameters. */
+  readonly norm: number;
+  /** The norm of what the step changed over that of the parameters. */
   readonly updateRatio: number;
-  /** Where gradients were given. */
-  readonly gradients: Looked | undefined;
+  /** The norm of the gradients, and how many of their elements are NaN or infinite, where they were given. */
+  readonly gradients: { readonly norm: number; readonly notFinite: number } | undefined;
 }
 
-/** Scalars, one of each for each dtype. */
+/** Scalars, one for each dtype. */
 interface Measured {
-  readonly parameters: { l2: Tensor; notFinite: Tensor }[];
-  readonly change: Tensor[];
+  readonly parameters: Tensor[];
+  readonly changes: Tensor[];
   readonly gradients: { l2: Tensor; notFinite: Tensor }[];
 }
 
@@ -45,12 +40,19 @@ export class ParameterProbe {
       for (const [i, parameter] of parameters.entries()) assign(copies[i]!, parameter);
       return undefined;
     });
-    const pairs = parameters.map((parameter, i) => [parameter, copies[i]!] as const);
-    this.#measure = compile((...gradients: Tensor[]) => ({
-      parameters: byDtype(parameters).map(look),
-      change: byDtype(pairs.flatMap(differences)).map(globalNorm),
-      gradients: byDtype(gradients).map(look),
-    }));
+    const size = parameters.reduce((sum, parameter) => sum + parameter.size, 0);
+    const chunk = Math.max(CHUNK, Math.ceil(size / MAX_CHUNKS));
+    this.#measure = compile((...gradients: Tensor[]) => {
+      const found = parameters.flatMap((parameter, i) => compare(parameter, copies[i]!, chunk));
+      return {
+        parameters: byDtype(found.map(({ norm }) => norm)).map(globalNorm),
+        changes: byDtype(found.map(({ change }) => change)).map(globalNorm),
+        gradients: byDtype(gradients.map(widened)).map((own) => {
+          const { l2, notFinite } = norms(own);
+          return { l2, notFinite };
+        }),
+      };
+    });
   }
 
   async measure(gradients: readonly Tensor[]): Promise<ParameterReport> {
@@ -67,45 +69,46 @@ export class ParameterProbe {
   }
 }
 
-/** Norms take tensors of one dtype, f32 or f64; 16-bit ones are widened. */
+/** Norms are of f32 or f64. */
+const widened = (t: Tensor) => (isHalf(t.dtype) ? cast(t, 'f32') : t);
+
+/** Norms are of one dtype. */
 function byDtype(tensors: readonly Tensor[]): Tensor[][] {
-  const wide = tensors.map((t) => (isHalf(t.dtype) ? cast(t, 'f32') : t));
-  return [...new Set(wide.map(({ dtype }) => dtype))].map((dtype) => wide.filter((t) => t.dtype === dtype));
+  return [...new Set(tensors.map(({ dtype }) => dtype))].map((dtype) =>
+    tensors.filter((t) => t.dtype === dtype),
+  );
 }
 
-function look(tensors: readonly Tensor[]): Measured['parameters'][number] {
-  const { l2, notFinite } = norms(tensors);
-  return { l2, notFinite };
-}
-
-/** The norms of the differences between two tensors, chunk by chunk. */
-function differences([a, b]: readonly [Tensor, Tensor]): Tensor[] {
-  const found: Tensor[] = [];
-  for (let begin = 0; begin < a.size; begin += CHUNK) {
-    const [x, y] = [a, b].map((t) => {
-      const chunk = slice(reshape(t, [t.size]), 0, begin, Math.min(begin + CHUNK, t.size));
-      return isHalf(t.dtype) ? cast(chunk, 'f32') : chunk;
-    });
-    found.push(globalNorm([sub(x!, y!)]));
+/** For each chunk of a tensor its norm, and that of its difference from a copy. */
+function compare(now: Tensor, before: Tensor, chunk: number): { norm: Tensor; change: Tensor }[] {
+  const found: { norm: Tensor; change: Tensor }[] = [];
+  for (let begin = 0; begin < now.size; begin += chunk) {
+    const end = Math.min(begin + chunk, now.size);
+    const part = (t: Tensor) => widened(slice(reshape(t, [t.size]), 0, begin, end));
+    const own = part(now);
+    found.push({ norm: globalNorm([own]), change: globalNorm([sub(own, part(before))]) });
   }
   return found;
 }
 
 /** Reads the scalars and frees them. */
-function reportOf({ parameters, change, gradients }: Measured): ParameterReport {
+function reportOf({ parameters, changes, gradients }: Measured): ParameterReport {
   const take = (scalar: Tensor) => {
     const value = scalar.item();
     scalar.dispose();
     return value;
   };
-  const together = (looked: Measured['gradients']): Looked => ({
-    norm: Math.hypot(...looked.map(({ l2 }) => take(l2))),
-    notFinite: looked.map(({ notFinite }) => take(notFinite)).reduce((a, b) => a + b, 0),
-  });
-  const all = together(parameters);
+  const norm = Math.hypot(...parameters.map(take));
+  const looked = gradients.map(({ l2, notFinite }) => ({ norm: take(l2), notFinite: take(notFinite) }));
   return {
-    parameters: all,
-    updateRatio: Math.hypot(...change.map(take)) / all.norm,
-    gradients: gradients.length === 0 ? undefined : together(gradients),
+    norm,
+    updateRatio: Math.hypot(...changes.map(take)) / norm,
+    gradients:
+      looked.length === 0
+        ? undefined
+        : {
+            norm: Math.hypot(...looked.map((own) => own.norm)),
+            notFinite: looked.reduce((sum, own) => sum + own.notFinite, 0),
+          },
   };
 }

@@ -30,8 +30,8 @@ export interface TrainingMetrics {
   readonly nonFiniteLosses: number;
   /** Elements of the gradients that were looked at. */
   readonly nonFiniteGradients: number;
-  /** Elements of the parameters after the latest sampled step. */
-  readonly nonFiniteParameters: number | undefined;
+  /** Processors that the whole process kept busy, on average, between the last two sampled steps. */
+  readonly processors: number | undefined;
   /** Seconds of training that were measured: pauses and the first step are left out. */
   readonly seconds: number;
   /** Of these, seconds in each phase that `time` measured. */

@@ -12,7 +12,11 @@ import { TrainingSeries } from './training-series.js';
 
 /** What a monitor needs of an optimizer: ours all have it. */
 export interface MonitoredOptimizer {
-  readonly paramGroups: readonly { readonly params: readonly Tensor[]; readonly lr?: number }[];
+  readonly paramGroups: readonly {
+    readonly params: readonly Tensor[];
+    readonly names?: readonly string[];
+    readonly lr?: number;
+  }[];
   readonly steps: number;
   /** What the last step found out about its gradients, where the optimizer looked at them. */
   readonly lastStep?:
@@ -73,6 +77,9 @@ export class TrainingMonitor {
   /** When the last step was recorded; undefined where training rests. */
   #last: number | undefined;
   #optimizerSteps: number;
+  /** Time and processor time at the sampled step before; undefined where training has rested since. */
+  #sample: { readonly at: number; readonly cpu: NodeJS.CpuUsage } | undefined;
+  #processors: number | undefined;
   #steps = 0;
   #samples = 0;
   #seconds = 0;
@@ -159,6 +166,7 @@ export class TrainingMonitor {
   /** Training rests, for an evaluation or for good: the time until the next step does not count, and no step is missed. */
   pause(): void {
     this.#last = undefined;
+    this.#sample = undefined;
     this.#pending.clear();
   }
 
@@ -173,7 +181,7 @@ export class TrainingMonitor {
       stepSeconds: steps === 0 ? undefined : seconds / steps,
       samplesPerSecond: samples === 0 ? undefined : samples / seconds,
       gradientNorm: this.#gradientNorm,
-      parameterNorm: this.#report?.parameters.norm,
+      parameterNorm: this.#report?.norm,
       updateRatio: this.#report?.updateRatio,
       learningRates: this.optimizer.paramGroups.map(({ lr }) => lr),
       improvementRate:
@@ -184,7 +192,7 @@ export class TrainingMonitor {
       skippedSteps: this.#skipped,
       nonFiniteLosses: this.#nonFiniteLosses,
       nonFiniteGradients: this.#nonFiniteGradients,
-      nonFiniteParameters: this.#report?.parameters.notFinite,
+      processors: this.#processors,
       seconds: this.#seconds,
       phases: Object.fromEntries(this.#phases),
     };
@@ -201,7 +209,7 @@ export class TrainingMonitor {
       gradientNorm: this.#gradientNorm,
       gradientNormTrend: this.#gradientNorms.trend(),
       nonFiniteGradients: this.#latestNonFiniteGradients,
-      nonFiniteParameters: this.#report?.parameters.notFinite ?? 0,
+      parameterNorm: this.#report?.norm,
       skippedShare: this.#recent.skippedShare,
       silence: this.#last === undefined ? undefined : (performance.now() - this.#last) / 1e3,
       stepSeconds,
@@ -244,9 +252,10 @@ export class TrainingMonitor {
     if (norm !== undefined) this.#noteGradients(norm, lastStep?.notFinite);
     this.#series.steps.inc();
     this.#series.samples.inc(samples);
-    const gradients = norm === undefined ? gradientsOf(step) : [];
+    const sampled = this.#steps % this.#every === 0;
+    if (sampled) this.#noteProcessors(now);
     return {
-      gradients: this.#steps % this.#every === 0 ? gradients : undefined,
+      gradients: sampled ? (norm === undefined ? gradientsOf(step) : []) : undefined,
       keep: (this.#steps + 1) % this.#every === 0,
     };
   }
@@ -273,6 +282,14 @@ export class TrainingMonitor {
       for (const [phase, own] of this.#pending) this.#phases.set(phase, (this.#phases.get(phase) ?? 0) + own);
     }
     this.#pending.clear();
+  }
+
+  #noteProcessors(now: number): void {
+    const before = this.#sample;
+    this.#sample = { at: now, cpu: process.cpuUsage() };
+    if (before === undefined) return;
+    const { user, system } = process.cpuUsage(before.cpu);
+    this.#processors = (user + system) / 1e3 / (now - before.at);
   }
 
   #noteLoss(loss: number): void {
@@ -308,9 +325,9 @@ export class TrainingMonitor {
     this.#report = report;
     if (report.gradients !== undefined) this.#noteGradients(report.gradients.norm, report.gradients.notFinite);
     const { metrics } = this;
+    this.#series.processors(metrics.processors);
     this.#series.samplesPerSecond(metrics.samplesPerSecond);
     this.#series.parameterNorm(metrics.parameterNorm);
-    this.#series.nonFiniteParameters(metrics.nonFiniteParameters);
     this.#series.updateRatio(metrics.updateRatio);
     this.#series.improvementRate(metrics.improvementRate);
     this.#series.convergenceRate(metrics.convergenceRate);

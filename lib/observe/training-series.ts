@@ -16,9 +16,9 @@ export class TrainingSeries {
   readonly stepDuration: Histogram;
   readonly loss: SetGauge;
   readonly samplesPerSecond: SetGauge;
+  readonly processors: SetGauge;
   readonly gradientNorm: SetGauge;
   readonly parameterNorm: SetGauge;
-  readonly nonFiniteParameters: SetGauge;
   readonly updateRatio: SetGauge;
   readonly improvementRate: SetGauge;
   readonly convergenceRate: SetGauge;
@@ -52,9 +52,9 @@ export class TrainingSeries {
       .labels(labels);
     this.loss = gauge('loss', 'The latest loss.');
     this.samplesPerSecond = gauge('samples_per_second', 'Samples a second, over the last window.');
+    this.processors = gauge('processors', 'Processors that the process kept busy, on average.');
     this.gradientNorm = gauge('gradient_norm', 'The L2 norm of the gradients.');
     this.parameterNorm = gauge('parameter_norm', 'The L2 norm of the parameters.');
-    this.nonFiniteParameters = gauge('nonfinite_parameters', 'Elements of parameters that are NaN or infinite.');
     this.updateRatio = gauge('update_ratio', "The norm of a step's change over the norm of the parameters.");
     this.improvementRate = gauge(
       'improvement_rate',
