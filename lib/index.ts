@@ -18,7 +18,33 @@ export {
   type RMSNormOptions,
   Sequential,
 } from './nn/index.js';
-export { defaultRegistry, METRICS_CONTENT_TYPE, Registry } from './observe/index.js';
+export {
+  type AdvisedOptimizer,
+  type BatchSizeAdvice,
+  type BatchSizeQuery,
+  type DiagnoseOptions,
+  Diagnosis,
+  type DiagnosisData,
+  defaultRegistry,
+  diagnose,
+  type Finding,
+  type Health,
+  type HealthCode,
+  type HealthReason,
+  type HealthStatus,
+  METRICS_CONTENT_TYPE,
+  type MonitoredOptimizer,
+  type Numbers,
+  type OptimizerAdvice,
+  type OptimizerQuery,
+  Registry,
+  recommendBatchSize,
+  recommendOptimizer,
+  type TrainingMetrics,
+  TrainingMonitor,
+  type TrainingMonitorOptions,
+  type TrainingStep,
+} from './observe/index.js';
 export {
   type AttentionOptions,
   abs,
@@ -102,6 +128,7 @@ export * from './optim/index.js';
 export {
   type Compiled,
   compile,
+  type Footprint,
   grad,
   type MemoryReport,
   Program,

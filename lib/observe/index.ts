@@ -1,3 +1,6 @@
+export { type DiagnoseOptions, diagnose } from './diagnose.js';
+export { Diagnosis, type DiagnosisData, type Finding } from './diagnosis.js';
+export type { Health, HealthCode, HealthReason, HealthStatus } from './health.js';
 export {
   Counter,
   DURATION_BUCKETS,
@@ -9,3 +12,18 @@ export {
   Registry,
 } from './metrics.js';
 export { outcomeOf } from './outcome.js';
+export type { Numbers } from './numbers.js';
+export { type BatchSizeAdvice, type BatchSizeQuery, recommendBatchSize } from './recommend-batch-size.js';
+export {
+  type AdvisedOptimizer,
+  type OptimizerAdvice,
+  type OptimizerQuery,
+  recommendOptimizer,
+} from './recommend-optimizer.js';
+export type { TrainingMetrics } from './training-metrics.js';
+export {
+  type MonitoredOptimizer,
+  TrainingMonitor,
+  type TrainingMonitorOptions,
+  type TrainingStep,
+} from './training-monitor.js';

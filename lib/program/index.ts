@@ -1,5 +1,5 @@
 export { type Compiled, compile } from './compile.js';
 export type { MemoryReport } from './plan.js';
-export { Program, type RunOptions } from './program.js';
+export { type Footprint, Program, type RunOptions } from './program.js';
 export { grad } from './tape.js';
 export { valueAndGrad } from './value-and-grad.js';

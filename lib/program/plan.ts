@@ -51,7 +51,8 @@ export function planMemory(steps: readonly Step[], elsewhere: ReadonlySet<Storag
   return { offsets, report: { planned, naive, reuse: naive === 0 ? 1 : planned / naive } };
 }
 
-function align(bytes: number): number {
+/** What a block of so many bytes takes of an arena, or of a pool. */
+export function align(bytes: number): number {
   return Math.max(ALIGNMENT, Math.ceil(bytes / ALIGNMENT) * ALIGNMENT);
 }
 

@@ -17,7 +17,7 @@ import {
 import { splitSections, writtenBy } from './commit.js';
 import { encode } from './encode.js';
 import { optimise } from './optimise.js';
-import { type MemoryReport, planMemory } from './plan.js';
+import { align, type MemoryReport, planMemory } from './plan.js';
 import { mapTensors, type Recording, type Step } from './record.js';
 import { refused, submitRun } from './runs.js';
 
@@ -30,6 +30,16 @@ export interface RunOptions {
 interface Captured {
   readonly storage: Storage;
   readonly written: boolean;
+}
+
+/** Bytes of pool memory that are in use while a program runs. */
+export interface Footprint {
+  readonly inputs: number;
+  readonly outputs: number;
+  /** The arena: activations, gradients and whatever else is gone afterwards. */
+  readonly temporaries: number;
+  /** Tensors that the function found outside of itself: parameters, optimizer state. */
+  readonly captured: number;
 }
 
 /** Temporaries up to this size lie in native scratch, one block a thread. */
@@ -46,6 +56,7 @@ export class Program<R> {
   readonly instructions: number;
   /** The memory that the program's temporaries take. */
   readonly memory: MemoryReport;
+  readonly footprint: Footprint;
   readonly #handle: number;
   /** Bytes of pool memory that each run takes for temporaries; none where native scratch has room for them. */
   readonly #arenaBytes: number;
@@ -73,6 +84,16 @@ export class Program<R> {
     this.memory = plan.report;
     const { planned } = plan.report;
     this.#arenaBytes = planned > MAX_SCRATCH_BYTES ? planned : 0;
+    const blocks = (storages: readonly Storage[]) =>
+      storages.reduce((sum, { byteLength }) => sum + align(byteLength), 0);
+    this.footprint = {
+      inputs: blocks(recording.inputs.map(({ storage }) => storage)),
+      outputs: blocks(recording.outputs.map(({ storage }) => storage)),
+      temporaries: this.#arenaBytes,
+      captured: blocks(
+        this.#captured.map(({ storage }) => storage).filter(({ callerOwned }) => !callerOwned),
+      ),
+    };
     const bound = [...ends, ...this.#captured.map(({ storage }) => storage)];
     this.#handle = binding.createProgram(encode(steps, compute.length, plan, this.#arenaBytes > 0, bound));
     released.register(this, this.#handle);
