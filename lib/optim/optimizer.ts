@@ -1,6 +1,6 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
-import { activeRecorder, assign, type OptimizerOpcode } from '../ops/index.js';
+import { activeRecorder, assign, contiguous, type OptimizerOpcode, transient } from '../ops/index.js';
 import { DTYPES, type DType, formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
 import type { StateKind } from './flat-state.js';
 import { GroupState, type Kernel } from './group-state.js';
@@ -90,15 +90,23 @@ export abstract class Optimizer<H extends object> {
         asGradient(gradients[position] as Tensor | TypedArray, params[i]!, position),
       ),
     );
-    this.#checkReady(checked);
+    if (this.parts.length === 1) this.parts[0]!.state.step(checked[0]!);
+    else transient(() => this.#stepAll(checked.map((gradients) => gradients.map(contiguous))));
+  }
+
+  #stepAll(gradients: readonly (readonly Tensor[])[]): void {
+    this.#checkReady(gradients);
     this.parts.forEach(({ state }, i) => {
-      state.step(checked[i]!);
+      state.step(gradients[i]!);
     });
   }
 
-  /** One part must not step where the next one cannot. A recorded step sees to that itself. */
+  /**
+   * One part must not step where the next one cannot, so that memory for copies is taken before. A recorded
+   * step sees to that itself.
+   */
   #checkReady(gradients: readonly (readonly Tensor[])[]): void {
-    if (this.parts.length === 1 || activeRecorder() !== undefined) return;
+    if (activeRecorder() !== undefined) return;
     for (const gradient of gradients.flat()) gradient.checkReady(false);
     for (const { state } of this.parts) state.checkReady();
   }
