@@ -7,6 +7,7 @@ import {
   div,
   Generator,
   Linear,
+  ones,
   randn,
   SGD,
   type Tensor,
@@ -123,6 +124,16 @@ test('takes tensors of any dtype and shape, empty ones too', () => {
   expect([...(back[0]!.toArray() as Float32Array)]).toEqual([0, 5, -7, 0]);
   expect([...(cast(back[2]!, 'f32').toArray() as Float32Array)]).toEqual([0, -2, 0]);
   expect([...(compressor.stateDict()['2.residual']!.toArray() as Float32Array)]).toEqual([1, 0, 0.5]);
+});
+
+test('leaves no memory behind', () => {
+  const gradient = ones([100_000]);
+  const compressor = new TopKCompressor([gradient]);
+  const { current } = defaultPool.statistics;
+  for (let i = 0; i < 3; i++) {
+    for (const t of compressor.decompress(compressor.compress([gradient]))) t.dispose();
+    expect(defaultPool.statistics.current).toBe(current);
+  }
 });
 
 test('goes on from its state', () => {
