@@ -23,7 +23,7 @@ const boundOf = (dtype: Float, x: number, largest: number) =>
   Math.max(2 ** -11 * (1 + 2 ** -12) * Math.abs(x), 2 ** -39 * largest) + TINY[dtype];
 
 function expectClose(dtype: Float, gradient: FloatArray): void {
-  const largest = gradient.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  const largest = [...gradient].reduce((most, x) => Math.max(most, Math.abs(x)), 0);
   roundTrip(gradient).forEach((back, i) => {
     const x = gradient[i]!;
     if (!(Math.abs(back - x) <= boundOf(dtype, x, largest)))
