@@ -1,6 +1,6 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
-import { activeRecorder, assign, type OptimizerOpcode } from '../ops/index.js';
+import { activeRecorder, assign, contiguous, type OptimizerOpcode, transient } from '../ops/index.js';
 import { type DType, formatShape, sameShape, Tensor, wrap, wrapLike } from '../tensor/index.js';
 import type { Update } from './custom-step.js';
 import { computedIn, type StateKind } from './flat-state.js';
@@ -118,16 +118,24 @@ export abstract class Optimizer<H extends object> {
       ),
     );
     for (const gradients of checked) checkAlike(gradients);
-    this.#checkReady(checked);
-    const control = this.control.of(checked, options);
+    if (this.parts.length === 1) this.#stepAll(checked, options);
+    else transient(() => this.#stepAll(checked.map((gradients) => gradients.map(contiguous)), options));
+  }
+
+  #stepAll(gradients: readonly (readonly Tensor[])[], options: StepOptions): void {
+    this.#checkReady(gradients);
+    const control = this.control.of(gradients, options);
     this.parts.forEach(({ state }, i) => {
-      state.step(checked[i]!, control);
+      state.step(gradients[i]!, control);
     });
   }
 
-  /** One part must not step where the next one cannot. A recorded step sees to that itself. */
+  /**
+   * One part must not step where the next one cannot, so that memory for copies is taken before. A recorded
+   * step sees to that itself.
+   */
   #checkReady(gradients: readonly (readonly Tensor[])[]): void {
-    if (this.parts.length === 1 || activeRecorder() !== undefined) return;
+    if (activeRecorder() !== undefined) return;
     for (const gradient of gradients.flat()) gradient.checkReady(false);
     for (const { state } of this.parts) state.checkReady();
   }

@@ -202,10 +202,16 @@ test('does what a plain model does, whatever comes when', () => {
           windowMs: WINDOW,
           cooldownMs: COOLDOWN,
         });
-        return {
-          model: { state: 'closed', now: 0, failures: [], since: 0, openings: 0, attempts: [], era: 0 },
-          real: { breaker, clock, changes, attempts: [] },
+        const model: Model = {
+          state: 'closed',
+          now: 0,
+          failures: [],
+          since: 0,
+          openings: 0,
+          attempts: [],
+          era: 0,
         };
+        return { model, real: { breaker, clock, changes, attempts: [] as Attempt[] } };
       }, all);
     }),
     { numRuns: 500 },

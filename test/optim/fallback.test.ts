@@ -9,18 +9,22 @@ import {
   cast,
   compile,
   DrivetrainError,
+  defaultPool,
   type FallbackEvent,
   FallbackOptimizer,
   type FallbackOptions,
   LARS,
   Lion,
   NAdam,
+  ones,
   RAdam,
   RMSprop,
   SGD,
   type Stepping,
   Tensor,
   tensor,
+  transpose,
+  zeros,
 } from 'drivetrain';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../io/support.js';
@@ -358,6 +362,50 @@ test('a refused step of the built-in optimizers leaves everything as it was, whi
     refusalOf(() => primary.step([tensor([1, 1]), second]));
     expect([...params.map((p) => bitsOf(p.toArray())), ...stateBits(primary)]).toEqual(before);
   }
+});
+
+test('so does one that finds no memory for a copy of a strided gradient', () => {
+  const [first, second] = [zeros([2]), zeros([64, 64])];
+  const optimizer = new AdamW([{ params: [first] }, { params: [second] }]);
+  const gradients = [tensor([1, 1]), transpose(ones([64, 64]), 0, 1)];
+  const before = stateBits(optimizer);
+  const { limit } = defaultPool;
+  defaultPool.limit = 1;
+  try {
+    expect(refusalOf(() => optimizer.step(gradients)).code).toBe('DT_POOL_LIMIT');
+  } finally {
+    defaultPool.limit = limit;
+  }
+  expect([...(first.toArray() as Float32Array)]).toEqual([0, 0]);
+  expect(stateBits(optimizer)).toEqual(before);
+  optimizer.step(gradients);
+  expect(optimizer.steps).toBe(1);
+});
+
+test('neither steps, fallbacks, ways back nor refusals leave memory behind', () => {
+  const weight = zeros([1000]);
+  const primary = failing(new AdamW([weight]));
+  const fallback = failing(new Adam([weight]));
+  const optimizer = new FallbackOptimizer(primary, fallback, new CircuitBreaker({ failures: 1000 }));
+  const gradient = ones([1000]);
+  const walk = () => {
+    for (const [failure, other] of [
+      [undefined, undefined],
+      [broken, undefined],
+      [broken, new Error('nor here')],
+    ] as const) {
+      [primary.failure, fallback.failure] = [failure, other];
+      try {
+        optimizer.step([gradient]);
+      } catch (error) {
+        expect((error as DrivetrainError).code).toBe('DT_FALLBACK_FAILED');
+      }
+    }
+  };
+  walk();
+  const { current } = defaultPool.statistics;
+  for (let i = 0; i < 5; i++) walk();
+  expect(defaultPool.statistics.current).toBe(current);
 });
 
 test('one schedule serves both: the fallback’s rate keeps its proportion', () => {
