@@ -1,7 +1,7 @@
 export { activeRecorder, apply, transient, withRecorder } from './apply.js';
 export { type AttentionOptions, scaledDotProductAttention } from './attention.js';
 export { bindingWords, writeBinding } from './bindings.js';
-export { checkTensor, describeNonTensor } from './checks.js';
+export { checkOneOf, checkTensor, describeNonTensor } from './checks.js';
 export { concat, stack } from './concat.js';
 export { assign, cast, clone, contiguous } from './copy.js';
 export { arange, type CreateOptions, full, fullLike, ones, zeros } from './create.js';
@@ -45,11 +45,12 @@ export {
 export { type Activation, linear, type MatmulAttrs, matmul, packMatmul } from './matmul.js';
 export type { Op, Recorder, TensorSpec, View } from './op.js';
 export { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
-export { type OptimizerOpcode, OptimizerStep } from './optimizers.js';
+export { type OptimizerOpcode, type OptimizerOperands, OptimizerStep } from './optimizers.js';
 export type { OutOptions } from './out.js';
 export { dequantizeRows, quantizeLinear, quantizeRows } from './quantize.js';
 export { dropout, Generator, type RandomOptions, rand, randn, seed } from './random.js';
 export { argmax, globalNorm, max, mean, type Norms, norms, type ReduceOptions, sum } from './reduce.js';
 export { crossEntropyRows, layerNorm, logSoftmax, type RmsNormOptions, rmsNorm, softmax } from './rows.js';
+export { type RowGradient, sparseAdamStep } from './sparse-adam.js';
 export { type TopkOptions, topk } from './topk.js';
 export { broadcastTo, permute, reshape, slice, transpose } from './views.js';

@@ -21,7 +21,10 @@ export type OptimizerOpcode =
   | 'rmsprop'
   | 'lion'
   | 'lamb'
-  | 'lars';
+  | 'lars'
+  | 'adafactor'
+  | 'muon'
+  | 'sparseAdam';
 
 /** What an optimizer works on, beside the gradients: operands of native/ops/optimizer_call.h. */
 export interface OptimizerOperands {

@@ -1,4 +1,11 @@
-import { assign, cast, type OptimizerOpcode, OptimizerStep, transient } from '../ops/index.js';
+import {
+  assign,
+  cast,
+  type OptimizerOpcode,
+  type OptimizerOperands,
+  OptimizerStep,
+  transient,
+} from '../ops/index.js';
 import { DTYPES, type Tensor } from '../tensor/index.js';
 import { FlatState, filledBeside, type StateKind } from './flat-state.js';
 import type { Named } from './parameters.js';
@@ -22,8 +29,10 @@ export class GroupState {
   /** f64 numbers that native code advances; the first counts steps. */
   readonly counters: Tensor;
   readonly state: readonly FlatState[];
+  readonly operands: OptimizerOperands;
   readonly #counterNames: readonly string[];
-  readonly #step: OptimizerStep;
+  readonly #opcode: OptimizerOpcode;
+  #step: OptimizerStep | undefined;
 
   /** `counters` are their first values by name, beside the count of steps. */
   constructor(
@@ -49,12 +58,13 @@ export class GroupState {
         }
       });
     }
-    this.#step = new OptimizerStep(opcode, {
+    this.#opcode = opcode;
+    this.operands = {
       options,
       counters: this.counters,
       state: this.state.map(({ all }) => all),
       parameters: this.params,
-    });
+    };
   }
 
   get steps(): number {
@@ -63,6 +73,7 @@ export class GroupState {
 
   /** Steps, with a gradient for each parameter. */
   step(gradients: readonly Tensor[]): void {
+    this.#step ??= new OptimizerStep(this.#opcode, this.operands);
     this.#step.run(gradients);
   }
 
@@ -82,7 +93,9 @@ export class GroupState {
         tensor: this.counters.viewAs([], undefined, i),
         counts: true,
       })),
-      ...this.state.map((kind) => ({ parameter, which: kind.name, tensor: kind.of(p), counts: false })),
+      ...this.state
+        .filter((kind) => kind.has(p))
+        .map((kind) => ({ parameter, which: kind.name, tensor: kind.of(p), counts: false })),
     ]);
   }
 }

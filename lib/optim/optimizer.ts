@@ -1,7 +1,7 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
 import { activeRecorder, assign, type OptimizerOpcode } from '../ops/index.js';
-import { DTYPES, type DType, formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
+import { DTYPES, type DType, formatShape, sameShape, sizeOf, Tensor, wrap } from '../tensor/index.js';
 import type { StateKind } from './flat-state.js';
 import { GroupState, type Kernel } from './group-state.js';
 import type { HyperparameterTable } from './hyperparameter.js';
@@ -39,12 +39,12 @@ interface Part {
 
 /**
  * The base of the optimizers: groups, validation, state. A step validates everything before it writes anything, and
- * works in place, on all parameters of a group in one native call.
+ * works in place, on all parameters of a group in one native call. `G` is what stands for a gradient.
  */
-export abstract class Optimizer<H extends object> {
+export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
   readonly paramGroups: readonly ParameterGroup<H>[];
   /** Not `#private`: a scope that returns the optimizer has to find its tensors. */
-  private readonly parts: readonly Part[];
+  protected readonly parts: readonly Part[];
   readonly #count: number;
 
   protected constructor(
@@ -77,14 +77,8 @@ export abstract class Optimizer<H extends object> {
    * One step, in place. `gradients` stand in the order of the parameters, over all groups: tensors, or typed arrays of
    * the same length. Inside `compile(fn)` the step is recorded, and happens whole or not at all.
    */
-  step(gradients: readonly (Tensor | TypedArray)[]): void {
-    if (!Array.isArray(gradients) || gradients.length !== this.#count) {
-      const received = Array.isArray(gradients) ? `${gradients.length}` : typeof gradients;
-      throw new DrivetrainError(
-        'DT_SHAPE_MISMATCH',
-        `Expected ${this.#count} gradients for step but received ${received}.`,
-      );
-    }
+  step(gradients: readonly G[]): void {
+    checkCount(gradients, this.#count);
     const checked = this.parts.map(({ state: { params }, positions }) =>
       positions.map((position, i) =>
         asGradient(gradients[position] as Tensor | TypedArray, params[i]!, position),
@@ -178,7 +172,22 @@ function checkCounter(
   );
 }
 
-function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: number): Tensor {
+/** Refuses what is not an array of `count` gradients. */
+export function checkCount(gradients: unknown, count: number): void {
+  if (Array.isArray(gradients) && gradients.length === count) return;
+  const received = Array.isArray(gradients) ? `${gradients.length}` : typeof gradients;
+  throw new DrivetrainError(
+    'DT_SHAPE_MISMATCH',
+    `Expected ${count} gradients for step but received ${received}.`,
+  );
+}
+
+/** A gradient of a parameter as a tensor; `index` is its place in errors. */
+export function asGradient(
+  gradient: Tensor | TypedArray,
+  parameter: Pick<Tensor, 'dtype' | 'shape'>,
+  index: number,
+): Tensor {
   const tensor =
     gradient instanceof Tensor
       ? gradient
@@ -207,7 +216,7 @@ function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: num
 }
 
 /** A flat typed array may stand for a gradient of any shape with as many elements. */
-function wrapGradient(gradient: TypedArray, { shape, size, dtype }: Tensor): Tensor {
-  const own = gradient.length === size ? shape : [gradient.length];
+function wrapGradient(gradient: TypedArray, { shape, dtype }: Pick<Tensor, 'dtype' | 'shape'>): Tensor {
+  const own = gradient.length === sizeOf(shape) ? shape : [gradient.length];
   return wrap(gradient, own, DTYPES[dtype].bytes === 2 ? { dtype } : {});
 }

@@ -1,7 +1,7 @@
 // Problems whose answers are known: a method that steps wrongly does not find them.
 import { describe, expect, test } from 'vitest';
 import { randomNumbers } from '../ops/support.js';
-import { OPTIMIZERS } from './support.js';
+import { OPTIMIZERS, solve } from './support.js';
 
 /** A learning rate that suits the problem, falling linearly to 0 unless `constant`, and other options. */
 interface Setting {
@@ -124,17 +124,3 @@ test.each(['SGD', 'Adam', 'AdamW', 'NAdam', 'RAdam', 'AdaBelief', 'Adamax', 'Ada
     });
   },
 );
-
-/** The solution of a small system, by Gaussian elimination without pivots: the matrix is positive definite. */
-function solve(matrix: readonly (readonly number[])[], right: readonly number[]): number[] {
-  const rows = matrix.map((row, i) => [...row, right[i]!]);
-  const n = rows.length;
-  for (let i = 0; i < n; i++) {
-    for (let k = 0; k < n; k++) {
-      if (k === i) continue;
-      const factor = rows[k]![i]! / rows[i]![i]!;
-      rows[k] = rows[k]!.map((x, j) => x - factor * rows[i]![j]!);
-    }
-  }
-  return rows.map((row, i) => row[n]! / row[i]!);
-}

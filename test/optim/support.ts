@@ -145,3 +145,17 @@ export const poolTensors = (dtype: Float): Tensor[] =>
 
 export const gradientsOf = (step: number, dtype: Float): FloatArray[] =>
   inputs.gradients[step]!.map((data) => arrayOf(data, dtype));
+
+/** The solution of a small system, by Gaussian elimination without pivots: the matrix is positive definite. */
+export function solve(matrix: readonly (readonly number[])[], right: readonly number[]): number[] {
+  const rows = matrix.map((row, i) => [...row, right[i]!]);
+  const n = rows.length;
+  for (let i = 0; i < n; i++) {
+    for (let k = 0; k < n; k++) {
+      if (k === i) continue;
+      const factor = rows[k]![i]! / rows[i]![i]!;
+      rows[k] = rows[k]!.map((x, j) => x - factor * rows[i]![j]!);
+    }
+  }
+  return rows.map((row, i) => row[n]! / row[i]!);
+}
