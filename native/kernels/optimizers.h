@@ -109,8 +109,8 @@ struct OptimizerKernels {
   void (*adafactor_apply)(const AdafactorArgs& args, bool factored, T row, T* param, const T* grad,
                           const T* column, T* m, size_t n);
 
-  // Muon: b = momentum b + scale g, and the direction u is b, or with Nesterov scale g + momentum b. Gives the
-  // sum of the squares of u; then out = factor u, from the b that the first one left.
+  // Muon: b = momentum b + scale g, and the direction u is b, or with Nesterov scale g + momentum b. Gives
+  // the sum of the squares of u; then out = factor u, from the b that the first one left.
   double (*muon_momentum)(const MuonArgs& args, const T* grad, T* buffer, size_t n);
   void (*muon_direction)(const MuonArgs& args, double factor, const T* grad, const T* buffer, T* out,
                          size_t n);

@@ -15,9 +15,9 @@ struct Layout {
 
   bool factored;
   size_t matrices, rows, cols;
-  size_t tile_cols, down, across;                 // tiles of each matrix
-  size_t row, column, moment, momentum;           // in the state
-  size_t tile, row_sum, column_sum;               // among the sums
+  size_t tile_cols, down, across;        // tiles of each matrix
+  size_t row, column, moment, momentum;  // in the state
+  size_t tile, row_sum, column_sum;      // among the sums
 
   static constexpr size_t aligned(size_t size) {
     constexpr size_t kUnit = OptimizerCall::kAlignment;
@@ -97,12 +97,12 @@ class Adafactor {
   }
 
   void step() {
-    for_each_tile([&](size_t i, const Layout& l, const Tile& tile, size_t index) {
-      add_up(i, l, tile, index);
-    });
+    for_each_tile(
+        [&](size_t i, const Layout& l, const Tile& tile, size_t index) { add_up(i, l, tile, index); });
     parallel_chunks(op_.count, 1, [&](size_t i, size_t) {
       const Layout& l = layouts_[i];
-      for (size_t matrix = 0; l.factored && matrix < l.matrices; matrix++) factorise(l, matrix);
+      for (size_t matrix = 0; l.factored && l.size() > 0 && matrix < l.matrices; matrix++)
+        factorise(l, matrix);
     });
     for_each_tile([&](size_t i, const Layout& l, const Tile& tile, size_t index) {
       if (!l.factored) return;
@@ -124,7 +124,8 @@ class Adafactor {
     constexpr size_t kTilesPerChunk = 2;
     parallel_chunks(layouts_[op_.count].tile, kTilesPerChunk, [&](size_t first, size_t end) {
       const auto after = [](size_t index, const Layout& l) { return index < l.tile; };
-      size_t i = static_cast<size_t>(std::upper_bound(layouts_, layouts_ + op_.count, first, after) - layouts_) - 1;
+      size_t i =
+          static_cast<size_t>(std::upper_bound(layouts_, layouts_ + op_.count, first, after) - layouts_) - 1;
       for (size_t index = first; index < end; index++) {
         while (layouts_[i + 1].tile <= index) i++;
         body(i, layouts_[i], Tile(layouts_[i], index - layouts_[i].tile), index);
@@ -191,7 +192,7 @@ class Adafactor {
     return static_cast<T>(args_.beta2 * static_cast<double>(old) + (1 - args_.beta2) * now);
   }
 
-  // What multiplies each parameter, and its update.
+  // The coefficients of each parameter's step.
   const AdafactorArgs* steps() {
     AdafactorArgs* const of = static_cast<AdafactorArgs*>(scratch(4, op_.count * sizeof(AdafactorArgs)));
     const double fastest = h_[9] != 0 ? std::min(h_[0], 1e-6 * t_) : h_[0];
@@ -213,8 +214,8 @@ class Adafactor {
     for (size_t r = 0; r < tile.rows; r++) {
       const size_t at = tile.at(l, r);
       T* const m = op_.states > 3 ? op_.state(3).template as<T>() + l.momentum + at : nullptr;
-      const T* const column = l.factored ? column_factors(l, tile)
-                                         : op_.state(2).template as<T>() + l.moment + tile.first_col;
+      const T* const column =
+          l.factored ? column_factors(l, tile) : op_.state(2).template as<T>() + l.moment + tile.first_col;
       const T row = l.factored ? row_factor(l, tile, r) : static_cast<T>(args.scale);
       optim_.adafactor_apply(args, l.factored, row, param(i) + at, grad(i) + at, column, m, tile.cols);
     }
@@ -226,7 +227,7 @@ class Adafactor {
   const AdafactorArgs args_;
   const FloatKernels<T>& all_ = kernels_of<T>();
   const OptimizerKernels<T>& optim_ = all_.optim;
-  Layout* const layouts_;                                                   // and the end
+  Layout* const layouts_;  // and the end
   double *row_sums_, *column_sums_, *tile_params_, *tile_updates_;
   T *row_factors_, *column_factors_;
 };

@@ -1,5 +1,5 @@
-// Adam on the rows that a gradient names. The operands of native/ops/optimizer_call.h, where a gradient is the
-// values of the rows [n, ...], and then the rows' indices [n] of each parameter.
+// Adam on the rows that a gradient names. The operands of native/ops/optimizer_call.h, where a gradient is
+// the values of the rows [n, ...], and then the rows' indices [n] of each parameter.
 #include <cmath>
 #include <cstring>
 
@@ -13,8 +13,8 @@ struct Entry {
   size_t row, place;  // the row of the parameter, and which one of the gradient's
 };
 
-// The gradient's rows in the order of the parameter's, those of one row in their own order. Rows outside of the
-// parameter, which a recorded step has not seen before, are left out.
+// The gradient's rows in the order of the parameter's, those of one row in their own order. Rows outside of
+// the parameter, which a recorded step has not seen before, are left out.
 size_t sort_entries(const TensorRef& indices, size_t rows, Entry* entries) {
   size_t count = 0;
   for (size_t i = 0; i < indices.size(); i++) {
