@@ -66,7 +66,12 @@ const METHODS: Readonly<Record<AdvisedOptimizer, { state: number; options: Recor
 export function recommendOptimizer(query: OptimizerQuery): OptimizerAdvice {
   checkOptions('recommendOptimizer', query, ['parameters', 'device', 'memory']);
   const { parameters, device = 'cpu', memory = defaultPool.limit } = query;
-  check('parameters', 'a whole number above 0', parameters, Number.isSafeInteger(parameters) && parameters > 0);
+  check(
+    'parameters',
+    'a whole number above 0',
+    parameters,
+    Number.isSafeInteger(parameters) && parameters > 0,
+  );
   check('device', "'cpu' or 'gpu'", device, device === 'cpu' || device === 'gpu');
   check('memory', 'a number of bytes above 0', memory, memory > 0);
   const ideal = idealFor(parameters, device);

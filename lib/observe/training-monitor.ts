@@ -102,7 +102,12 @@ export class TrainingMonitor {
         `Expected an optimizer for TrainingMonitor but received ${inspect(optimizer, { depth: 0 })}.`,
       );
     }
-    const { every = 100, window = 100, registry = defaultRegistry, pools = { default: defaultPool } } = options;
+    const {
+      every = 100,
+      window = 100,
+      registry = defaultRegistry,
+      pools = { default: defaultPool },
+    } = options;
     checkWhole('every', every, 1);
     checkWhole('window', window, 3);
     this.optimizer = optimizer;
@@ -323,7 +328,8 @@ export class TrainingMonitor {
   /** What a sampled step has found out goes to the registry. */
   #take(report: ParameterReport): void {
     this.#report = report;
-    if (report.gradients !== undefined) this.#noteGradients(report.gradients.norm, report.gradients.notFinite);
+    if (report.gradients !== undefined)
+      this.#noteGradients(report.gradients.norm, report.gradients.notFinite);
     const { metrics } = this;
     this.#series.processors(metrics.processors);
     this.#series.samplesPerSecond(metrics.samplesPerSecond);

@@ -22,7 +22,10 @@ export type OptimizerOpcode =
   | 'lion'
   | 'lamb'
   | 'lars'
-  | 'lookahead';
+  | 'lookahead'
+  | 'adafactor'
+  | 'muon'
+  | 'sparseAdam';
 
 /** What an optimizer works on, beside the gradients: operands of native/ops/optimizer_call.h. */
 export interface OptimizerOperands {
@@ -118,12 +121,7 @@ export class OptimizerStep {
   }
 }
 
-function bind(
-  page: Float64Array,
-  at: number,
-  { storage, dtype, offset }: Tensor,
-  written: boolean,
-): number {
+function bind(page: Float64Array, at: number, { storage, dtype, offset }: Tensor, written: boolean): number {
   const byteOffset = offset === 0 ? 0 : offset * DTYPES[dtype].bytes;
   return writeBinding(page, at, storage, byteOffset, written);
 }

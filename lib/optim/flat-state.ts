@@ -1,10 +1,21 @@
 import { full } from '../ops/index.js';
-import { BorrowedStorage, DTYPES, type DType, type Tensor, wrap } from '../tensor/index.js';
+import {
+  BorrowedStorage,
+  DTYPES,
+  type DType,
+  type Shape,
+  sizeOf,
+  type Tensor,
+  wrap,
+} from '../tensor/index.js';
 
 /** Elements between the places where parameters may begin; native/ops/optimizer_call.h. */
 const ALIGNMENT = 16;
 
-/** A kind of state that a method keeps: a number for each element of a parameter, or for each block of elements. */
+/**
+ * A kind of state that a method keeps: a number for each element of a parameter, for each block of elements, or for what
+ * follows from its shape.
+ */
 export interface StateKind {
   readonly name: string;
   /** What it is before the first step; 0 unless given. */
@@ -13,6 +24,8 @@ export interface StateKind {
   readonly dtype?: DType;
   /** Elements of a block that has one number, from a parameter's first element on; 1 unless given. */
   readonly block?: number;
+  /** What a parameter of this shape keeps, where that is not a number for each element; undefined: nothing. */
+  readonly shapeOf?: (shape: Shape) => Shape | undefined;
 }
 
 /**
@@ -23,27 +36,33 @@ export interface StateKind {
 export class FlatState {
   readonly name: string;
   readonly all: Tensor;
-  readonly #shapes: readonly (readonly number[])[];
+  readonly #shapes: readonly (Shape | undefined)[];
   readonly #starts: readonly number[];
 
   /** Parameters begin at multiples of `alignment`, which is a multiple of `block`. */
   constructor(
-    { name, initial = 0, dtype, block = 1 }: StateKind,
+    { name, initial = 0, dtype, block = 1, shapeOf = (shape) => shape }: StateKind,
     parameters: readonly Tensor[],
     alignment = ALIGNMENT,
   ) {
     let end = 0;
-    this.#starts = parameters.map(({ size }) => {
+    const shapes = parameters.map(({ shape }) => shapeOf(shape));
+    this.#starts = shapes.map((shape) => {
       const start = end / block;
-      end += Math.ceil(size / alignment) * alignment;
+      end += Math.ceil(sizeOf(shape ?? [0]) / alignment) * alignment;
       return start;
     });
     this.name = name;
-    this.#shapes = parameters.map(({ shape, size }) => (block === 1 ? shape : [Math.ceil(size / block)]));
+    this.#shapes = block === 1 ? shapes : parameters.map(({ size }) => [Math.ceil(size / block)]);
     this.all = filledBeside(parameters, end / block, initial, dtype ?? computedIn(parameters[0]!.dtype));
   }
 
-  /** The state of one parameter: a view, in the parameter's shape where it has a number for each element. */
+  /** Whether a parameter keeps state of this kind. */
+  has(parameter: number): boolean {
+    return this.#shapes[parameter] !== undefined;
+  }
+
+  /** The state of one parameter, which has some: a view, in the parameter's shape where it has a number for each element. */
   of(parameter: number): Tensor {
     return this.all.viewAs(this.#shapes[parameter]!, undefined, this.#starts[parameter]!);
   }

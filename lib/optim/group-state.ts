@@ -1,4 +1,11 @@
-import { assign, cast, type OptimizerOpcode, OptimizerStep, transient } from '../ops/index.js';
+import {
+  assign,
+  cast,
+  type OptimizerOpcode,
+  type OptimizerOperands,
+  OptimizerStep,
+  transient,
+} from '../ops/index.js';
 import { DTYPES, type Tensor } from '../tensor/index.js';
 import { type CustomOperands, CustomStep, type Update } from './custom-step.js';
 import { FlatState, filledBeside, type StateKind } from './flat-state.js';
@@ -27,8 +34,10 @@ export class GroupState<H extends object = object> {
   /** f64 numbers that native code advances; the first counts steps. */
   readonly counters: Tensor;
   readonly state: readonly FlatState[];
+  readonly operands: OptimizerOperands;
   readonly #counterNames: readonly string[];
-  readonly #step: OptimizerStep | CustomStep<H>;
+  readonly #native: OptimizerOpcode | undefined;
+  #step: OptimizerStep | CustomStep<H> | undefined;
 
   /** `counters` are their first values by name, beside the count of steps. */
   constructor(
@@ -64,15 +73,16 @@ export class GroupState<H extends object = object> {
         state: copied ? this.state.slice(0, -1) : this.state,
         counters: this.counters,
       });
-      return;
+    } else {
+      this.#native = step;
     }
-    this.#step = new OptimizerStep(step, {
+    this.operands = {
       options: options.numbers,
       counters: this.counters,
       control,
       state: this.state.map(({ all }) => all),
       parameters: this.params,
-    });
+    };
   }
 
   get steps(): number {
@@ -81,6 +91,7 @@ export class GroupState<H extends object = object> {
 
   /** Steps, with a gradient for each parameter, as `control` says. */
   step(gradients: readonly Tensor[], control: Tensor): void {
+    this.#step ??= new OptimizerStep(this.#native!, this.operands);
     this.#step.run(gradients, control);
   }
 
@@ -100,7 +111,9 @@ export class GroupState<H extends object = object> {
         tensor: this.counters.viewAs([], undefined, i),
         counts: true,
       })),
-      ...this.state.map((kind) => ({ parameter, which: kind.name, tensor: kind.of(p), counts: false })),
+      ...this.state
+        .filter((kind) => kind.has(p))
+        .map((kind) => ({ parameter, which: kind.name, tensor: kind.of(p), counts: false })),
     ]);
   }
 }

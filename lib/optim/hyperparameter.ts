@@ -33,9 +33,19 @@ export function nonNegative(initial?: number): Hyperparameter<number> {
   return number(initial, 'a finite number from 0 on', (value) => value >= 0 && value < Infinity);
 }
 
+/** A finite number above 0. */
+export function positive(initial: number): Hyperparameter<number> {
+  return number(initial, 'a finite number above 0', (value) => value > 0 && value < Infinity);
+}
+
+/** A finite number of at most 0: the exponent of a decay. */
+export function nonPositive(initial: number): Hyperparameter<number> {
+  return number(initial, 'a finite number of at most 0', (value) => value <= 0 && value > -Infinity);
+}
+
 /** A whole number from 1 on. */
-export function positiveInteger(initial: number): Hyperparameter<number> {
-  return number(initial, 'a whole number above 0', (value) => Number.isSafeInteger(value) && value > 0);
+export function count(initial: number): Hyperparameter<number> {
+  return number(initial, 'a whole number from 1 on', (value) => Number.isSafeInteger(value) && value > 0);
 }
 
 /** A number from 0 to 1: weight decay. */
@@ -67,10 +77,33 @@ export function twoBelowOne(
   };
 }
 
-/** true or false; false unless given. */
-export function flag(): Hyperparameter<boolean> {
+/** A finite number above 0, and one from 0 on: terms added to a second moment and to a norm. */
+export function positiveAndNonNegative(
+  first: number,
+  second: number,
+): Hyperparameter<readonly [first: number, second: number]> {
   return {
-    default: false,
+    default: [first, second],
+    expected: 'a finite number above 0 and one from 0 on',
+    width: 2,
+    encode: (value) =>
+      Array.isArray(value) &&
+      value.length === 2 &&
+      value.every(isFiniteNumber) &&
+      value[0] > 0 &&
+      value[1] >= 0
+        ? value
+        : undefined,
+    decode: ([first, second]) => [first!, second!],
+  };
+}
+
+const isFiniteNumber = (value: unknown) => typeof value === 'number' && Number.isFinite(value);
+
+/** true or false; false unless given. */
+export function flag(initial = false): Hyperparameter<boolean> {
+  return {
+    default: initial,
     expected: 'true or false',
     width: 1,
     encode: (value) => (typeof value === 'boolean' ? [Number(value)] : undefined),

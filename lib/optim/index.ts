@@ -1,5 +1,6 @@
 export { AdaBelief, type AdaBeliefOptions } from './adabelief.js';
 export { Adadelta, type AdadeltaOptions } from './adadelta.js';
+export { Adafactor, type AdafactorOptions } from './adafactor.js';
 export { Adagrad, type AdagradOptions } from './adagrad.js';
 export { Adam, type AdamOptions } from './adam.js';
 export { Adam8bit, type Adam8bitOptions } from './adam-8bit.js';
@@ -15,24 +16,26 @@ export {
   type CircuitState,
 } from './circuit-breaker.js';
 export { clipGradNorm } from './clip.js';
+export * from './compression/index.js';
 export { type CustomMethod, CustomOptimizer } from './custom-optimizer.js';
 export type { Update, UpdateContext, UpdateOptions } from './custom-step.js';
-export { GradScaler, type GradScalerOptions } from './grad-scaler.js';
-export { GradientAccumulator } from './gradient-accumulator.js';
-export type { GradientOptions, LossScale, StepOptions, StepReport } from './gradient-control.js';
-export * as hyperparameter from './hyperparameter.js';
-export * from './compression/index.js';
 export {
   type FallbackEvent,
   FallbackOptimizer,
   type FallbackOptions,
   type FallbackStatus,
 } from './fallback.js';
+export { GradScaler, type GradScalerOptions } from './grad-scaler.js';
+export { GradientAccumulator } from './gradient-accumulator.js';
+export type { GradientOptions, LossScale, StepOptions, StepReport } from './gradient-control.js';
+export * as hyperparameter from './hyperparameter.js';
 export { LAMB, type LAMBOptions } from './lamb.js';
 export { LARS, type LARSOptions } from './lars.js';
+export { LBFGS, type LBFGSOptions, type LossAndGradients } from './lbfgs.js';
 export { Lion, type LionOptions } from './lion.js';
 export { Lookahead, type LookaheadOptions } from './lookahead.js';
 export { findLearningRate, type LRCurve, type LRFinderOptions, type LRPoint } from './lr-finder.js';
+export { Muon, type MuonOptions } from './muon.js';
 export { NAdam, type NAdamOptions } from './nadam.js';
 export { Optimizer, type Stepper } from './optimizer.js';
 export type { ParameterGroup, ParameterGroupOptions } from './parameter-group.js';
@@ -42,4 +45,5 @@ export { RAdam, type RAdamOptions } from './radam.js';
 export { RMSprop, type RMSpropOptions } from './rmsprop.js';
 export * from './schedules/index.js';
 export { SGD, type SGDOptions } from './sgd.js';
+export { SparseAdam, type SparseAdamOptions, type SparseGradient } from './sparse-adam.js';
 export { loadTorchState, type TorchStateOptions } from './torch-state.js';

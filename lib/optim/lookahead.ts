@@ -4,7 +4,7 @@ import { assign } from '../ops/index.js';
 import { outsideScopes, type Tensor, wrap } from '../tensor/index.js';
 import { GradientControl, type StepOptions } from './gradient-control.js';
 import { GroupState } from './group-state.js';
-import { type HyperparameterTable, positiveInteger, share } from './hyperparameter.js';
+import { count, type HyperparameterTable, share } from './hyperparameter.js';
 import type { Optimizer, Stepper } from './optimizer.js';
 import { checkKeys, makeGroup } from './parameter-group.js';
 
@@ -15,7 +15,7 @@ export interface LookaheadOptions {
   alpha?: number;
 }
 
-const TABLE: HyperparameterTable<LookaheadOptions> = { k: positiveInteger(5), alpha: share(0.5) };
+const TABLE: HyperparameterTable<LookaheadOptions> = { k: count(5), alpha: share(0.5) };
 
 /** Before the names of its own state. */
 const PREFIX = 'lookahead.';

@@ -57,13 +57,13 @@ interface Part<H extends object> {
 
 /**
  * The base of the optimizers: groups, validation, state. A step validates everything before it writes anything, and
- * works in place, on all parameters of a group in one native call.
+ * works in place, on all parameters of a group in one native call. `G` is what stands for a gradient.
  */
-export abstract class Optimizer<H extends object> {
+export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
   readonly paramGroups: readonly ParameterGroup<H>[];
   /** Not `#private`: a scope that returns the optimizer has to find its tensors. */
-  private readonly parts: readonly Part<H>[];
-  private readonly control: GradientControl;
+  protected readonly parts: readonly Part<H>[];
+  protected readonly control: GradientControl;
   readonly #count: number;
 
   protected constructor(
@@ -110,7 +110,7 @@ export abstract class Optimizer<H extends object> {
    * One step, in place. `gradients` stand in the order of the parameters, over all groups: tensors, or typed arrays of
    * the same length. Inside `compile(fn)` the step is recorded, and happens whole or not at all.
    */
-  step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = {}): void {
+  step(gradients: readonly G[], options: StepOptions = {}): void {
     checkCount(gradients, this.#count);
     const checked = this.parts.map(({ state: { params }, positions }) =>
       positions.map((position, i) =>
@@ -119,7 +119,13 @@ export abstract class Optimizer<H extends object> {
     );
     for (const gradients of checked) checkAlike(gradients);
     if (this.parts.length === 1) this.#stepAll(checked, options);
-    else transient(() => this.#stepAll(checked.map((gradients) => gradients.map(contiguous)), options));
+    else
+      transient(() =>
+        this.#stepAll(
+          checked.map((gradients) => gradients.map(contiguous)),
+          options,
+        ),
+      );
   }
 
   #stepAll(gradients: readonly (readonly Tensor[])[], options: StepOptions): void {
@@ -236,7 +242,8 @@ export function asGradients(
   return parameters.map((parameter, i) => asGradient(gradients[i]!, parameter, i));
 }
 
-function checkCount(gradients: readonly unknown[], count: number): void {
+/** Refuses what is not an array of `count` gradients. */
+export function checkCount(gradients: unknown, count: number): void {
   if (Array.isArray(gradients) && gradients.length === count) return;
   const received = Array.isArray(gradients) ? `${gradients.length}` : typeof gradients;
   throw new DrivetrainError(
@@ -245,7 +252,12 @@ function checkCount(gradients: readonly unknown[], count: number): void {
   );
 }
 
-export function asGradient(gradient: Tensor | TypedArray, parameter: Tensor, index: number): Tensor {
+/** A gradient of a parameter as a tensor; `index` is its place in errors. */
+export function asGradient(
+  gradient: Tensor | TypedArray,
+  parameter: Pick<Tensor, 'dtype' | 'shape'>,
+  index: number,
+): Tensor {
   const isTensor = gradient instanceof Tensor;
   // A flat typed array may stand for a gradient of any shape with as many elements.
   const like = isTensor ? undefined : wrapLike(gradient, parameter);

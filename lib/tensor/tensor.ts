@@ -249,11 +249,12 @@ const wrappedLike = new WeakMap<TypedArray, Tensor>();
  * A tensor over a caller's array in the shape and dtype of another, contiguous one; undefined where the array has another
  * type or length. It is what `wrap` does, but an array that comes again costs one look-up. @internal
  */
-export function wrapLike(array: TypedArray, like: Tensor): Tensor | undefined {
+export function wrapLike(array: TypedArray, like: Pick<Tensor, 'dtype' | 'shape'>): Tensor | undefined {
   const known = wrappedLike.get(array);
   if (known?.shape === like.shape && known.dtype === like.dtype && !known.disposed) return known;
-  if (typedArrayName(array) !== DTYPES[like.dtype].array.name || array.length !== like.size) return undefined;
-  const made = new Tensor(storageOf(array), like.dtype, like.shape, like.strides);
+  if (typedArrayName(array) !== DTYPES[like.dtype].array.name || array.length !== sizeOf(like.shape))
+    return undefined;
+  const made = new Tensor(storageOf(array), like.dtype, like.shape);
   wrappedLike.set(array, made);
   return made;
 }

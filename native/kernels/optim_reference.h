@@ -112,4 +112,35 @@ void lars(const LarsArgs& a, R& p, R g, R* state) {
   p = p - state[0];
 }
 
+template <class R>
+void adafactor_moment(const AdafactorArgs& a, R g, R& v) {
+  g = g * R(a.scale);
+  v = R(a.beta2) * v + R(1 - a.beta2) * (g * g + R(a.eps));
+}
+
+// column: the moment itself where it is not factored.
+template <class R>
+R adafactor_update(bool factored, R row, R g, R column) {
+  using std::sqrt;
+  return factored ? g * row * column : g * row / sqrt(column);
+}
+
+template <class R>
+void adafactor_apply(const AdafactorArgs& a, R update, R& p, R* m) {
+  if (m) {
+    *m = R(a.beta1) * *m + R((1 - a.beta1) * a.step) * update;
+    p = p * R(a.keep) - *m;
+  } else {
+    p = p * R(a.keep) - R(a.step) * update;
+  }
+}
+
+// The direction, from the buffer that it advances.
+template <class R>
+R muon_direction(const MuonArgs& a, R g, R& buffer) {
+  g = g * R(a.scale);
+  buffer = R(a.momentum) * buffer + g;
+  return a.nesterov ? g + R(a.momentum) * buffer : buffer;
+}
+
 }  // namespace drivetrain::reference

@@ -55,6 +55,16 @@ struct LarsArgs {
   double scale, decay, rate, momentum;
 };
 
+struct AdafactorArgs {
+  double scale, beta2, eps;  // v = beta2 v + (1 - beta2) ((scale g)^2 + eps)
+  double keep, step, beta1;  // m = beta1 m + (1 - beta1) step u; p = keep p - m
+};
+
+struct MuonArgs {
+  double scale, momentum;
+  bool nesterov;
+};
+
 // Sums of squares, in double.
 struct NormSquares {
   double param, update;
@@ -86,6 +96,24 @@ struct OptimizerKernels {
   // LAMB's two passes: the moments, with the norms of the parameter and of its update; then the step.
   NormSquares (*lamb_moments)(const LambArgs& args, const T* param, const T* grad, T* m, T* v, size_t n);
   void (*lamb_apply)(const LambArgs& args, double rate, T* param, const T* m, const T* v, size_t n);
+
+  // Adafactor. The update u of a gradient g is g row column[i] where the second moment is factored, row being
+  // that of one row; else g row / sqrt(column[i]), column being the moment itself.
+  // out[c] = the sum over rows, first row to last, of x[r * row_stride + c]^2, in double.
+  void (*sum_squares_rows)(const T* x, size_t rows, size_t row_stride, double* out, size_t cols);
+  // The moment of n values that is not factored; gives the sum of the squares of their updates.
+  double (*adafactor_moment)(const AdafactorArgs& args, const T* grad, T* v, size_t n);
+  // The same sum where it is factored.
+  double (*adafactor_squares)(T row, const T* grad, const T* column, size_t n);
+  // m: null without momentum, and then p = keep p - step u.
+  void (*adafactor_apply)(const AdafactorArgs& args, bool factored, T row, T* param, const T* grad,
+                          const T* column, T* m, size_t n);
+
+  // Muon: b = momentum b + scale g, and the direction u is b, or with Nesterov scale g + momentum b. Gives
+  // the sum of the squares of u; then out = factor u, from the b that the first one left.
+  double (*muon_momentum)(const MuonArgs& args, const T* grad, T* buffer, size_t n);
+  void (*muon_direction)(const MuonArgs& args, double factor, const T* grad, const T* buffer, T* out,
+                         size_t n);
 };
 
 }  // namespace drivetrain

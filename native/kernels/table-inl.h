@@ -22,6 +22,8 @@
 #include "optim-adam-inl.h"
 #include "optim-adaptive-inl.h"
 #include "optim-norm-inl.h"
+#include "optim-adafactor-inl.h"
+#include "optim-muon-inl.h"
 #include "optim-eight-bit-inl.h"
 #include "convert-inl.h"
 #include "gemm-half-inl.h"
@@ -70,7 +72,13 @@ constexpr FloatKernels<T> float_kernels() {
                 .lion = lion<V>,
                 .lars = lars<V>,
                 .lamb_moments = lamb_moments<V>,
-                .lamb_apply = lamb_apply<V>},
+                .lamb_apply = lamb_apply<V>,
+                .sum_squares_rows = sum_squares_rows<V>,
+                .adafactor_moment = adafactor_moment<V>,
+                .adafactor_squares = adafactor_squares<V>,
+                .adafactor_apply = adafactor_apply<V>,
+                .muon_momentum = muon_momentum<V>,
+                .muon_direction = muon_direction<V>},
       .attention = attention<V>,
       .attention_grad = attention_grad<V>,
   };

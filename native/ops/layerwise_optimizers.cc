@@ -29,15 +29,15 @@ void lamb_of(const OptimizerCall& op) {
                       .decay = h[4]};
   const OptimizerKernels<T>& kernels = kernels_of<T>().optim;
   T *const m = op.state(0).as<T>(), *const v = op.state(1).as<T>();
-  const NormSquares* const squares =
-      sum_parameters<NormSquares>(op, [&](size_t i, size_t first, size_t n, size_t at) {
-        NormSquares sum{};
-        with_gradient<T>(op.control(), op.grad(i), first, n, [&](const T* gradient, size_t from, size_t count) {
-          const size_t place = at + (from - first);
-          sum += kernels.lamb_moments(args, op.param(i).as<T>() + from, gradient, m + place, v + place, count);
-        });
-        return sum;
-      });
+  const NormSquares* const squares = sum_parameters<NormSquares>(op, [&](size_t i, size_t first, size_t n,
+                                                                         size_t at) {
+    NormSquares sum{};
+    with_gradient<T>(op.control(), op.grad(i), first, n, [&](const T* gradient, size_t from, size_t count) {
+      const size_t place = at + (from - first);
+      sum += kernels.lamb_moments(args, op.param(i).as<T>() + from, gradient, m + place, v + place, count);
+    });
+    return sum;
+  });
   for_each_piece(op, [&](size_t i, size_t first, size_t n, size_t at) {
     const auto [param, update] = squares[i];
     const double trust = param == 0 || update == 0 ? 1 : std::sqrt(param) / std::sqrt(update);

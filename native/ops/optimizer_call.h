@@ -6,9 +6,11 @@
 // (of a block with moments of eight bits).
 #pragma once
 #include <algorithm>
+#include <memory>
 
 #include "gradient_control.h"
 #include "parallel_chunks.h"
+#include "pieces.h"
 #include "table.h"
 
 namespace drivetrain {
@@ -79,8 +81,8 @@ void for_each_piece(const OptimizerCall& op, Body body) {
   });
 }
 
-// The same with the gradients as T, ready but for scale(): body(i, first, n, at, gradient), for pieces that may
-// be smaller.
+// The same with the gradients as T, ready but for scale(): body(i, first, n, at, gradient), for pieces that
+// may be smaller.
 template <class T, size_t kAlignment = OptimizerCall::kAlignment, class Body>
 void for_each_gradient(const OptimizerCall& op, Body body) {
   for_each_piece<kAlignment>(op, [&](size_t i, size_t first, size_t n, size_t at) {
@@ -89,6 +91,37 @@ void for_each_gradient(const OptimizerCall& op, Body body) {
     });
   });
 }
+
+// The gradients for steps that read them several times: ready but for scale(), as they lie where that will
+// do, else copied.
+template <class T>
+class ReadyGradients {
+ public:
+  explicit ReadyGradients(const OptimizerCall& op) : op_(op) {
+    if (!is_cleaned(op.control())) return;
+    starts_.reset(new size_t[op.count]);
+    size_t end = 0;
+    for (size_t i = 0; i < op.count; i++) {
+      starts_[i] = end;
+      end += op.grad(i).size();
+    }
+    copies_.reset(new T[end]);
+    for_each_piece_of(
+        &op.grad(0), op.count, [](size_t) {},
+        [&](size_t, size_t i, size_t first, size_t n) {
+          with_gradient<T>(op.control(), op.grad(i), first, n,
+                           [&](const T* gradient, size_t from, size_t count) {
+                             std::copy(gradient, gradient + count, copies_.get() + starts_[i] + from);
+                           });
+        });
+  }
+  const T* of(size_t i) const { return copies_ ? copies_.get() + starts_[i] : op_.grad(i).template as<T>(); }
+
+ private:
+  const OptimizerCall& op_;
+  std::unique_ptr<size_t[]> starts_;
+  std::unique_ptr<T[]> copies_;
+};
 
 // Adds up over each parameter: sum_of(i, first, n, at) gives the sum of n values from `first` on, a type with
 // operator +=. Parameters are cut into units from their own first value on, and the units' sums are added in

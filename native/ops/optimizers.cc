@@ -8,8 +8,8 @@
 namespace drivetrain {
 namespace {
 
-// Runs a kernel on all parameters. Of f16 and bf16 parameters the step is made on f32 copies, which are the last
-// tensor of state, and rounded.
+// Runs a kernel on all parameters. Of f16 and bf16 parameters the step is made on f32 copies, which are the
+// last tensor of state, and rounded.
 template <class T, class Args>
 void step(const OptimizerCall& op, OptimizerStep<T, Args> kernel, const Args& args) {
   const DType dtype = op.param(0).dtype;
@@ -68,13 +68,13 @@ template <bool kDecoupled>
 void adam_eight_bit_of(const OptimizerCall& op) {
   const double t = op.counters()[0] + 1;
   const AdamArgs args = adam_args<kDecoupled>(op, t, false);
-  for_each_gradient<float, kEightBitBlock>(op, [&](size_t i, size_t first, size_t n, size_t at,
-                                                   const float* gradient) {
-    const size_t block = at / kEightBitBlock;
-    const EightBitState state{op.state(0).as<uint8_t>() + at, op.state(1).as<uint8_t>() + at,
-                              op.state(2).as<float>() + block, op.state(3).as<float>() + block};
-    selected_kernels()->adam_eight_bit(args, op.param(i).as<float>() + first, gradient, state, n);
-  });
+  for_each_gradient<float, kEightBitBlock>(
+      op, [&](size_t i, size_t first, size_t n, size_t at, const float* gradient) {
+        const size_t block = at / kEightBitBlock;
+        const EightBitState state{op.state(0).as<uint8_t>() + at, op.state(1).as<uint8_t>() + at,
+                                  op.state(2).as<float>() + block, op.state(3).as<float>() + block};
+        selected_kernels()->adam_eight_bit(args, op.param(i).as<float>() + first, gradient, state, n);
+      });
   op.counters()[0] = t;
 }
 

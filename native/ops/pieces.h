@@ -10,8 +10,9 @@ namespace drivetrain {
 
 constexpr size_t kPiece = 16384;
 
-// Calls body(place, i, first, n) for n values, at most kPiece, of tensor i from `first` on; pieces are numbered
-// by `place`, from 0 on in the order of the tensors. `before(pieces)` is called first, with their number.
+// Calls body(place, i, first, n) for n values, at most kPiece, of tensor i from `first` on; pieces are
+// numbered by `place`, from 0 on in the order of the tensors. `before(pieces)` is called first, with their
+// number.
 template <class Before, class Body>
 void for_each_piece_of(const TensorRef* tensors, size_t count, Before before, Body body) {
   constexpr size_t kPiecesPerChunk = 2;

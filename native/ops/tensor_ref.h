@@ -49,8 +49,8 @@ struct OpCall {
   size_t count;
   const double* attrs;
   size_t attr_count;
-  // Set by an op that refuses its values, so that the program ends before it writes anything; null where there
-  // is no program.
+  // Set by an op that refuses its values, so that the program ends before it writes anything; null where
+  // there is no program.
   bool* refused = nullptr;
 
   const TensorRef& operator[](size_t i) const { return operands[i]; }

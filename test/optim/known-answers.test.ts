@@ -1,7 +1,7 @@
 // Problems whose answers are known: a method that steps wrongly does not find them.
 import { describe, expect, test } from 'vitest';
 import { randomNumbers } from '../ops/support.js';
-import { OPTIMIZERS } from './support.js';
+import { OPTIMIZERS, solve } from './support.js';
 
 /** A learning rate that suits the problem, falling linearly to 0 unless `constant`, and other options. */
 interface Setting {
@@ -43,6 +43,7 @@ const quadratic: Record<string, Setting> = {
   RMSprop: { lr: 0.02 },
   Lion: { lr: 0.01 },
   LAMB: { lr: 0.05 },
+  Adafactor: { lr: 0.1, relativeStep: false, scaleParameter: false },
 };
 
 describe.each(Object.keys(quadratic))('%s', (name) => {
@@ -77,6 +78,7 @@ const valley: Record<string, Setting> = {
   AdaBelief: { lr: 0.02 },
   Adamax: { lr: 0.02 },
   RMSprop: { lr: 0.005 },
+  Adafactor: { lr: 0.01, relativeStep: false, scaleParameter: false },
 };
 
 test.each(Object.keys(valley))('%s goes down Rosenbrock’s valley', (name) => {
@@ -84,57 +86,51 @@ test.each(Object.keys(valley))('%s goes down Rosenbrock’s valley', (name) => {
   expect(Math.hypot(x[0]! - 1, x[1]! - 1)).toBeLessThan(0.02);
 });
 
-test.each(['SGD', 'Adam', 'AdamW', 'NAdam', 'RAdam', 'AdaBelief', 'Adamax', 'Adagrad', 'RMSprop'])(
-  '%s finds the optimum of logistic regression that Newton’s method finds',
-  (name) => {
-    const [n, penalty] = [60, 0.1];
-    const features = Array.from({ length: n }, (_, i) => [1, ...randomNumbers(2, i + 1)]);
-    const labels = features.map(([, a, b], i) => (a! - 0.5 * b! + 0.3 + (i % 3) - 1 > 0 ? 1 : 0));
-    const dot = (a: ArrayLike<number>, b: readonly number[]) => b.reduce((sum, x, i) => sum + x * a[i]!, 0);
-    const chance = (w: ArrayLike<number>, x: readonly number[]) => 1 / (1 + Math.exp(-dot(w, x)));
-    const gradient = (w: ArrayLike<number>) =>
+test.each([
+  'SGD',
+  'Adam',
+  'AdamW',
+  'NAdam',
+  'RAdam',
+  'AdaBelief',
+  'Adamax',
+  'Adagrad',
+  'RMSprop',
+  'Adafactor',
+])('%s finds the optimum of logistic regression that Newton’s method finds', (name) => {
+  const [n, penalty] = [60, 0.1];
+  const features = Array.from({ length: n }, (_, i) => [1, ...randomNumbers(2, i + 1)]);
+  const labels = features.map(([, a, b], i) => (a! - 0.5 * b! + 0.3 + (i % 3) - 1 > 0 ? 1 : 0));
+  const dot = (a: ArrayLike<number>, b: readonly number[]) => b.reduce((sum, x, i) => sum + x * a[i]!, 0);
+  const chance = (w: ArrayLike<number>, x: readonly number[]) => 1 / (1 + Math.exp(-dot(w, x)));
+  const gradient = (w: ArrayLike<number>) =>
+    [0, 1, 2].map(
+      (j) =>
+        features.reduce((sum, x, i) => sum + ((chance(w, x) - labels[i]!) * x[j]!) / n, 0) + penalty * w[j]!,
+    );
+  let optimum = [0, 0, 0];
+  for (let k = 0; k < 20; k++) {
+    const hessian = [0, 1, 2].map((j) =>
       [0, 1, 2].map(
-        (j) =>
-          features.reduce((sum, x, i) => sum + ((chance(w, x) - labels[i]!) * x[j]!) / n, 0) +
-          penalty * w[j]!,
-      );
-    let optimum = [0, 0, 0];
-    for (let k = 0; k < 20; k++) {
-      const hessian = [0, 1, 2].map((j) =>
-        [0, 1, 2].map(
-          (l) =>
-            features.reduce((sum, x) => {
-              const p = chance(optimum, x);
-              return sum + (p * (1 - p) * x[j]! * x[l]!) / n;
-            }, 0) + (j === l ? penalty : 0),
-        ),
-      );
-      const step = solve(hessian, gradient(optimum));
-      optimum = optimum.map((w, j) => w - step[j]!);
-    }
-    expect(Math.hypot(...gradient(optimum))).toBeLessThan(1e-12);
-    const settings: Record<string, Setting> = {
-      SGD: { lr: 0.5, constant: true, momentum: 0.5 },
-      Adagrad: { lr: 0.5, constant: true },
-    };
-    const own = settings[name] ?? { lr: 0.05, weightDecay: 0 };
-    const found = minimize(name, own, [0, 0, 0], gradient, 3000);
-    found.forEach((w, j) => {
-      expect(Math.abs(w - optimum[j]!)).toBeLessThan(1e-3);
-    });
-  },
-);
-
-/** The solution of a small system, by Gaussian elimination without pivots: the matrix is positive definite. */
-function solve(matrix: readonly (readonly number[])[], right: readonly number[]): number[] {
-  const rows = matrix.map((row, i) => [...row, right[i]!]);
-  const n = rows.length;
-  for (let i = 0; i < n; i++) {
-    for (let k = 0; k < n; k++) {
-      if (k === i) continue;
-      const factor = rows[k]![i]! / rows[i]![i]!;
-      rows[k] = rows[k]!.map((x, j) => x - factor * rows[i]![j]!);
-    }
+        (l) =>
+          features.reduce((sum, x) => {
+            const p = chance(optimum, x);
+            return sum + (p * (1 - p) * x[j]! * x[l]!) / n;
+          }, 0) + (j === l ? penalty : 0),
+      ),
+    );
+    const step = solve(hessian, gradient(optimum));
+    optimum = optimum.map((w, j) => w - step[j]!);
   }
-  return rows.map((row, i) => row[n]! / row[i]!);
-}
+  expect(Math.hypot(...gradient(optimum))).toBeLessThan(1e-12);
+  const settings: Record<string, Setting> = {
+    SGD: { lr: 0.5, constant: true, momentum: 0.5 },
+    Adagrad: { lr: 0.5, constant: true },
+    Adafactor: { lr: 0.05, relativeStep: false, scaleParameter: false },
+  };
+  const own = settings[name] ?? { lr: 0.05, weightDecay: 0 };
+  const found = minimize(name, own, [0, 0, 0], gradient, 3000);
+  found.forEach((w, j) => {
+    expect(Math.abs(w - optimum[j]!)).toBeLessThan(1e-3);
+  });
+});

@@ -1,6 +1,7 @@
 import {
   AdaBelief,
   Adadelta,
+  Adafactor,
   Adagrad,
   Adam,
   Adam8bit,
@@ -71,6 +72,7 @@ export const OPTIMIZERS: Readonly<Record<string, Make>> = {
   Lion: make(Lion),
   LAMB: make(LAMB),
   LARS: make(LARS, { lr: 0.1 }),
+  Adafactor: make(Adafactor),
 };
 /** Those whose large parameters have moments of eight bits, and the same with f32: small ones are the same. */
 export const EIGHT_BIT: readonly (readonly [eight: Make, full: Make])[] = [
@@ -80,7 +82,7 @@ export const EIGHT_BIT: readonly (readonly [eight: Make, full: Make])[] = [
 
 export const NAMES = Object.keys(OPTIMIZERS);
 /** Those whose steps on an element depend on the others of its tensor. */
-export const LAYERWISE: ReadonlySet<string> = new Set(['LAMB', 'LARS']);
+export const LAYERWISE: ReadonlySet<string> = new Set(['LAMB', 'LARS', 'Adafactor']);
 
 /** Options with which an optimizer uses all the state that it can have. */
 export const FULL: Readonly<Record<string, object>> = {
@@ -91,6 +93,7 @@ export const FULL: Readonly<Record<string, object>> = {
   LAMB: { weightDecay: 0.05 },
   LARS: { weightDecay: 0.05, trustCoefficient: 0.1 },
   Adagrad: { lrDecay: 0.1, initialAccumulatorValue: 0.5 },
+  Adafactor: { beta1: 0.9, weightDecay: 0.05 },
 };
 
 export function makeCase(name: string, one: OptimizerCase, params: readonly Parameter[]): AnyOptimizer {
@@ -145,3 +148,17 @@ export const poolTensors = (dtype: Float): Tensor[] =>
 
 export const gradientsOf = (step: number, dtype: Float): FloatArray[] =>
   inputs.gradients[step]!.map((data) => arrayOf(data, dtype));
+
+/** The solution of a small system, by Gaussian elimination without pivots: the matrix is positive definite. */
+export function solve(matrix: readonly (readonly number[])[], right: readonly number[]): number[] {
+  const rows = matrix.map((row, i) => [...row, right[i]!]);
+  const n = rows.length;
+  for (let i = 0; i < n; i++) {
+    for (let k = 0; k < n; k++) {
+      if (k === i) continue;
+      const factor = rows[k]![i]! / rows[i]![i]!;
+      rows[k] = rows[k]!.map((x, j) => x - factor * rows[i]![j]!);
+    }
+  }
+  return rows.map((row, i) => row[n]! / row[i]!);
+}

@@ -1,0 +1,26 @@
+import type { Tensor } from '../tensor/index.js';
+import { apply } from './apply.js';
+import type { Op } from './op.js';
+import type { OptimizerOperands } from './optimizers.js';
+
+/** The rows of a parameter [rows, ...] that a gradient names: indices [n], of i32 or i64, and values [n, ...]. */
+export interface RowGradient {
+  readonly indices: Tensor;
+  readonly values: Tensor;
+}
+
+/** One step of Adam on the rows that gradients name, for all parameters of a group, in place. */
+export function sparseAdamStep(
+  { options, counters, control, state, parameters }: OptimizerOperands,
+  gradients: readonly RowGradient[],
+): void {
+  const op: Op = {
+    name: 'sparseAdam',
+    infer: () => [],
+    numbers: () => [state.length, parameters.length],
+    writes: (input) => input === 1 || (input > 2 && input < 3 + state.length + parameters.length),
+  };
+  const values = gradients.map((gradient) => gradient.values);
+  const indices = gradients.map((gradient) => gradient.indices);
+  apply(op, [options, counters, control, ...state, ...parameters, ...values, ...indices], undefined);
+}
