@@ -110,7 +110,7 @@ interface Real {
   changes: string[];
 }
 
-const [LIMIT, WINDOW, COOLDOWN] = [3, 10, 7];
+const [LIMIT, WINDOW, COOLDOWN] = [3, 30, 7];
 
 class Wait implements fc.Command<Model, Real> {
   constructor(readonly ms: number) {}
@@ -192,7 +192,7 @@ test('does what a plain model does, whatever comes when', () => {
         .tuple(fc.nat(20), fc.constantFrom<keyof Attempt>('succeed', 'fail', 'fail', 'abandon'))
         .map(([which, how]) => new End(which, how)),
     ],
-    { maxCommands: 60 },
+    { maxCommands: 60, size: 'max' },
   );
   fc.assert(
     fc.property(commands, (all) => {
