@@ -7,21 +7,27 @@ import {
   globalNorm,
   grad,
   Linear,
+  Registry,
   ReLU,
   randn,
-  Registry,
   Sequential,
   TrainingMonitor,
   tensor,
 } from '../dist/index.js';
 
-const ROUNDS = Number(process.argv[2] ?? 15);
-/** A whole number of the monitor's default `every`. */
-const BLOCK = 200;
+const ROUNDS = Number(process.argv[2] ?? 30);
+/** The monitor's default `every`: each block has one sampled step. */
+const BLOCK = 100;
 
 /** A recorded training step of digits' shapes. */
 function digits(batch) {
-  const model = new Sequential(new Linear(784, 256), new ReLU(), new Linear(256, 128), new ReLU(), new Linear(128, 10));
+  const model = new Sequential(
+    new Linear(784, 256),
+    new ReLU(),
+    new Linear(256, 128),
+    new ReLU(),
+    new Linear(128, 10),
+  );
   const optimizer = new AdamW(model.parameters());
   const step = compile((x, labels) => {
     const loss = crossEntropy(model.forward(x), labels);
@@ -73,7 +79,12 @@ async function secondsOf(run) {
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 
-for (const { name, optimizer, plain, monitored } of [digits(32), digits(128), arrays(2 ** 20), arrays(2 ** 24)]) {
+for (const { name, optimizer, plain, monitored } of [
+  digits(32),
+  digits(128),
+  arrays(2 ** 20),
+  arrays(2 ** 24),
+]) {
   const monitor = new TrainingMonitor(optimizer, { registry: new Registry() });
   const runs = [plain, () => monitored(monitor)];
   const times = [[], []];

@@ -91,7 +91,8 @@ function instructionSet({ isa, isas, sanitized }: DeviceInfo): Finding {
       status: 'problem',
       subject,
       found: 'scalar: no SIMD',
-      advice: 'This processor has none of the instruction sets that there are kernels for (AVX2, AVX-512, NEON).',
+      advice:
+        'This processor has none of the instruction sets that there are kernels for (AVX2, AVX-512, NEON).',
     };
   }
   return { status: 'ok', subject, found: `${isa}, the best that this processor and this build have` };
@@ -179,7 +180,14 @@ function oddNumbers(numbers: Readonly<Record<string, Numbers>>): Finding[] {
 function time(training: TrainingMetrics, { threads: own }: DeviceInfo): Finding[] {
   const { seconds, stepSeconds, samplesPerSecond, phases, processors } = training;
   if (stepSeconds === undefined) {
-    return [{ status: 'note', subject: 'time', found: 'no step was measured yet', advice: 'Train some steps first.' }];
+    return [
+      {
+        status: 'note',
+        subject: 'time',
+        found: 'no step was measured yet',
+        advice: 'Train some steps first.',
+      },
+    ];
   }
   const speed = `${milliseconds(stepSeconds)} a step${samplesPerSecond === undefined ? '' : `, ${Math.round(samplesPerSecond)} samples/s`}`;
   const timed = Object.entries(phases).sort(([, a], [, b]) => b - a);

@@ -11,8 +11,8 @@ export {
   METRICS_CONTENT_TYPE,
   Registry,
 } from './metrics.js';
-export { outcomeOf } from './outcome.js';
 export type { Numbers } from './numbers.js';
+export { outcomeOf } from './outcome.js';
 export { type BatchSizeAdvice, type BatchSizeQuery, recommendBatchSize } from './recommend-batch-size.js';
 export {
   type AdvisedOptimizer,

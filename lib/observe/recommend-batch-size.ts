@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
 import { checkOptions } from '../ops/index.js';
 import type { Compiled, Footprint } from '../program/index.js';
-import { defaultPool, DTYPES, SymbolicStorage, sizeOf, Tensor } from '../tensor/index.js';
+import { DTYPES, defaultPool, SymbolicStorage, sizeOf, Tensor } from '../tensor/index.js';
 import type { MonitoredOptimizer } from './training-monitor.js';
 
 export interface BatchSizeQuery {
@@ -57,7 +57,12 @@ export function recommendBatchSize(query: BatchSizeQuery): BatchSizeAdvice {
   checkOptions('recommendBatchSize', query, ['step', 'inputs', 'optimizer', 'memory', 'totalBatch']);
   const { step, inputs, optimizer, totalBatch } = query;
   const given = inputs[0]?.shape[0];
-  check('inputs', 'tensors whose first dimension is that of the batch', inputs, given !== undefined && given > 0);
+  check(
+    'inputs',
+    'tensors whose first dimension is that of the batch',
+    inputs,
+    given !== undefined && given > 0,
+  );
   check(
     'totalBatch',
     'a whole number above 0',

@@ -1,7 +1,9 @@
 import type { Counter, Gauge, Histogram, Registry } from './metrics.js';
 
 /** Bucket bounds in seconds, 10 µs to 100 s: from a step on a few numbers to one on a large model. */
-const STEP_BUCKETS = [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10].flatMap((bound) => [bound, 2.5 * bound, 5 * bound]).concat(100);
+const STEP_BUCKETS = [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10]
+  .flatMap((bound) => [bound, 2.5 * bound, 5 * bound])
+  .concat(100);
 
 /** Sets a gauge. What was never known is not exposed; what is no longer known is NaN. */
 type SetGauge = (value: number | undefined) => void;
@@ -41,14 +43,22 @@ export class TrainingSeries {
     };
     this.steps = counter('steps_total', 'Training steps, skipped ones among them.');
     this.samples = counter('samples_total', 'Samples that were trained on.');
-    this.skippedSteps = counter('skipped_steps_total', 'Training steps that left the parameters as they were.');
+    this.skippedSteps = counter(
+      'skipped_steps_total',
+      'Training steps that left the parameters as they were.',
+    );
     this.nonFiniteLosses = counter('nonfinite_losses_total', 'Losses that were NaN or infinite.');
     this.nonFiniteGradients = counter(
       'nonfinite_gradients_total',
       'Elements of gradients that were NaN or infinite, in the steps that were looked at.',
     );
     this.stepDuration = registry
-      .histogram('drivetrain_optimizer_step_duration_seconds', 'Time from one step to the next.', names, STEP_BUCKETS)
+      .histogram(
+        'drivetrain_optimizer_step_duration_seconds',
+        'Time from one step to the next.',
+        names,
+        STEP_BUCKETS,
+      )
       .labels(labels);
     this.loss = gauge('loss', 'The latest loss.');
     this.samplesPerSecond = gauge('samples_per_second', 'Samples a second, over the last window.');
@@ -70,10 +80,11 @@ export class TrainingSeries {
       [...names, 'phase'],
     );
     this.#phaseSeconds = (phase) => phases.labels({ optimizer, phase });
-    const rates = registry.gauge('drivetrain_optimizer_learning_rate', 'The learning rate of a parameter group.', [
-      ...names,
-      'group',
-    ]);
+    const rates = registry.gauge(
+      'drivetrain_optimizer_learning_rate',
+      'The learning rate of a parameter group.',
+      [...names, 'group'],
+    );
     this.#learningRate = (group) => rates.labels({ optimizer, group });
     this.#memory = [
       ['memory_bytes', 'Bytes in use in a memory pool.'],
