@@ -120,7 +120,7 @@ for (const [name, make] of Object.entries(MODELS)) {
           expect(fits(make, memory, batchSize + 1)).toBe(false);
           expect(fits(make, memory, 2 * batchSize)).toBe(false);
         }),
-        { numRuns: 15 },
+        { numRuns: 8 },
       );
     });
 
@@ -143,7 +143,7 @@ for (const [name, make] of Object.entries(MODELS)) {
             }
           },
         ),
-        { numRuns: 15 },
+        { numRuns: 8 },
       );
     });
 
@@ -203,6 +203,10 @@ test('what is wrong is refused', async () => {
   const inputs = batch(4);
   const good = { step, inputs, optimizer, memory: 1e6 };
   for (const wrong of [
+    { ...good, step: () => zeros([]) },
+    { ...good, optimizer: undefined },
+    { ...good, inputs: undefined },
+    { ...good, inputs: [new Float32Array(4)] },
     { ...good, inputs: [] },
     { ...good, inputs: [zeros([])] },
     { ...good, memory: -1 },
