@@ -1,5 +1,6 @@
-// What TrainingMonitor costs: the time of training with it over the time without it, in blocks of steps that take turns.
-//   node bench/monitor-overhead.mjs [rounds]
+// What TrainingMonitor costs at its default of one sampled step in a hundred, as a share of training without it. Medians of
+// single calls, so that what else the machine does counts little.
+//   node bench/monitor-overhead.mjs [steps]
 import {
   AdamW,
   compile,
@@ -7,21 +8,28 @@ import {
   globalNorm,
   grad,
   Linear,
+  Registry,
   ReLU,
   randn,
-  Registry,
   Sequential,
   TrainingMonitor,
   tensor,
 } from '../dist/index.js';
 
-const ROUNDS = Number(process.argv[2] ?? 15);
-/** A whole number of the monitor's default `every`. */
-const BLOCK = 200;
+const STEPS = Number(process.argv[2] ?? 1000);
+/** Here one in ten is sampled, so that there are many of them; the share is computed for the default. */
+const EVERY = 10;
+const DEFAULT_EVERY = 100;
 
 /** A recorded training step of digits' shapes. */
 function digits(batch) {
-  const model = new Sequential(new Linear(784, 256), new ReLU(), new Linear(256, 128), new ReLU(), new Linear(128, 10));
+  const model = new Sequential(
+    new Linear(784, 256),
+    new ReLU(),
+    new Linear(256, 128),
+    new ReLU(),
+    new Linear(128, 10),
+  );
   const optimizer = new AdamW(model.parameters());
   const step = compile((x, labels) => {
     const loss = crossEntropy(model.forward(x), labels);
@@ -34,19 +42,13 @@ function digits(batch) {
     Array.from({ length: batch }, (_, i) => i % 10),
     { dtype: 'i32' },
   );
-  const plain = async () => {
-    const { loss, gradNorm } = await step(x, labels);
-    loss.item();
+  const train = () => step(x, labels);
+  const record = (monitor, { loss, gradNorm }) => monitor.record({ loss, gradNorm, samples: batch });
+  const end = ({ loss, gradNorm }) => {
     loss.dispose();
     gradNorm.dispose();
   };
-  const monitored = async (monitor) => {
-    const { loss, gradNorm } = await step(x, labels);
-    await monitor.record({ loss, gradNorm, samples: batch });
-    loss.dispose();
-    gradNorm.dispose();
-  };
-  return { name: `digits, batch ${batch}, awaited`, optimizer, plain, monitored };
+  return { name: `digits, batch ${batch}, awaited`, optimizer, train, record, end };
 }
 
 /** Nothing but the optimizer, on typed arrays: the least that a step can cost beside what the monitor looks at. */
@@ -57,34 +59,40 @@ function arrays(count) {
   return {
     name: `AdamW alone on ${count} numbers`,
     optimizer,
-    plain: () => optimizer.step(gradients),
-    monitored: (monitor) => {
-      optimizer.step(gradients);
-      monitor.recordSync({ loss: 1, samples: 1, gradients });
-    },
+    train: () => optimizer.step(gradients),
+    record: (monitor) => monitor.recordSync({ loss: 1, samples: 1, gradients }),
+    end: () => {},
   };
-}
-
-async function secondsOf(run) {
-  const begin = performance.now();
-  for (let i = 0; i < BLOCK; i++) await run();
-  return (performance.now() - begin) / 1e3;
 }
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
 
-for (const { name, optimizer, plain, monitored } of [digits(32), digits(128), arrays(2 ** 20), arrays(2 ** 24)]) {
-  const monitor = new TrainingMonitor(optimizer, { registry: new Registry() });
-  const runs = [plain, () => monitored(monitor)];
-  const times = [[], []];
-  for (const run of runs) await secondsOf(run);
-  for (let round = 0; round < ROUNDS; round++) {
-    for (const i of round % 2 ? [1, 0] : [0, 1]) times[i].push(await secondsOf(runs[i]));
+const microseconds = (seconds) => `${(seconds * 1e6).toFixed(1)} µs`;
+
+for (const { name, optimizer, train, record, end } of [
+  digits(32),
+  digits(128),
+  arrays(2 ** 20),
+  arrays(2 ** 24),
+]) {
+  const monitor = new TrainingMonitor(optimizer, { registry: new Registry(), every: EVERY });
+  const [steps, plain, before, sampled] = [[], [], [], []];
+  for (let i = 1; i <= STEPS; i++) {
+    const begin = performance.now();
+    const results = await train();
+    const middle = performance.now();
+    await record(monitor, results);
+    const done = performance.now();
+    end(results);
+    steps.push((middle - begin) / 1e3);
+    // The step before a sampled one keeps a copy of the parameters.
+    const kind = i % EVERY === 0 ? sampled : (i + 1) % EVERY === 0 ? before : plain;
+    kind.push((done - middle) / 1e3);
   }
-  const [without, withMonitor] = times.map((own) => Math.min(...own));
-  const ratio = median(times[1].map((time, i) => time / times[0][i]));
-  console.log(
-    `${name}: ${((without / BLOCK) * 1e6).toFixed(1)} µs a step, with monitor ${(withMonitor / without).toFixed(4)} times the least, ${ratio.toFixed(4)} in the median`,
-  );
   monitor.dispose();
+  const [step, each, copy, look] = [steps, plain, before, sampled].map(median);
+  const share = (each + (copy + look - 2 * each) / DEFAULT_EVERY) / step;
+  console.log(
+    `${name}: a step ${microseconds(step)}, record ${microseconds(each)}, before a sampled step ${microseconds(copy)}, after it ${microseconds(look)}: ${(100 * share).toFixed(2)} % in all`,
+  );
 }

@@ -4,8 +4,8 @@ import { empty, isHalf, outsideScopes, type Tensor } from '../tensor/index.js';
 
 /** Elements that are compared at a time: they and their difference stay in the processor's cache. */
 const CHUNK = 2 ** 16;
-/** The most chunks: a program of many more takes long to plan. */
-const MAX_CHUNKS = 2000;
+/** About the most chunks: many more take long to record. */
+const MAX_CHUNKS = 64;
 
 export interface ParameterReport {
   /** The L2 norm of all parameters. */

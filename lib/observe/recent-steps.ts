@@ -12,11 +12,18 @@ export class RecentSteps {
   }
 
   /** `seconds` is NaN where it was not measured. */
-  push(seconds: number, samples: number, skipped: boolean): void {
+  push(seconds: number, samples: number): void {
     const at = this.#count++ % this.#seconds.length;
     this.#seconds[at] = seconds;
     this.#samples[at] = samples;
-    this.#skipped[at] = Number(skipped);
+    this.#skipped[at] = 0;
+  }
+
+  /** The latest `count` steps were skipped. */
+  skip(count: number): void {
+    const { length } = this.#skipped;
+    for (let back = 1; back <= Math.min(count, length); back++)
+      this.#skipped[(this.#count - back) % length] = 1;
   }
 
   get skippedShare(): number {

@@ -56,7 +56,10 @@ const MAX_BATCH = 2 ** 20;
 export function recommendBatchSize(query: BatchSizeQuery): BatchSizeAdvice {
   checkOptions('recommendBatchSize', query, ['step', 'inputs', 'optimizer', 'memory', 'totalBatch']);
   const { step, inputs, optimizer, totalBatch } = query;
-  const given = inputs[0]?.shape[0];
+  check('step', 'a compiled function', step, typeof step?.program === 'function');
+  check('optimizer', 'an optimizer', optimizer, Array.isArray(optimizer?.paramGroups));
+  const isList = Array.isArray(inputs) && inputs.every((input) => input instanceof Tensor);
+  const given = isList ? inputs[0]?.shape[0] : undefined;
   check(
     'inputs',
     'tensors whose first dimension is that of the batch',

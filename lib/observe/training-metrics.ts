@@ -26,6 +26,7 @@ export interface TrainingMetrics {
    * steps: 0.01 where the loss falls by 1 % a step. Undefined where a loss is not above 0.
    */
   readonly convergenceRate: number | undefined;
+  /** Steps that the optimizer says it skipped; where it says nothing, that it had not counted by the latest sampled step. */
   readonly skippedSteps: number;
   readonly nonFiniteLosses: number;
   /** Elements of the gradients that were looked at. */
