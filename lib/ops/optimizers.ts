@@ -95,12 +95,7 @@ export class OptimizerStep {
   }
 }
 
-function bind(
-  page: Float64Array,
-  at: number,
-  { storage, dtype, offset }: Tensor,
-  written: boolean,
-): number {
+function bind(page: Float64Array, at: number, { storage, dtype, offset }: Tensor, written: boolean): number {
   const byteOffset = offset === 0 ? 0 : offset * DTYPES[dtype].bytes;
   return writeBinding(page, at, storage, byteOffset, written);
 }
