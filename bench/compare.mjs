@@ -59,6 +59,7 @@ export async function compareRow(row, peers, pace) {
   const limit = row.limit?.();
   const times = await takeTurns(limit ? [...contestants, limit] : contestants, pace);
   for (const contestant of contestants) await contestant.dispose?.();
+  row.problem.release();
   const [ours, ...others] = contestants.map(({ name }, i) => [name, median(times[i])]);
   return resultRow(row, {
     ours: ours[1],

@@ -45,6 +45,10 @@ export function problem({ op, inputs, size, expected, ...sizes }) {
     expected(index) {
       return expected(index, this.arrays);
     },
+    /** Lets go of the arrays, of which some are large. */
+    release() {
+      arrays = undefined;
+    },
   };
 }
 

@@ -46,16 +46,23 @@ export const divider = (work, threads) => registerLoop('divider', 'divide', work
 
 const megabytes = (bytes) => `${(bytes / 1e6).toPrecision(3)} MB`;
 
-/** A pass over `elements` of four arrays of f32 that writes three of them back: what AdamW moves, 28 bytes an element. */
-export function updateStream(elements, threads) {
+const MOST_UPDATED = 4;
+
+/**
+ * A pass over `elements` of arrays of f32 of which it reads one and updates the others, as many as make `bytes` an element
+ * (28 for AdamW: three are updated), or the nearest to it; its time is that of `bytes`.
+ */
+export function updateStream(elements, threads, bytes) {
   if (!addon) return undefined;
+  const updated = Math.min(MOST_UPDATED, Math.round((bytes / 4 - 1) / 2));
+  const moved = 4 * (1 + 2 * updated);
   let arrays;
   return {
-    name: `read-modify-write stream of ${megabytes(16 * elements)}`,
+    name: `read-modify-write stream of ${megabytes(4 * (1 + updated) * elements)}`,
     begin: () => {
-      arrays ??= Array.from({ length: 4 }, () => new Float32Array(elements).fill(1));
+      arrays ??= Array.from({ length: 1 + updated }, () => new Float32Array(elements).fill(1));
     },
-    time: repeated(() => addon.updateStream(...arrays, threads)),
+    time: repeated(() => (addon.updateStream(arrays, threads) * bytes) / moved),
   };
 }
 

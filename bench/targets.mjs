@@ -9,6 +9,8 @@ const cube = ({ name }) => {
   return m === n && n === k ? n : undefined;
 };
 const gemm = (row) => row.group === 'gemm-f32';
+const isMethod = (row) => row.group === 'optim' && row.name.endsWith('/32M') && row.threads === 2;
+const is8bit = (row) => row.group === 'optim' && /8bit/.test(row.name);
 const int8 = (row) => row.group === 'gemm-int8';
 const limit = ({ limit }) => (limit ? [limit.name] : []);
 const only = (name) => () => [name];
@@ -144,6 +146,30 @@ export const TARGETS = [
     of: (row) => row.name === 'adamw/32M',
     against: only('JavaScript'),
     ratio: 15,
+  },
+  {
+    what: 'every method beyond the cache, 2 threads: of the stream for its bytes',
+    of: (row) => isMethod(row) && !is8bit(row),
+    against: limit,
+    ratio: 0.9,
+  },
+  {
+    what: 'every method beyond the cache, 2 threads: PyTorch, not fused',
+    of: isMethod,
+    against: only('PyTorch'),
+    ratio: 5,
+  },
+  {
+    what: '8-bit AdamW beyond the cache: f32 AdamW',
+    of: is8bit,
+    against: only('drivetrain AdamW'),
+    ratio: 1,
+  },
+  {
+    what: 'AdamW on 1,000 tensors of 1,000: at most 1.3 times one tensor of as many',
+    of: (row) => row.group === 'optim' && row.name.includes(' of 1000'),
+    against: only('drivetrain, one tensor'),
+    ratio: 0.77,
   },
   {
     what: 'AdamW in the cache: of the divider',

@@ -1,4 +1,5 @@
-// One step of AdamW on f32 parameters: in the cache, where the divider binds it, and beyond, where memory does.
+// One step of the optimizers on f32 parameters: AdamW in the cache, where the divider binds it, and all of them beyond,
+// where memory does; then one that has its parameters in many tensors.
 import { problem, random } from '../data.mjs';
 import { divider, updateStream } from '../limits.mjs';
 
@@ -9,28 +10,134 @@ const SIZES = [
   ['1M', 2 ** 20],
   ['32M', 2 ** 25],
 ];
-/** What a step moves: reads parameter, gradient and both moments, writes three of them. */
-const BYTES = 28;
-const [LR, EPS, DECAY] = [1e-3, 1e-8, 0.01];
+const BEYOND = ['32M', 2 ** 25];
 
-function step(n) {
+const unit = (x, eps) => x / (Math.abs(x) + eps);
+const BETAS = [0.9, 0.999];
+const ADAM = { lr: 1e-3, betas: BETAS, eps: 1e-8 };
+const DECAY = 0.01;
+const adamwStep = (w, g) => w * (1 - ADAM.lr * DECAY) - ADAM.lr * unit(g, ADAM.eps);
+const ADAMW = { method: 'AdamW', options: { ...ADAM, weightDecay: DECAY }, bytes: 28, after: adamwStep };
+
+/** The first of NAdam's steps: mu of this step and of the next. */
+const [MU, NEXT_MU] = [1, 2].map((t) => BETAS[0] * (1 - 0.5 * 0.96 ** (t * 4e-3)));
+
+const normOf = (array) => Math.sqrt(array.reduce((sum, x) => sum + x * x, 0));
+
+/**
+ * By name: our class and its options (PyTorch's are the same, and `pytorch` beside them; false where it has no such
+ * class), the bytes that a step moves for each parameter, and the parameter `after` the first step, from w and its gradient g. For methods that look at
+ * whole tensors, `prepare` gives what `after` takes as its third argument.
+ */
+const METHODS = {
+  sgd: { method: 'SGD', options: { lr: 0.1 }, bytes: 12, after: (w, g) => w - 0.1 * g },
+  'sgd momentum': {
+    method: 'SGD',
+    options: { lr: 0.1, momentum: 0.9 },
+    bytes: 20,
+    after: (w, g) => w - 0.1 * g,
+  },
+  adam: { method: 'Adam', options: ADAM, bytes: 28, after: (w, g) => w - ADAM.lr * unit(g, ADAM.eps) },
+  adamw: ADAMW,
+  amsgrad: { ...ADAMW, options: { ...ADAMW.options, amsgrad: true }, bytes: 36 },
+  nadam: {
+    method: 'NAdam',
+    options: ADAM,
+    bytes: 28,
+    // PyTorch 1.13's other path multiplies by mu twice.
+    pytorch: { foreach: true },
+    after: (w, g) => w - ADAM.lr * (1 + (NEXT_MU * (1 - BETAS[0])) / (1 - MU * NEXT_MU)) * unit(g, ADAM.eps),
+  },
+  // Its first steps are not rectified.
+  radam: { method: 'RAdam', options: { ...ADAM, lr: 0.1 }, bytes: 28, after: (w, g) => w - 0.1 * g },
+  adamax: { method: 'Adamax', options: ADAM, bytes: 28, after: (w, g) => w - ADAM.lr * unit(g, ADAM.eps) },
+  adagrad: {
+    method: 'Adagrad',
+    options: { lr: 0.01, eps: 1e-10 },
+    bytes: 20,
+    after: (w, g) => w - 0.01 * unit(g, 1e-10),
+  },
+  adadelta: {
+    method: 'Adadelta',
+    options: { lr: 1, rho: 0.9, eps: 1e-6 },
+    bytes: 28,
+    after: (w, g) => w - (Math.sqrt(1e-6) / Math.sqrt(0.1 * g * g + 1e-6)) * g,
+  },
+  rmsprop: {
+    method: 'RMSprop',
+    options: { lr: 1e-3, alpha: 0.99, eps: 1e-8 },
+    bytes: 20,
+    after: (w, g) => w - (1e-3 * g) / (Math.sqrt(0.01) * Math.abs(g) + 1e-8),
+  },
+  lion: {
+    method: 'Lion',
+    options: { lr: 1e-3, betas: [0.9, 0.99] },
+    bytes: 20,
+    pytorch: false,
+    after: (w, g) => w - 1e-3 * Math.sign(g),
+  },
+  adabelief: {
+    method: 'AdaBelief',
+    options: { lr: 1e-3, betas: BETAS, eps: 1e-16 },
+    bytes: 28,
+    pytorch: false,
+    after: (w, g) => w - (1e-3 * g) / (BETAS[0] * Math.abs(g) + 1e-16),
+  },
+  // Two passes: the moments and the norms, then the step.
+  lamb: {
+    method: 'LAMB',
+    options: { lr: 1e-3, betas: BETAS, eps: 1e-6 },
+    bytes: 40,
+    pytorch: false,
+    prepare: ({ weights, gradients }) => normOf(weights) / normOf(gradients.map((g) => unit(g, 1e-6))),
+    after: (w, g, trust) => w - 1e-3 * trust * unit(g, 1e-6),
+  },
+  // Two passes: the norms, then the step.
+  lars: {
+    method: 'LARS',
+    options: { lr: 1, momentum: 0.9 },
+    bytes: 28,
+    pytorch: false,
+    prepare: ({ weights, gradients }) => normOf(weights) / normOf(gradients),
+    after: (w, g, ratio) => w - 1e-3 * ratio * g,
+  },
+  // Codes of both moments in the place of f32, and two scales for each block of 256.
+  adam8bit: {
+    method: 'Adam8bit',
+    options: ADAM,
+    bytes: 16,
+    pytorch: false,
+    after: (w, g) => w - ADAM.lr * unit(g, ADAM.eps),
+  },
+  adamw8bit: {
+    method: 'AdamW8bit',
+    options: { ...ADAM, weightDecay: DECAY },
+    bytes: 16,
+    pytorch: false,
+    after: adamwStep,
+  },
+};
+
+function stepProblem(n, { method, options, pytorch = {}, prepare, after }, more = {}) {
+  let prepared;
   return problem({
-    op: 'adamw',
-    lr: LR,
-    betas: [0.9, 0.999],
-    eps: EPS,
-    weightDecay: DECAY,
+    op: 'optimizer',
+    method,
+    options,
+    pytorch,
+    ...more,
     inputs: { weights: random(n, 1), gradients: random(n, 2, 0.01) },
     size: n,
     // The first step, with which the results are checked, has moments in proportion to the gradient.
-    expected: (index, { weights, gradients }) => {
-      const g = gradients[index];
-      return { value: weights[index] * (1 - LR * DECAY) - (LR * g) / (Math.abs(g) + EPS), error: 1e-6 };
+    expected: (index, arrays) => {
+      prepared ??= prepare?.(arrays);
+      return { value: after(arrays.weights[index], arrays.gradients[index], prepared), error: 1e-6 };
     },
   });
 }
 
-export function* rows() {
+/** AdamW, from the cache to beyond it, on one thread and on two. */
+function* adamwRows() {
   for (const threads of [1, 2]) {
     for (const [name, n] of SIZES) {
       const inCache = n <= 2 ** 16;
@@ -39,11 +146,55 @@ export function* rows() {
         name: `adamw/${name}`,
         threads,
         unit: inCache ? 'G parameters/s' : 'GB/s',
-        work: inCache ? n : BYTES * n,
-        problem: step(n),
-        limit: () => (inCache ? divider(n, threads) : updateStream(n, threads)),
+        work: inCache ? n : ADAMW.bytes * n,
+        problem: stepProblem(n, ADAMW),
+        limit: () => (inCache ? divider(n, threads) : updateStream(n, threads, ADAMW.bytes)),
         ours: threads > 1 ? { 'drivetrain, 1 thread': { threads: 1 } } : {},
       };
     }
   }
+}
+
+/** The other methods, beyond the cache. */
+function* methodRows() {
+  const [size, n] = BEYOND;
+  for (const [name, method] of Object.entries(METHODS)) {
+    if (name === 'adamw') continue;
+    yield {
+      group,
+      name: `${name}/${size}`,
+      threads: 2,
+      unit: 'GB/s',
+      work: method.bytes * n,
+      problem: stepProblem(n, method),
+      limit: () => updateStream(n, 2, method.bytes),
+      ours: name === 'adamw8bit' ? { 'drivetrain AdamW': { op: 'optimizerAdamW' } } : {},
+    };
+  }
+}
+
+const TENSORS = 1000;
+
+/** As many parameters in a thousand tensors (or typed arrays) as in one. */
+function* tensorRows() {
+  for (const threads of [1, 2]) {
+    for (const where of ['tensors', 'arrays']) {
+      const n = TENSORS * 1000;
+      yield {
+        group,
+        name: `adamw/${TENSORS} ${where} of 1000`,
+        threads,
+        unit: 'µs',
+        work: n,
+        problem: stepProblem(n, ADAMW, { tensors: TENSORS, pool: where === 'tensors' }),
+        ours: { 'drivetrain, one tensor': { op: 'optimizerOneTensor' } },
+      };
+    }
+  }
+}
+
+export function* rows() {
+  yield* adamwRows();
+  yield* methodRows();
+  yield* tensorRows();
 }

@@ -1,4 +1,5 @@
 // What the machine can do at most: register loops and passes over memory, measured beside what they bound.
+#include <algorithm>
 #include <cstring>
 #include "register_loops.h"
 #include "together.h"
@@ -53,14 +54,46 @@ napi_value register_loop(napi_env env, napi_callback_info info) {
 #define DRIVETRAIN_WIDEST
 #endif
 
+constexpr uint32_t kMostUpdated = 4;
+
 DRIVETRAIN_WIDEST
-void update(float* __restrict a, float* __restrict b, float* __restrict c, const float* __restrict r,
-            size_t begin, size_t end, float scale) {
+void update1(float* __restrict a, const float* __restrict r, size_t begin, size_t end, float scale) {
+  for (size_t i = begin; i < end; ++i) a[i] += scale * r[i];
+}
+DRIVETRAIN_WIDEST
+void update2(float* __restrict a, float* __restrict b, const float* __restrict r, size_t begin, size_t end,
+             float scale) {
+  for (size_t i = begin; i < end; ++i) {
+    a[i] += scale * r[i];
+    b[i] += scale * r[i];
+  }
+}
+DRIVETRAIN_WIDEST
+void update3(float* __restrict a, float* __restrict b, float* __restrict c, const float* __restrict r,
+             size_t begin, size_t end, float scale) {
   for (size_t i = begin; i < end; ++i) {
     a[i] += scale * r[i];
     b[i] += scale * r[i];
     c[i] += scale * r[i];
   }
+}
+DRIVETRAIN_WIDEST
+void update4(float* __restrict a, float* __restrict b, float* __restrict c, float* __restrict d,
+             const float* __restrict r, size_t begin, size_t end, float scale) {
+  for (size_t i = begin; i < end; ++i) {
+    a[i] += scale * r[i];
+    b[i] += scale * r[i];
+    c[i] += scale * r[i];
+    d[i] += scale * r[i];
+  }
+}
+
+// With the values that they had: r is finite.
+void update(float* const (&x)[kMostUpdated], uint32_t updated, const float* r, size_t begin, size_t end) {
+  if (updated == 1) update1(x[0], r, begin, end, 0);
+  if (updated == 2) update2(x[0], x[1], r, begin, end, 0);
+  if (updated == 3) update3(x[0], x[1], x[2], r, begin, end, 0);
+  if (updated == 4) update4(x[0], x[1], x[2], x[3], r, begin, end, 0);
 }
 
 DRIVETRAIN_WIDEST
@@ -70,16 +103,25 @@ int32_t sum_bytes(const int32_t* values, size_t count) {
   return sum;
 }
 
-// updateStream(a, b, c, r, threads): the seconds of one pass that reads four arrays of floats and writes
-// three of them back with the values that they had (r is finite), 28 bytes an element.
+// updateStream([r, a, b…], threads): the seconds of one pass that reads all arrays of floats and writes all
+// but the first of them back.
 napi_value update_stream(napi_env env, napi_callback_info info) {
-  const Arguments<5> args(env, info);
-  auto floats = [&](int i) { return static_cast<float*>(data_of(env, args[i])); };
-  const size_t count = bytes_of_array(env, args[0]) / sizeof(float);
-  const int threads = static_cast<int>(to_double(env, args[4]));
+  const Arguments<2> args(env, info);
+  uint32_t given = 0;
+  napi_get_array_length(env, args[0], &given);
+  const uint32_t updated = std::min(given - 1, kMostUpdated);
+  float* arrays[1 + kMostUpdated] = {};
+  size_t count = 0;
+  for (uint32_t i = 0; i <= updated; ++i) {
+    napi_value array = nullptr;
+    napi_get_element(env, args[0], i, &array);
+    arrays[i] = static_cast<float*>(data_of(env, array));
+    count = bytes_of_array(env, array) / sizeof(float);
+  }
+  float* const written[kMostUpdated] = {arrays[1], arrays[2], arrays[3], arrays[4]};
+  const int threads = static_cast<int>(to_double(env, args[1]));
   const double seconds = seconds_together(threads, [&](int index) {
-    update(floats(0), floats(1), floats(2), floats(3), count * index / threads, count * (index + 1) / threads,
-           0);
+    update(written, updated, arrays[0], count * index / threads, count * (index + 1) / threads);
   });
   return from_double(env, seconds);
 }

@@ -1,9 +1,8 @@
 // The library itself, through its public functions and no others: single operations eagerly, networks recorded and run
 // synchronously.
-import { valuesIn } from '../data.mjs';
 import { drivetrain } from '../ours.mjs';
 
-const { AdamW, add, compile, device, gelu, layerNorm, linear, matmul, mul } = drivetrain;
+const { add, compile, device, gelu, layerNorm, linear, matmul, mul } = drivetrain;
 const { packInt8, QuantizedLinear, reshape, slice, softmax, tensor, transpose, zeros } = drivetrain;
 
 export const name = 'drivetrain';
@@ -126,11 +125,33 @@ export function layerNormRows(problem) {
   return eager((options) => layerNorm(...inputs, eps, options), inputs[0].shape, inputs);
 }
 
-export function adamw({ lr, betas, eps, weightDecay, arrays: { weights, gradients } }) {
-  const parameter = weights.slice();
-  const optimizer = new AdamW([parameter], { lr, betas, eps, weightDecay });
-  return { run: () => optimizer.step([gradients]), values: valuesIn(parameter) };
+/** `tensors` parameters of one length, on pool memory or in typed arrays of their own. */
+export function optimizer({ method, options, tensors = 1, pool = false, arrays: { weights, gradients } }) {
+  const length = weights.length / tensors;
+  const cut = (array) => Array.from({ length: tensors }, (_, i) => array.slice(i * length, (i + 1) * length));
+  const inPool = (array) => (pool ? tensor(array) : array);
+  const parameters = cut(weights).map(inPool);
+  const own = (tensors === 1 ? [gradients] : cut(gradients)).map(inPool);
+  const made = new drivetrain[method](parameters, options);
+  const valueAt = (index) => {
+    const parameter = parameters[Math.floor(index / length)];
+    return (pool ? parameter.borrow() : parameter)[index % length];
+  };
+  return {
+    run: () => made.step(own),
+    values: (indices) => indices.map(valueAt),
+    dispose: () => disposeAll([...(pool ? [...parameters, ...own] : []), ...Object.values(made.stateDict())]),
+  };
 }
+
+/** The same problem, with all parameters in one tensor. */
+export const optimizerOneTensor = (problem) => optimizer(withArrays(problem, { tensors: 1 }));
+
+/** The same problem, with moments of f32. */
+export const optimizerAdamW = (problem) => optimizer(withArrays(problem, { method: 'AdamW' }));
+
+/** A problem with other particulars; its arrays are made when they are asked for. */
+const withArrays = (problem, more) => ({ ...problem, arrays: problem.arrays, ...more });
 
 /** Cheap enough for the clock to matter: many calls in one execution. */
 const CALLS = 100;

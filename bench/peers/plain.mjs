@@ -118,7 +118,11 @@ export function layerNormRows({ rows, columns, eps, arrays: { x, gamma, beta } }
   };
 }
 
-export function adamw({ lr, betas: [beta1, beta2], eps, weightDecay, arrays: { weights, gradients } }) {
+/** AdamW alone. */
+export function optimizer({ method, options, tensors = 1, arrays: { weights, gradients } }) {
+  if (method !== 'AdamW' || options.amsgrad || tensors > 1) return undefined;
+  const { lr, betas, eps, weightDecay } = options;
+  const [beta1, beta2] = betas;
   const p = weights.slice();
   const [m, v] = [new Float32Array(p.length), new Float32Array(p.length)];
   let t = 0;

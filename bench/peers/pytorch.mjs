@@ -63,6 +63,6 @@ export const attention = contestant;
 export const softmaxRows = contestant;
 export const layerNormRows = contestant;
 export const geluRows = contestant;
-export const adamw = contestant;
+export const optimizer = contestant;
 export const smallAdd = contestant;
 export const smallProgram = contestant;

@@ -97,13 +97,18 @@ def gelu(p, x):
     return keeping(lambda: torch.nn.functional.gelu(rows))
 
 
-def adamw(p, weights, gradients):
-    parameter = torch.nn.Parameter(weights)
-    parameter.grad = gradients
-    optimizer = torch.optim.AdamW(
-        [parameter], lr=p["lr"], betas=p["betas"], eps=p["eps"], weight_decay=p["weightDecay"]
-    )
-    return optimizer.step, parameter
+def optimizer(p, weights, gradients):
+    """As many equal tensors as asked for; the options have names of their own only where there are two words."""
+    if p["pytorch"] is False:
+        return None
+    names = {"weightDecay": "weight_decay"}
+    options = {names.get(name, name): value for name, value in {**p["options"], **p["pytorch"]}.items()}
+    count = p.get("tensors", 1)
+    parameters = [torch.nn.Parameter(part.clone()) for part in weights.chunk(count)]
+    for parameter, gradient in zip(parameters, gradients.chunk(count)):
+        parameter.grad = gradient.clone() if count > 1 else gradient
+    made = getattr(torch.optim, p["method"])(parameters, **options)
+    return made.step, lambda: torch.cat([parameter.detach() for parameter in parameters])
 
 
 def small_add(p, a, b):
@@ -129,7 +134,7 @@ OPS = {
     "softmaxRows": softmax,
     "layerNormRows": layer_norm,
     "geluRows": gelu,
-    "adamw": adamw,
+    "optimizer": optimizer,
     "smallAdd": small_add,
     "smallProgram": small_program,
 }

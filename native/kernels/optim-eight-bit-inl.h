@@ -58,88 +58,115 @@ constexpr DynamicMap kMap = make_dynamic_map(kSigned);
 
 constexpr int32_t kSign = (int32_t)0x80000000;
 
-// The numbers of kLanes codes.
+// The numbers of a block's codes: the map, multiplied by the block's scale once.
 template <bool kSigned>
-DT_INLINE F decode(const uint8_t* codes) {
-  const F code = to_float(load_u8(codes)), number = kSigned ? code - F::set1(127) : code;
-  const F place = kSigned ? abs(number) + F::set1(0.5f) : number + F::set1(1);
-  const I field = shift_right<23>(bits(place));
-  const F value =
-      mul_add(place, lookup8(kMap<kSigned>.factor, field), negate(lookup8(kMap<kSigned>.offset, field)));
-  return kSigned ? from_bits(bits(value) ^ (bits(number) & I::set1(kSign))) : value;
-}
+struct Decoder {
+  float factor[8], minus_offset[8];
 
-// Writes the codes of the numbers nearest to x * inverse, which is in [-1, 1].
+  explicit DT_INLINE Decoder(float scale) {
+    for (int i = 0; i < 8; ++i) {
+      factor[i] = kMap<kSigned>.factor[i] * scale;
+      minus_offset[i] = -kMap<kSigned>.offset[i] * scale;
+    }
+  }
+  DT_INLINE F operator()(const uint8_t* codes) const {
+    const F code = to_float(load_u8(codes)), number = kSigned ? code - F::set1(127) : code;
+    const F place = kSigned ? abs(number) + F::set1(0.5f) : number + F::set1(1);
+    const I field = shift_right<23>(bits(place));
+    const F value = mul_add(place, lookup8(factor, field), lookup8(minus_offset, field));
+    return kSigned ? from_bits(bits(value) ^ (bits(number) & I::set1(kSign))) : value;
+  }
+};
+
+// The codes of the numbers nearest to x * inverse, which is in [-1, 1]; negative ones as -1 and down.
 template <bool kSigned>
-DT_INLINE void encode(F x, F inverse, uint8_t* codes) {
+DT_INLINE I encode(F x, F inverse) {
   const DynamicMap& map = kMap<kSigned>;
-  const F a = abs(x) * inverse, magic = F::set1(kToInteger);
+  const F a = (kSigned ? abs(x) : x) * inverse, magic = F::set1(kToInteger);
   // The bits of a float are its logarithm, up to 0.09 too little to the base of 2. 0.7 decades further, and
   // rounded down, the decade is this one or the one below.
   const F logarithm = mul_add(to_float(bits(a)), F::set1(0.30103f / 8388608), F::set1(7.2f - 127 * 0.30103f));
-  const F guess = min(F::set1(7), max(F::set1(0), logarithm)) + magic;
+  const F guess = max(F::set1(0), logarithm) + magic;
   const I decade = minus_one_where(less(a, lookup8(map.from, bits(guess))), bits(guess));
   const F place = mul_add(a, lookup8(map.slope, decade), lookup8(map.start, decade));
-  const F magnitude = min(place, lookup8(map.last, decade)) + magic;
-  if (!kSigned) return store_u8(codes, bits(magnitude));
-  const F number = from_bits(bits(magnitude - magic) ^ (bits(x) & I::set1(kSign)));
-  store_u8(codes, bits(max(magic, number + F::set1(kToInteger + 127))));  // there is no -1
+  const I magnitude = nearest(min(place, lookup8(map.last, decade)));
+  return kSigned ? negate_where(magnitude, x) : magnitude;
 }
 
-// A scale under the normal range is 0, and so is all that it scales. What is not finite makes the scale so,
-// and with it the block.
-DT_INLINE float scale_of_block(const float* x) {
-  uint32_t top = 0;  // ordered like the magnitudes, NaN on top
-  for (size_t i = 0; i < kEightBitBlock; ++i) {
-    uint32_t u;
-    memcpy(&u, x + i, sizeof u);
-    u &= 0x7fffffff;
-    top = u > top ? u : top;
-  }
+// The largest of the magnitudes whose bits are in the lanes, NaN on top. A scale under the normal range is 0,
+// and so is all that it scales. What is not finite makes the scale so, and with it the block.
+DT_INLINE float scale_of(I top) {
+  int32_t lanes[F::kLanes];
+  store(lanes, top);
+  int32_t most = 0;
+  for (const int32_t lane : lanes) most = lane > most ? lane : most;
   float scale;
-  memcpy(&scale, &top, sizeof scale);
+  memcpy(&scale, &most, sizeof scale);
   return scale < 0x1p-125f ? 0 : scale;
 }
 
 template <bool kSigned>
-DT_INLINE void decode_block(const uint8_t* codes, float scale, float* out) {
-  const F scales = F::set1(scale);
-  for (size_t i = 0; i < kEightBitBlock; i += F::kLanes) store(out + i, decode<kSigned>(codes + i) * scales);
-}
-
-template <bool kSigned>
-DT_INLINE float encode_block(const float* x, uint8_t* codes) {
-  const float scale = scale_of_block(x);
+DT_INLINE void encode_block(const float* x, float scale, uint8_t* codes) {
   const F inverse = F::set1(scale > 0 ? 1 / scale : 0);
-  for (size_t i = 0; i < kEightBitBlock; i += F::kLanes) encode<kSigned>(F::load(x + i), inverse, codes + i);
-  return scale;
+  for (size_t i = 0; i < kEightBitBlock; i += 4 * F::kLanes) {
+    const float* const at = x + i;
+    store_u8<kSigned ? 127 : 0>(
+        codes + i, {encode<kSigned>(F::load(at), inverse), encode<kSigned>(F::load(at + F::kLanes), inverse),
+                    encode<kSigned>(F::load(at + 2 * F::kLanes), inverse),
+                    encode<kSigned>(F::load(at + 3 * F::kLanes), inverse)});
+  }
 }
 
-void step_block(const AdamArgs& a, float* param, const float* grad, uint8_t* m_codes, uint8_t* v_codes,
-                float* m_scale, float* v_scale, size_t n) {
+// One block. Its moments are in the cache as f32 between the pass that updates them and the one that encodes
+// them, which has to know their largest.
+template <class Method>
+DT_INLINE void step_block(const Method& method, float* param, const float* grad, uint8_t* m_codes,
+                          uint8_t* v_codes, float* m_scale, float* v_scale) {
   float m[kEightBitBlock], v[kEightBitBlock];
-  decode_block<true>(m_codes, *m_scale, m);
-  decode_block<false>(v_codes, *v_scale, v);
-  float* const moments[] = {m, v};
-  optimize<F>(Adam<F, Second::kPlain>(a), param, grad, moments, n);
-  *m_scale = encode_block<true>(m, m_codes);
-  *v_scale = encode_block<false>(v, v_codes);
+  const Decoder<true> decode_m(*m_scale);
+  const Decoder<false> decode_v(*v_scale);
+  const I magnitude = I::set1(~kSign);
+  I top_m = I::set1(0), top_v = I::set1(0);
+  for (size_t i = 0; i < kEightBitBlock; i += F::kLanes) {
+    __builtin_prefetch(param + i + 2 * kPrefetch, 1);
+    __builtin_prefetch(grad + i + 2 * kPrefetch, 0);
+    F p = F::load(param + i), moments[] = {decode_m(m_codes + i), decode_v(v_codes + i)};
+    method(p, F::load(grad + i), moments);
+    store(param + i, p);
+    store(m + i, moments[0]);
+    store(v + i, moments[1]);
+    top_m = max(top_m, bits(moments[0]) & magnitude);
+    top_v = max(top_v, bits(moments[1]) & magnitude);
+  }
+  *m_scale = scale_of(top_m);
+  *v_scale = scale_of(top_v);
+  encode_block<true>(m, *m_scale, m_codes);
+  encode_block<false>(v, *v_scale, v_codes);
 }
 
 void adam_eight_bit(const AdamArgs& a, float* param, const float* grad, const EightBitState& s, size_t n) {
+  const Adam<F, Second::kPlain> method(a);
   const size_t blocks = n / kEightBitBlock, left = n % kEightBitBlock;
   for (size_t b = 0; b < blocks; ++b) {
     const size_t at = b * kEightBitBlock;
-    step_block(a, param + at, grad + at, s.m + at, s.v + at, s.m_scale + b, s.v_scale + b, kEightBitBlock);
+    for (size_t ahead = kEightBitBlock; ahead < 2 * kEightBitBlock; ahead += 64) {
+      __builtin_prefetch(s.m + at + ahead, 1);
+      __builtin_prefetch(s.v + at + ahead, 1);
+    }
+    step_block(method, param + at, grad + at, s.m + at, s.v + at, s.m_scale + b, s.v_scale + b);
   }
   if (left == 0) return;
+  // The last one is made a whole one, of zeros.
   const size_t at = blocks * kEightBitBlock;
-  uint8_t m[kEightBitBlock], v[kEightBitBlock];
+  float p[kEightBitBlock] = {}, g[kEightBitBlock] = {};
+  uint8_t m[kEightBitBlock], v[kEightBitBlock] = {};
   memset(m, 127, sizeof m);
-  memset(v, 0, sizeof v);
+  memcpy(p, param + at, left * sizeof(float));
+  memcpy(g, grad + at, left * sizeof(float));
   memcpy(m, s.m + at, left);
   memcpy(v, s.v + at, left);
-  step_block(a, param + at, grad + at, m, v, s.m_scale + blocks, s.v_scale + blocks, left);
+  step_block(method, p, g, m, v, s.m_scale + blocks, s.v_scale + blocks);
+  memcpy(param + at, p, left * sizeof(float));
   memcpy(s.m + at, m, left);
   memcpy(s.v + at, v, left);
 }

@@ -127,11 +127,17 @@ DT_INLINE F lookup8(const float* table, I i) {
   return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), i.v)};
 }
 DT_INLINE I load_u8(const uint8_t* p) { return {_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p))}; }
-DT_INLINE void store_u8(uint8_t* p, I x) {
-  const __m256i low = _mm256_and_si256(x.v, _mm256_set1_epi32(255));
-  const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
-  _mm_storel_epi64((__m128i*)p, _mm_packus_epi16(words, words));
+template <int kPlus>
+DT_INLINE void store_u8(uint8_t* p, const I (&four)[4]) {  // packs within halves, and orders at the end
+  const __m256i plus = _mm256_set1_epi16(kPlus);
+  const __m256i first = _mm256_add_epi16(_mm256_packs_epi32(four[0].v, four[1].v), plus);
+  const __m256i second = _mm256_add_epi16(_mm256_packs_epi32(four[2].v, four[3].v), plus);
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  _mm256_storeu_si256((__m256i*)p, _mm256_permutevar8x32_epi32(_mm256_packus_epi16(first, second), order));
 }
+DT_INLINE I max(I a, I b) { return {_mm256_max_epi32(a.v, b.v)}; }
+DT_INLINE I nearest(F x) { return {_mm256_cvtps_epi32(x.v)}; }
+DT_INLINE I negate_where(I i, F x) { return {_mm256_sign_epi32(i.v, _mm256_castps_si256(x.v))}; }
 DT_INLINE I minus_one_where(Mask m, I a) { return {_mm256_add_epi32(a.v, _mm256_castps_si256(m.v))}; }
 
 struct Dot2 {

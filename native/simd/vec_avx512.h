@@ -124,7 +124,20 @@ DT_INLINE F lookup8(const float* table, I i) {
   return {_mm512_permutexvar_ps(i.v, _mm512_broadcast_f32x8(_mm256_loadu_ps(table)))};
 }
 DT_INLINE I load_u8(const uint8_t* p) { return {_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p))}; }
-DT_INLINE void store_u8(uint8_t* p, I x) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(x.v)); }
+template <int kPlus>
+DT_INLINE void store_u8(uint8_t* p, const I (&four)[4]) {
+  for (int i = 0; i < 4; ++i) {
+    const __m512i x = _mm512_add_epi32(four[i].v, _mm512_set1_epi32(kPlus));
+    const __m512i least = kPlus == 0 ? x : _mm512_max_epi32(x, _mm512_setzero_si512());
+    _mm_storeu_si128((__m128i*)(p + 16 * i), _mm512_cvtepi32_epi8(least));
+  }
+}
+DT_INLINE I max(I a, I b) { return {_mm512_max_epi32(a.v, b.v)}; }
+DT_INLINE I nearest(F x) { return {_mm512_cvtps_epi32(x.v)}; }
+DT_INLINE I negate_where(I i, F x) {
+  const __mmask16 negative = _mm512_cmplt_epi32_mask(_mm512_castps_si512(x.v), _mm512_setzero_si512());
+  return {_mm512_mask_sub_epi32(i.v, negative, _mm512_setzero_si512(), i.v)};
+}
 DT_INLINE I minus_one_where(Mask m, I a) {
   return {_mm512_mask_sub_epi32(a.v, m.v, a.v, _mm512_set1_epi32(1))};
 }

@@ -124,10 +124,18 @@ DT_INLINE I load_u8(const uint8_t* p) {
   const uint16x8_t words = vmovl_u8(vreinterpret_u8_u32(vdup_n_u32(four)));
   return {vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(words)))};
 }
-DT_INLINE void store_u8(uint8_t* p, I x) {
-  const uint16x4_t words = vmovn_u32(vreinterpretq_u32_s32(x.v));
-  const uint32_t four = vget_lane_u32(vreinterpret_u32_u8(vmovn_u16(vcombine_u16(words, words))), 0);
-  memcpy(p, &four, sizeof four);
+template <int kPlus>
+DT_INLINE void store_u8(uint8_t* p, const I (&four)[4]) {
+  const int16x8_t plus = vdupq_n_s16(kPlus);
+  const int16x8_t first = vaddq_s16(vcombine_s16(vmovn_s32(four[0].v), vmovn_s32(four[1].v)), plus);
+  const int16x8_t second = vaddq_s16(vcombine_s16(vmovn_s32(four[2].v), vmovn_s32(four[3].v)), plus);
+  vst1q_u8(p, vcombine_u8(vqmovun_s16(first), vqmovun_s16(second)));
+}
+DT_INLINE I max(I a, I b) { return {vmaxq_s32(a.v, b.v)}; }
+DT_INLINE I nearest(F x) { return {vcvtnq_s32_f32(x.v)}; }
+DT_INLINE I negate_where(I i, F x) {
+  const uint32x4_t negative = vcltzq_s32(vreinterpretq_s32_f32(x.v));
+  return {vbslq_s32(negative, vnegq_s32(i.v), i.v)};
 }
 
 // The products of two s8 fit in s16 (at most 2^14), and pairs of those are added into s32: nothing saturates.

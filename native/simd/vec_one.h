@@ -19,9 +19,12 @@
 //   mul_wide(a, b)           the unsigned 64-bit products, in halves
 //   lookup8(table, i)        table[i modulo 8] of 8 floats
 //   minus_one_where(mask, i) i - 1 where the mask is set, else i
-//   load_u8, store_u8        kLanes bytes as s32; their low bytes
-//   convert_f32_to_f16, convert_f16_to_f32
-//   Dot2                     for int8: see gemm-s8-inl.h
+//   max(I, I)                of signed numbers
+//   nearest(F)               the nearest integer, the even one of two
+//   negate_where(i, x)       -i where x is negative, else i; 0 may have either sign
+//   load_u8                  kLanes bytes as s32
+//   store_u8<kPlus>(p, four) four vectors of s32 plus kPlus, as bytes: less than 0 is 0, more than 255 does
+//   not come convert_f32_to_f16, convert_f16_to_f32 Dot2                     for int8: see gemm-s8-inl.h
 // F::kLeastPower: at it and below, scale gives 0 for e^x.
 // The target also fixes the matmul tile: kTileRows x kTileVecs vectors of sums, and kDotRows rows of dot
 // products.

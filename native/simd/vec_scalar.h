@@ -55,7 +55,19 @@ DT_INLINE void store_n(int32_t* p, I x, size_t n) {
 DT_INLINE F lookup8(const float* table, I i) { return {table[i.v & 7]}; }
 DT_INLINE I minus_one_where(Mask m, I a) { return {a.v - m}; }
 DT_INLINE I load_u8(const uint8_t* p) { return {*p}; }
-DT_INLINE void store_u8(uint8_t* p, I x) { *p = (uint8_t)x.v; }
+template <int kPlus>
+DT_INLINE void store_u8(uint8_t* p, const I (&four)[4]) {
+  for (int i = 0; i < 4; ++i) {
+    const int32_t x = (int32_t)four[i].v + kPlus;
+    p[i] = (uint8_t)(x < 0 ? 0 : x);
+  }
+}
+DT_INLINE I max(I a, I b) { return (int32_t)a.v > (int32_t)b.v ? a : b; }
+DT_INLINE I nearest(F x) {  // 1.5 * 2^23 leaves no bits for fractions
+  const F rounded = {x.v + 12582912.0f};
+  return {bits(rounded).v - 0x4b400000u};
+}
+DT_INLINE I negate_where(I i, F x) { return (int32_t)bits(x).v < 0 ? I{0u - i.v} : i; }
 
 struct Dot2 {
   using Elem = int16_t;

@@ -23,12 +23,14 @@ const pages = [
 ];
 const examples: Example[] = pages.flatMap((page) => {
   const text = readFileSync(join(root, page), 'utf8');
-  return [...text.matchAll(/```js[^\n]*\n([\s\S]*?)```\n(?:\n```sh\n([\s\S]*?)```)?/g)].map(
-    ([, code, shell]) => ({
-      page,
-      code: code!,
-      shell: shell ?? '',
-    }),
+  let before = '';
+  return [...text.matchAll(/```js([^\n]*)\n([\s\S]*?)```\n(?:\n```sh\n([\s\S]*?)```)?/g)].map(
+    ([, info, own, shell]) => {
+      // "js continued" goes on from the example before it.
+      const code = info!.trim() === 'continued' ? before + own! : own!;
+      before = code;
+      return { page, code, shell: shell ?? '' };
+    },
   );
 });
 

@@ -1,8 +1,9 @@
-import { compile, device, Linear, ReLU, Sequential, type Tensor, tensor, wrap } from 'drivetrain';
+import * as library from 'drivetrain';
+import { compile, device, Linear, Optimizer, ReLU, Sequential, type Tensor, tensor, wrap } from 'drivetrain';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { bitsOf, FLOATS, randomNumbers } from '../ops/support.js';
-import { arrayOf, type FloatArray, FULL, LAYERWISE, NAMES, OPTIMIZERS } from './support.js';
+import { arrayOf, EIGHT_BIT, type FloatArray, FULL, LAYERWISE, NAMES, OPTIMIZERS } from './support.js';
 
 const { threads } = device.info();
 afterAll(() => device.setThreads(threads));
@@ -134,6 +135,86 @@ describe.each(NAMES)('%s', (name) => {
     expect(Object.keys(eager.optimizer.stateDict())[0]).toBe('layers.0.weight.step');
   });
 });
+
+/** In tests of their own: their parameters or their steps are of another kind. */
+const APART = ['CustomOptimizer', 'LBFGS', 'Muon', 'SparseAdam'];
+
+test('every optimizer there is has these properties, or tests of its own', () => {
+  const exported = Object.entries(library)
+    .filter(([, value]) => (value as { prototype?: unknown }).prototype instanceof Optimizer)
+    .map(([name]) => name);
+  const known = [...NAMES, 'Adam8bit', 'AdamW8bit', ...APART];
+  expect(exported.filter((name) => !known.includes(name))).toEqual([]);
+  expect(exported).toEqual(expect.arrayContaining(NAMES));
+});
+
+// Moments of eight bits are those of a block from the parameter's own beginning on: its neighbours have no say, nor has
+// its place in memory or among the others.
+describe.each(EIGHT_BIT.map(([make], i) => [['Adam8bit', 'AdamW8bit'][i]!, make] as const))(
+  '%s',
+  (_, make) => {
+    const options = { lr: 0.01, weightDecay: 0.1 };
+    const sizes = { matrix: 9001, bias: 10, empty: 0, edge: 4096, vector: 5000 };
+    const keys = Object.keys(sizes) as (keyof typeof sizes)[];
+    const start = (key: keyof typeof sizes) => numbers(sizes[key], keys.indexOf(key));
+    const gradient = (key: keyof typeof sizes, k: number) =>
+      numbers(sizes[key], 100 + 7 * k + keys.indexOf(key));
+    /** The parameters as views that begin `before` elements into arrays of their own. */
+    const views = (before: number) =>
+      Object.fromEntries(
+        keys.map((key) => {
+          const whole = new Float32Array(before + sizes[key] + 3);
+          whole.set(start(key), before);
+          return [key, whole.subarray(before, before + sizes[key])];
+        }),
+      ) as Record<keyof typeof sizes, Float32Array>;
+    const stateOf = (state: Record<string, Tensor>) =>
+      Object.fromEntries(Object.entries(state).map(([key, t]) => [key, bitsOf(t.toArray())]));
+
+    test('gives the same bits alone, at any place in memory, in any order and grouping, and with any threads', () => {
+      const straight = views(0);
+      const together = make(new Map(keys.map((key) => [key, straight[key]])), options);
+      for (let k = 0; k < STEPS; k++) together.step(keys.map((key) => gradient(key, k)));
+      const order = [...keys].reverse();
+      const moved = views(3);
+      const groups = [order.slice(0, 2), order.slice(2)].map((part) => ({
+        params: new Map(part.map((key) => [key, moved[key]])),
+      }));
+      const grouped = make(groups, options);
+      device.setThreads(1);
+      for (let k = 0; k < STEPS; k++) {
+        grouped.step(order.map((key) => gradient(key, k)));
+      }
+      device.setThreads(threads);
+      const alone = start('vector');
+      const single = make(new Map([['vector', alone]]), options);
+      for (let k = 0; k < STEPS; k++) single.step([gradient('vector', k)]);
+      for (const key of keys) expect(bitsOf(moved[key].slice())).toBe(bitsOf(straight[key]));
+      expect(bitsOf(alone)).toBe(bitsOf(straight.vector));
+      expect(stateOf(grouped.stateDict())).toEqual(stateOf(together.stateDict()));
+      expect(stateOf(together.stateDict())).toMatchObject(stateOf(single.stateDict()));
+      for (const key of keys) {
+        expect([...new Float32Array(moved[key].buffer, 0, 3)]).toEqual([0, 0, 0]);
+        expect([...new Float32Array(moved[key].buffer).slice(-3)]).toEqual([0, 0, 0]);
+      }
+    });
+
+    test('goes on with the same bits from state that is loaded into another order', () => {
+      const [through, half] = [views(0), views(1)];
+      const [a, b] = [through, half].map((own) => make(new Map(keys.map((key) => [key, own[key]])), options));
+      for (let k = 0; k < STEPS; k++) {
+        a!.step(keys.map((key) => gradient(key, k)));
+        if (k < 2) b!.step(keys.map((key) => gradient(key, k)));
+      }
+      const order = [...keys].reverse();
+      const resumed = make(new Map(order.map((key) => [key, half[key]])), options);
+      resumed.loadStateDict(b!.stateDict());
+      for (let k = 2; k < STEPS; k++) resumed.step(order.map((key) => gradient(key, k)));
+      for (const key of keys) expect(bitsOf(half[key].slice())).toBe(bitsOf(through[key]));
+      expect(stateOf(resumed.stateDict())).toEqual(stateOf(a!.stateDict()));
+    });
+  },
+);
 
 test('a state whose parameters took different numbers of steps is refused for one group', () => {
   const [a, b] = [new Float32Array(3), new Float32Array(4)];

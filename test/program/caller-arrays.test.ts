@@ -12,6 +12,49 @@ test('an eager op on a transferred buffer is refused', async () => {
   expect(message).toContain('transferred');
 });
 
+test('an optimizer refuses a parameter or a gradient whose buffer was transferred since its last step', async () => {
+  for (const which of [0, 1]) {
+    const arrays = [Float32Array.of(1, 2), Float32Array.of(3, 4)];
+    const kept = Float32Array.of(5, 6);
+    const optimizer = new AdamW([arrays[0]!, kept]);
+    const gradients = [arrays[1]!, Float32Array.of(1, 1)];
+    optimizer.step(gradients);
+    const before = [kept.slice(), optimizer.steps];
+    detach(arrays[which]!);
+    await failure('DT_DETACHED_BUFFER', () => optimizer.step(gradients));
+    expect([kept, optimizer.steps]).toEqual(before);
+  }
+});
+
+test('an array whose buffer shrank is refused, and taken again where it has its length back', async () => {
+  const buffer = new ArrayBuffer(4000, { maxByteLength: 8000 } as object);
+  const array = new Float32Array(buffer, 0, 1000).fill(1);
+  const resize = (bytes: number) => (buffer as unknown as { resize(n: number): void }).resize(bytes);
+  const optimizer = new AdamW([array], { lr: 0.5, weightDecay: 0 });
+  const gradient = new Float32Array(1000).fill(1);
+  optimizer.step([gradient]);
+  resize(1000);
+  await failure('DT_DETACHED_BUFFER', () => optimizer.step([gradient]));
+  resize(8000);
+  array.fill(1);
+  optimizer.step([gradient]);
+  expect(array.every((value) => Math.abs(value - 0.5) < 1e-5)).toBe(true);
+});
+
+test('an array that is used as gradient of parameters of several shapes counts as each of them', () => {
+  const gradient = Float32Array.of(1, 1, 1, 1);
+  const square = tensor([
+    [1, 1],
+    [1, 1],
+  ]);
+  const flat = Float32Array.of(1, 1, 1, 1);
+  for (let k = 0; k < 2; k++) {
+    for (const parameter of [square, flat])
+      new AdamW([parameter], { lr: 0.5, weightDecay: 0 }).step([gradient]);
+  }
+  expect([...square.toArray()]).toEqual([...flat]);
+});
+
 test('reading a tensor over a transferred buffer is refused', async () => {
   const array = Float32Array.of(1, 2);
   const x = wrap(array);
