@@ -207,7 +207,9 @@ export class LBFGS {
     const evaluate = (t: number): LinePoint => {
       go(t);
       const { loss: found, gradient: there } = this.#look(closure);
-      return { t, loss: Number.isFinite(found) ? found : Infinity, gradient: there, slope: dot(there, d) };
+      const slopeThere = dot(there, d);
+      const isSound = Number.isFinite(found) && Number.isFinite(slopeThere);
+      return { t, loss: isSound ? found : Infinity, gradient: there, slope: slopeThere };
     };
     const start = { t: 0, loss, gradient, slope };
     const { point, evaluations } = strongWolfe({ start, first, largest, toleranceChange, evaluate });

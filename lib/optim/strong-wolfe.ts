@@ -16,7 +16,7 @@ export interface LineSearch {
   /** The largest element of the direction, by its size: a bracket that is shorter than the tolerance ends the search. */
   readonly largest: number;
   readonly toleranceChange: number;
-  /** A loss that is not finite counts as infinite. */
+  /** Gives an infinite loss where the loss or the slope is not finite. */
   readonly evaluate: (t: number) => LinePoint;
 }
 

@@ -1,31 +1,38 @@
 // Adafactor: the second moment of a matrix by that of its rows and of its columns.
 
-template <class V>
-void sum_squares_rows(const typename V::T* x, size_t rows, size_t row_stride, double* out, size_t cols) {
+// kRows rows of a tile: its sums by rows are written, those by columns added to, or written where `first`.
+// All rows go along together, so that however far apart they are each line of memory is read once.
+template <int kRows, class V>
+DT_INLINE void sum_squares_strip(const typename V::T* x, size_t row_stride, size_t cols, bool first,
+                                 double* row_sums, double* col_sums) {
   using W = typename V::Wide;
-  constexpr size_t kVecs = 4;
-  size_t c = 0;
-  for (; c + kVecs * V::kLanes <= cols; c += kVecs * V::kLanes) {
-    W acc[kVecs];
-    for (size_t j = 0; j < kVecs; ++j) acc[j] = W::set1(0);
-    for (size_t r = 0; r < rows; ++r)
-      for (size_t j = 0; j < kVecs; ++j) {
-        const W w = load_wide(x + r * row_stride + c + j * V::kLanes);
-        acc[j] = mul_add(w, w, acc[j]);
-      }
-    for (size_t j = 0; j < kVecs; ++j) store(out + c + j * V::kLanes, acc[j]);
-  }
-  for (; c < cols; c += V::kLanes) {
-    const Part<V> at{cols - c < V::kLanes ? cols - c : V::kLanes};
-    W acc = W::set1(0);
-    for (size_t r = 0; r < rows; ++r) {
-      const W w = at.wide(x + r * row_stride + c);
-      acc = mul_add(w, w, acc);
+  W of_row[kRows];
+  for (int r = 0; r < kRows; ++r) of_row[r] = W::set1(0);
+  for_each_vector<V>(cols, [&](size_t c, auto at) {
+    W of_col = W::set1(0);
+    DT_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const W w = at.wide(x + (size_t)r * row_stride + c);
+      of_row[r] = mul_add(w, w, of_row[r]);
+      of_col = mul_add(w, w, of_col);
     }
     double sums[V::kLanes];
-    store(sums, acc);
-    for (size_t j = 0; j < at.n; ++j) out[c + j] = sums[j];
-  }
+    store(sums, of_col);
+    const size_t n = cols - c < V::kLanes ? cols - c : V::kLanes;
+    for (size_t j = 0; j < n; ++j) col_sums[c + j] = first ? sums[j] : col_sums[c + j] + sums[j];
+  });
+  for (int r = 0; r < kRows; ++r) row_sums[r] = reduce_add(of_row[r]);
+}
+
+template <class V>
+void sum_squares_tile(const typename V::T* x, size_t rows, size_t row_stride, size_t cols, double* row_sums,
+                      double* col_sums) {
+  constexpr int kRows = 4;
+  size_t r = 0;
+  for (; r + kRows <= rows; r += kRows)
+    sum_squares_strip<kRows, V>(x + r * row_stride, row_stride, cols, r == 0, row_sums + r, col_sums);
+  for (; r < rows; ++r)
+    sum_squares_strip<1, V>(x + r * row_stride, row_stride, cols, r == 0, row_sums + r, col_sums);
 }
 
 template <bool kFactored, class V>

@@ -99,8 +99,9 @@ struct OptimizerKernels {
 
   // Adafactor. The update u of a gradient g is g row column[i] where the second moment is factored, row being
   // that of one row; else g row / sqrt(column[i]), column being the moment itself.
-  // out[c] = the sum over rows, first row to last, of x[r * row_stride + c]^2, in double.
-  void (*sum_squares_rows)(const T* x, size_t rows, size_t row_stride, double* out, size_t cols);
+  // The sums of the squares of x[r * row_stride + c] by rows and by columns, in double; rows >= 1.
+  void (*sum_squares_tile)(const T* x, size_t rows, size_t row_stride, size_t cols, double* row_sums,
+                           double* col_sums);
   // The moment of n values that is not factored; gives the sum of the squares of their updates.
   double (*adafactor_moment)(const AdafactorArgs& args, const T* grad, T* v, size_t n);
   // The same sum where it is factored.

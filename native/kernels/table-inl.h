@@ -73,7 +73,7 @@ constexpr FloatKernels<T> float_kernels() {
                 .lars = lars<V>,
                 .lamb_moments = lamb_moments<V>,
                 .lamb_apply = lamb_apply<V>,
-                .sum_squares_rows = sum_squares_rows<V>,
+                .sum_squares_tile = sum_squares_tile<V>,
                 .adafactor_moment = adafactor_moment<V>,
                 .adafactor_squares = adafactor_squares<V>,
                 .adafactor_apply = adafactor_apply<V>,

@@ -146,21 +146,25 @@ class Adafactor {
   // Sums of squares of a tile: of the parameter, and of the gradient by rows and columns; or the moments.
   void add_up(size_t i, const Layout& l, const Tile& tile, size_t index) {
     double params = 0;
-    for (size_t r = 0; r < tile.rows; r++) {
-      if (h_[7] != 0) params += all_.extent(param(i) + tile.at(l, r), tile.cols).sum_squares;
-      if (l.factored)
-        row_sums_[l.row_sum + (tile.matrix * l.rows + tile.first_row + r) * l.across + tile.across] =
-            all_.extent(grad(i) + tile.at(l, r), tile.cols).sum_squares;
-    }
+    for (size_t r = 0; h_[7] != 0 && r < tile.rows; r++)
+      params += all_.extent(param(i) + tile.at(l, r), tile.cols).sum_squares;
     tile_params_[index] = params;
     if (l.factored) {
-      double* const sums =
-          column_sums_ + l.column_sum + (tile.matrix * l.down + tile.down) * l.cols + tile.first_col;
-      optim_.sum_squares_rows(grad(i) + tile.at(l, 0), tile.rows, l.cols, sums, tile.cols);
+      optim_.sum_squares_tile(grad(i) + tile.at(l, 0), tile.rows, l.cols, tile.cols,
+                              row_sums_ + row_sums_of(l, tile.matrix, tile.across) + tile.first_row,
+                              column_sums_ + column_sums_of(l, tile.matrix, tile.down) + tile.first_col);
     } else {
       T* const moment = op_.state(2).template as<T>() + l.moment + tile.first_col;
       tile_updates_[index] = optim_.adafactor_moment(args_, grad(i) + tile.first_col, moment, tile.cols);
     }
+  }
+
+  // Where the sums of all rows begin that the tiles of one column of tiles give, and the other way round.
+  size_t row_sums_of(const Layout& l, size_t matrix, size_t across) const {
+    return l.row_sum + (matrix * l.across + across) * l.rows;
+  }
+  size_t column_sums_of(const Layout& l, size_t matrix, size_t down) const {
+    return l.column_sum + (matrix * l.down + down) * l.cols;
   }
 
   // A matrix's rows and columns of the state, and from these the factors of its updates.
@@ -169,9 +173,8 @@ class Adafactor {
     T* const columns = op_.state(1).template as<T>() + l.column + matrix * l.cols;
     double all = 0;
     for (size_t r = 0; r < l.rows; r++) {
-      const double* const sums = row_sums_ + l.row_sum + (matrix * l.rows + r) * l.across;
       double sum = 0;
-      for (size_t k = 0; k < l.across; k++) sum += sums[k];
+      for (size_t k = 0; k < l.across; k++) sum += row_sums_[row_sums_of(l, matrix, k) + r];
       all += rows[r] = blend(rows[r], sum / static_cast<double>(l.cols));
     }
     const double mean = all / static_cast<double>(l.rows);
@@ -180,8 +183,7 @@ class Adafactor {
           static_cast<T>(args_.scale / std::sqrt(static_cast<double>(rows[r]) / mean));
     for (size_t c = 0; c < l.cols; c++) {
       double sum = 0;
-      for (size_t k = 0; k < l.down; k++)
-        sum += column_sums_[l.column_sum + (matrix * l.down + k) * l.cols + c];
+      for (size_t k = 0; k < l.down; k++) sum += column_sums_[column_sums_of(l, matrix, k) + c];
       columns[c] = blend(columns[c], sum / static_cast<double>(l.rows));
       column_factors_[l.column + matrix * l.cols + c] =
           static_cast<T>(1 / std::sqrt(static_cast<double>(columns[c])));

@@ -19,24 +19,30 @@ struct Squares {
 };
 
 template <class T>
-void check_sum_squares_rows(const OptimizerKernels<T>& kernels) {
+void check_sum_squares_tile(const OptimizerKernels<T>& kernels) {
   Random random;
-  for (size_t rows : {0, 1, 5, 64})
+  for (size_t rows : {1, 3, 4, 5, 64})
     for (size_t cols : kLengths) {
       const size_t stride = cols + 3;
-      const Buffer<T> x = random.array<T>(rows ? (rows - 1) * stride + cols : 0);
-      Buffer<double> out(cols, -1);
-      kernels.sum_squares_rows(x.data(), rows, stride, out.data(), cols);
-      for (size_t c = 0; c < cols; ++c) {
-        long double want = 0;
-        for (size_t r = 0; r < rows; ++r) want += (long double)x[r * stride + c] * x[r * stride + c];
-        expect(std::fabs(out[c] - want) <= (rows + 1) * 0x1p-53L * want, "column %zu of %zu: %g, want %g", c,
-               cols, out[c], double(want));
-      }
+      const Buffer<T> x = random.array<T>((rows - 1) * stride + cols);
+      Buffer<double> by_row(rows, -1), by_col(cols, -1);
+      kernels.sum_squares_tile(x.data(), rows, stride, cols, by_row.data(), by_col.data());
+      std::vector<long double> of_row(rows), of_col(cols);
+      for (size_t r = 0; r < rows; ++r)
+        for (size_t c = 0; c < cols; ++c) {
+          const long double square = (long double)x[r * stride + c] * x[r * stride + c];
+          of_row[r] += square, of_col[c] += square;
+        }
+      for (size_t r = 0; r < rows; ++r)
+        expect(std::fabs(by_row[r] - of_row[r]) <= (cols + 1) * 0x1p-53L * of_row[r],
+               "row %zu of %zu: %g, want %g", r, rows, by_row[r], double(of_row[r]));
+      for (size_t c = 0; c < cols; ++c)
+        expect(std::fabs(by_col[c] - of_col[c]) <= (rows + 1) * 0x1p-53L * of_col[c],
+               "column %zu of %zu: %g, want %g", c, cols, by_col[c], double(of_col[c]));
     }
 }
-TEST(sum_squares_rows_f32) { check_sum_squares_rows<float>(k.f32.optim); }
-TEST(sum_squares_rows_f64) { check_sum_squares_rows<double>(k.f64.optim); }
+TEST(sum_squares_tile_f32) { check_sum_squares_tile<float>(k.f32.optim); }
+TEST(sum_squares_tile_f64) { check_sum_squares_tile<double>(k.f64.optim); }
 
 const AdafactorArgs kAdafactor[] = {
     {.scale = 1, .beta2 = 0, .eps = 1e-30, .keep = 1, .step = 0.01, .beta1 = 0},     // the first step

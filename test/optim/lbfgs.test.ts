@@ -485,6 +485,17 @@ test('a trial where the loss is not finite is too long, and a shorter one follow
   }
 });
 
+test('nor is a trial taken where the gradient alone is not finite', () => {
+  const params = [Float64Array.of(8)];
+  const quadratic = ([x]: readonly number[]): Answer => ({
+    loss: x! * x!,
+    gradient: [x! < 0 ? NaN : 2 * x!],
+  });
+  new LBFGS(params, { ...WOLFE, lr: 100, maxEval: 200 }).step(closureOf(quadratic, params));
+  expect(params[0]![0]).toBeGreaterThanOrEqual(0);
+  expect(params[0]![0]).toBeLessThan(1e-4);
+});
+
 describe('options', () => {
   const weights = () => [new Float32Array(2)];
   test.each<[string, unknown]>([
