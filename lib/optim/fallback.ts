@@ -4,7 +4,9 @@ import { activeRecorder, checkOptions } from '../ops/index.js';
 import { sameElements, sameShape, type Tensor } from '../tensor/index.js';
 import { carryOver, keep, type Stepping } from './carry-over.js';
 import { CircuitBreaker, type CircuitState } from './circuit-breaker.js';
+import type { StepOptions, StepReport } from './gradient-control.js';
 import { notify } from './notify.js';
+import type { Stepper } from './optimizer.js';
 
 /** A step that the fallback took because the primary refused it. */
 export interface FallbackEvent {
@@ -71,7 +73,7 @@ const OF_THE_CALL: readonly (ErrorCode | undefined)[] = ['DT_NON_FINITE', 'DT_TE
  * On arrays and tensors, eagerly: a recorded program cannot catch what one of its steps throws. An optimizer of one's own
  * must leave parameters and state as they were when it throws.
  */
-export class FallbackOptimizer {
+export class FallbackOptimizer implements Stepper {
   /** Not `#private`: a scope that returns this object has to find its tensors. */
   private readonly optimizers: Readonly<Record<Role, Stepping>>;
   readonly #breaker: CircuitBreaker;
@@ -125,12 +127,17 @@ export class FallbackOptimizer {
     return this.#progress.primarySteps + this.#progress.fallbackSteps;
   }
 
+  /** What the last step found in its gradients, where whoever took it looked at them. */
+  get lastStep(): StepReport | undefined {
+    return this.optimizers[this.#progress.active].lastStep;
+  }
+
   get status(): FallbackStatus {
     return { ...this.#progress, breaker: this.#breaker.state, lastError: this.#lastError };
   }
 
   /** One step, in place, by the primary or the fallback. */
-  step(gradients: readonly (Tensor | TypedArray)[]): void {
+  step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = {}): void {
     if (activeRecorder() !== undefined) {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
@@ -139,18 +146,18 @@ export class FallbackOptimizer {
     }
     const attempt = this.#progress.swapped ? undefined : this.#breaker.begin();
     if (attempt === undefined) {
-      this.#stepBy('fallback', gradients);
+      this.#stepBy('fallback', gradients, options);
       return;
     }
     try {
-      this.#stepBy('primary', gradients);
+      this.#stepBy('primary', gradients, options);
     } catch (error) {
       if (OF_THE_CALL.includes(codeOf(error))) {
         attempt.abandon();
         throw error;
       }
       try {
-        this.#stepBy('fallback', gradients);
+        this.#stepBy('fallback', gradients, options);
       } catch (second) {
         if (codeOf(error) !== undefined && codeOf(error) === codeOf(second)) {
           attempt.abandon();
@@ -167,14 +174,14 @@ export class FallbackOptimizer {
   }
 
   /** A step of one of the two, on the state of whoever stepped before; all stays as it was where it throws. */
-  #stepBy(role: Role, gradients: readonly (Tensor | TypedArray)[]): void {
+  #stepBy(role: Role, gradients: readonly (Tensor | TypedArray)[], options: StepOptions): void {
     const { active } = this.#progress;
     const optimizer = this.optimizers[role];
     const kept = role === active ? undefined : carryOver(this.optimizers[active], optimizer);
     const rates = optimizer.paramGroups.map(({ lr }) => lr);
     try {
       if (role === 'fallback') this.#followRates();
-      optimizer.step(gradients);
+      optimizer.step(gradients, options);
     } catch (error) {
       kept?.putBack();
       optimizer.paramGroups.forEach((group, i) => {

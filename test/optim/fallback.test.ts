@@ -496,3 +496,12 @@ test.each<[string, () => unknown, string]>([
   expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
   expect(refusal.message).toContain(part);
 });
+
+test('tells what the last step found, whoever took it', () => {
+  const weights = Float32Array.of(1, 1);
+  const primary = new AdamW([weights], { maxGradNorm: 1 });
+  const optimizer = new FallbackOptimizer(primary, new SGD([weights], { lr: 0.1 }));
+  expect(optimizer.lastStep).toBeUndefined();
+  optimizer.step([Float32Array.of(3, 4)]);
+  expect(optimizer.lastStep).toMatchObject({ norm: 5, skipped: false });
+});

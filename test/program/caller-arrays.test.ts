@@ -27,7 +27,7 @@ test('an optimizer refuses a parameter or a gradient whose buffer was transferre
 });
 
 test('an array whose buffer shrank is refused, and taken again where it has its length back', async () => {
-  const buffer = new ArrayBuffer(4000, { maxByteLength: 8000 } as object);
+  const buffer: ArrayBuffer = Reflect.construct(ArrayBuffer, [4000, { maxByteLength: 8000 }]);
   const array = new Float32Array(buffer, 0, 1000).fill(1);
   const resize = (bytes: number) => (buffer as unknown as { resize(n: number): void }).resize(bytes);
   const optimizer = new AdamW([array], { lr: 0.5, weightDecay: 0 });

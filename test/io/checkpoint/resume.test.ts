@@ -1,13 +1,17 @@
 import {
   AdamW,
+  AveragedModel,
   CheckpointManager,
   CosineAnnealingLR,
   compile,
   crossEntropy,
   Dropout,
   Generator,
+  GradientAccumulator,
+  GradScaler,
   grad,
   Linear,
+  Lookahead,
   ReLU,
   randn,
   Sequential,
@@ -29,7 +33,12 @@ function training(start: number) {
     new Dropout(0.3, { generator }),
     new Linear(16, 3),
   );
-  const optimizer = new AdamW(model.namedParameters(), { lr: 0.01 });
+  const optimizer = new Lookahead(new AdamW(model.namedParameters(), { lr: 0.01, maxGradNorm: 0.5 }), {
+    k: 3,
+  });
+  const accumulator = new GradientAccumulator(optimizer, 3);
+  const scaler = new GradScaler({ initScale: 2 ** 10, growthInterval: 2 });
+  const average = new AveragedModel(model, { decay: 0.9 });
   const schedule = new CosineAnnealingLR(optimizer, { tMax: 20 });
   const [x, y] = [
     randn([32, 6], { generator: new Generator(1) }),
@@ -37,15 +46,18 @@ function training(start: number) {
   ];
   const run = compile((a: Tensor, b: Tensor) => {
     const loss = crossEntropy(model.forward(a), b);
-    optimizer.step(grad(loss, model.parameters()));
+    scaler.step(accumulator, grad(scaler.scale(loss), model.parameters()));
+    scaler.update();
     return loss;
   });
   const step = async () => {
     const loss = (await run(x, y)).item();
     schedule.step();
+    average.update();
     return loss;
   };
-  return { parts: { model, optimizer, schedule, generator }, step };
+  const parts = { model, optimizer, accumulator, scaler, average, schedule, generator };
+  return { parts, step };
 }
 
 test('training that resumes gives the same bits as training that never stopped', async () => {
@@ -66,8 +78,8 @@ test('training that resumes gives the same bits as training that never stopped',
   ]);
   await checkpoint.load(resumed.parts);
   for (let i = 8; i < 20; i++) expect(await resumed.step()).toBe(losses[i]);
-  const bits = ({ parts: { model, optimizer, generator } }: typeof whole) =>
-    [model, optimizer, generator].map((part) =>
+  const bits = ({ parts: { schedule: _, ...parts } }: typeof whole) =>
+    Object.values(parts).map((part) =>
       Object.entries(part.stateDict()).map(([name, one]) => [name, [...(one as Tensor).toArray()]]),
     );
   expect(bits(resumed)).toEqual(bits(whole));
@@ -79,7 +91,7 @@ test('loads some of the parts, and refuses those it does not have', async () => 
   const { parts } = training(1);
   await manager.save(parts, { step: 3 });
   const checkpoint = (await manager.latest())!;
-  expect(checkpoint.parts).toEqual(['model', 'optimizer', 'schedule', 'generator']);
+  expect(checkpoint.parts).toEqual(Object.keys(parts));
   const { model } = training(2).parts;
   await checkpoint.load({ model });
   expect(model.parameters()[0]!.toArray()).toEqual(parts.model.parameters()[0]!.toArray());
