@@ -2,13 +2,12 @@ import { inspect } from 'node:util';
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { checkOptions } from '../ops/index.js';
 import { defaultPool, isHalf, type MemoryPool, Tensor, wrap } from '../tensor/index.js';
-import { type Health, judge, LEAST_IMPROVEMENT } from './health.js';
+import { type Health, judge } from './health.js';
 import { defaultRegistry, type Registry } from './metrics.js';
 import { ParameterProbe, type ParameterReport } from './parameter-probe.js';
-import { RecentSteps } from './recent-steps.js';
-import { Series } from './series.js';
 import type { TrainingMetrics } from './training-metrics.js';
 import { TrainingSeries } from './training-series.js';
+import { type RecordedStep, TrainingStatistics } from './training-statistics.js';
 
 /** What a monitor needs of an optimizer: ours all have it. */
 export interface MonitoredOptimizer {
@@ -50,15 +49,26 @@ export interface TrainingStep {
   readonly gradNorm?: number | Tensor;
 }
 
+/** What a sampled step, and the one before it, ask for. */
+interface Look {
+  /** Parameters are to be measured, with these gradients. */
+  readonly gradients: Tensor[] | undefined;
+  /** A copy of the parameters is to be kept. */
+  readonly keep: boolean;
+}
+
+/** Steps after which the queue is worked off. */
+const MAX_QUEUE = 100;
 const STEP_KEYS = ['loss', 'samples', 'gradients', 'gradNorm'];
 
 /**
  * Watches training: one call of `record` after each step, and its figures are in a registry as `drivetrain_optimizer_*`,
  * in `metrics`, and judged by `health()`.
  *
- * A step costs about a microsecond. Every `every` steps (the sampled ones) parameters are copied before the step and
+ * A step costs some microseconds. Every `every` steps (the sampled ones) parameters are copied before the step and
  * compared with the copy after it, which takes as long as one to two steps of the optimizer alone: at 100, 1 to 2 % of the
- * optimizer's own time, and less of a training step that has a forward and a backward pass. `dispose` frees the copy.
+ * optimizer's own time, and less of a training step that has a forward and a backward pass. `dispose` frees the copy. The
+ * registry is brought up to date in sampled steps, and at least every hundred steps.
  */
 export class TrainingMonitor {
   readonly optimizer: MonitoredOptimizer;
@@ -67,16 +77,13 @@ export class TrainingMonitor {
   readonly #series: TrainingSeries;
   readonly #parameters: readonly Tensor[];
   readonly #probe: ParameterProbe;
-  readonly #losses: Series;
-  readonly #gradientNorms: Series;
-  readonly #recent: RecentSteps;
+  readonly #statistics: TrainingStatistics;
   /** Refused allocations of each pool when the monitor was made. */
   readonly #failures: ReadonlyMap<string, number>;
+  /** Steps that are not worked off yet. */
+  readonly #queue: RecordedStep[] = [];
   /** Time in phases since the last step. */
-  readonly #pending = new Map<string, number>();
-  readonly #phases = new Map<string, number>();
-  /** The same, as far as they are in the registry. */
-  readonly #exposed = new Map<string, number>();
+  #pending = new Map<string, number>();
   /** When the last step was recorded; undefined where training rests. */
   #last: number | undefined;
   #optimizerSteps: number;
@@ -84,17 +91,6 @@ export class TrainingMonitor {
   #sample: { readonly at: number; readonly cpu: NodeJS.CpuUsage } | undefined;
   #processors: number | undefined;
   #steps = 0;
-  #samples = 0;
-  #seconds = 0;
-  #loss: number | undefined;
-  #gradientNorm: number | undefined;
-  #report: ParameterReport | undefined;
-  #skipped = 0;
-  #nonFiniteLosses = 0;
-  #nonFiniteGradients = 0;
-  #latestNonFiniteGradients = 0;
-  #bestLoss = Infinity;
-  #windowsWithoutImprovement = 0;
   #disposed = false;
 
   constructor(optimizer: MonitoredOptimizer, options: TrainingMonitorOptions = {}) {
@@ -119,9 +115,7 @@ export class TrainingMonitor {
     this.#series = new TrainingSeries(registry, options.name ?? optimizer.constructor.name);
     this.#parameters = optimizer.paramGroups.flatMap(({ params }) => params);
     this.#probe = new ParameterProbe(this.#parameters);
-    this.#losses = new Series(window);
-    this.#gradientNorms = new Series(window);
-    this.#recent = new RecentSteps(window);
+    this.#statistics = new TrainingStatistics(window, this.#series);
     this.#failures = new Map(Object.entries(pools).map(([name, pool]) => [name, pool.statistics.failures]));
     this.#optimizerSteps = optimizer.steps;
     if (every === 1) this.#probe.keep.runSync();
@@ -133,8 +127,9 @@ export class TrainingMonitor {
    * left alone; where steps are synchronous, await it, or call `recordSync`.
    */
   async record(step: TrainingStep = {}): Promise<void> {
-    const { gradients, keep } = this.#note(step);
-    if (gradients === undefined && !keep) return;
+    const look = this.#note(step);
+    if (look === undefined) return;
+    const { gradients, keep } = look;
     // Both are submitted before the next step is.
     const measured = gradients && this.#probe.measure(gradients);
     const [report] = await Promise.all([measured, keep && this.#probe.keep()]);
@@ -143,9 +138,9 @@ export class TrainingMonitor {
 
   /** The same on the calling thread, which it holds for as long as one to two steps of the optimizer when it samples. */
   recordSync(step: TrainingStep = {}): void {
-    const { gradients, keep } = this.#note(step);
-    if (gradients !== undefined) this.#take(this.#probe.measureSync(gradients));
-    if (keep) this.#probe.keep.runSync();
+    const look = this.#note(step);
+    if (look?.gradients !== undefined) this.#take(this.#probe.measureSync(look.gradients));
+    if (look?.keep) this.#probe.keep.runSync();
   }
 
   /**
@@ -176,52 +171,24 @@ export class TrainingMonitor {
   pause(): void {
     this.#last = undefined;
     this.#sample = undefined;
-    this.#pending.clear();
+    this.#pending = new Map();
   }
 
   get metrics(): TrainingMetrics {
-    const { steps, seconds, samples } = this.#recent.totals;
-    const [now, before] = [this.#losses.mean(), this.#losses.mean(1)];
-    const trend = this.#losses.trend();
+    this.#flush();
     return {
-      steps: this.#steps,
-      samples: this.#samples,
-      loss: this.#loss,
-      stepSeconds: steps === 0 ? undefined : seconds / steps,
-      samplesPerSecond: samples === 0 ? undefined : samples / seconds,
-      gradientNorm: this.#gradientNorm,
-      parameterNorm: this.#report?.norm,
-      updateRatio: this.#report?.updateRatio,
+      ...this.#statistics.metrics,
       learningRates: this.optimizer.paramGroups.map(({ lr }) => lr),
-      improvementRate:
-        now === undefined || before === undefined || before === 0
-          ? undefined
-          : (before - now) / Math.abs(before),
-      convergenceRate: trend === undefined ? undefined : -trend.slope,
-      skippedSteps: this.#skipped,
-      nonFiniteLosses: this.#nonFiniteLosses,
-      nonFiniteGradients: this.#nonFiniteGradients,
       processors: this.#processors,
-      seconds: this.#seconds,
-      phases: Object.fromEntries(this.#phases),
     };
   }
 
   /** How training does, as far as it is known: the status, and reasons that say what to do. */
   health(): Health {
-    const { stepSeconds } = this.metrics;
+    this.#flush();
     return judge({
-      loss: this.#loss,
-      lossTrend: this.#losses.trend(),
-      windowsWithoutImprovement: this.#windowsWithoutImprovement,
-      window: this.#losses.window,
-      gradientNorm: this.#gradientNorm,
-      gradientNormTrend: this.#gradientNorms.trend(),
-      nonFiniteGradients: this.#latestNonFiniteGradients,
-      parameterNorm: this.#report?.norm,
-      skippedShare: this.#recent.skippedShare,
+      ...this.#statistics.facts,
       silence: this.#last === undefined ? undefined : (performance.now() - this.#last) / 1e3,
-      stepSeconds,
       pools: Object.entries(this.pools).map(([name, pool]) => {
         const { current, failures } = pool.statistics;
         return { name, current, limit: pool.limit, refused: failures - this.#failures.get(name)! };
@@ -240,8 +207,8 @@ export class TrainingMonitor {
     this.dispose();
   }
 
-  /** All that costs little. Says whether the step is a sampled one, then with the gradients to look at, and whether the next is. */
-  #note(step: TrainingStep): { gradients: Tensor[] | undefined; keep: boolean } {
+  /** Queues a step. Says what else is to be done where it, or the next one, is a sampled one. */
+  #note(step: TrainingStep): Look | undefined {
     const now = performance.now();
     if (this.#disposed) {
       throw new DrivetrainError('DT_DISPOSED', 'Expected a monitor in use but this one was disposed.');
@@ -251,30 +218,35 @@ export class TrainingMonitor {
     if (sampled || this.#steps === 0) checkOptions('record', step, STEP_KEYS);
     const loss = numberOf('loss', step.loss);
     const gradNorm = numberOf('gradNorm', step.gradNorm);
-    const { samples = 0 } = step;
+    const { samples = 0, gradients } = step;
     checkWhole('samples', samples, 0);
-    this.#checkGradients(step.gradients);
+    if (gradients !== undefined) this.#checkGradients(gradients);
     const { lastStep } = this.optimizer;
-    this.#steps++;
-    this.#samples += samples;
-    this.#noteTime(now, samples);
-    if (lastStep?.skipped) this.#noteSkipped(1);
-    else if (sampled && lastStep === undefined) this.#countOptimizerSteps();
-    if (loss !== undefined) this.#noteLoss(loss);
     const norm = gradNorm ?? lastStep?.norm;
-    if (norm !== undefined) this.#noteGradients(norm, lastStep?.notFinite);
-    this.#series.steps.inc();
-    this.#series.samples.inc(samples);
-    if (sampled) this.#noteProcessors(now);
-    return {
-      gradients: sampled ? (norm === undefined ? this.#tensorsOf(step.gradients) : []) : undefined,
-      keep: (this.#steps + 1) % this.#every === 0,
-    };
+    this.#queue.push({
+      seconds: this.#last === undefined ? undefined : (now - this.#last) / 1e3,
+      samples,
+      loss,
+      norm,
+      notFinite: lastStep?.notFinite ?? 0,
+      skipped: lastStep?.skipped ?? false,
+      phases: this.#pending,
+    });
+    this.#last = now;
+    if (this.#pending.size > 0) this.#pending = new Map();
+    this.#steps++;
+    const keep = (this.#steps + 1) % this.#every === 0;
+    if (this.#queue.length === MAX_QUEUE) this.#flush();
+    if (!sampled) return keep ? { gradients: undefined, keep } : undefined;
+    this.#flush();
+    if (lastStep === undefined) this.#countOptimizerSteps();
+    this.#noteProcessors(now);
+    return { gradients: norm === undefined ? this.#tensorsOf(gradients) : [], keep };
   }
 
-  #checkGradients(gradients: TrainingStep['gradients']): void {
+  #checkGradients(gradients: readonly unknown[]): void {
     const count = this.#parameters.length;
-    if (gradients === undefined || (Array.isArray(gradients) && gradients.length === count)) return;
+    if (Array.isArray(gradients) && gradients.length === count) return;
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',
       `Expected ${count} gradients for record, as for the optimizer's step, but received ${Array.isArray(gradients) ? gradients.length : typeof gradients}.`,
@@ -295,25 +267,13 @@ export class TrainingMonitor {
     const missing = this.#every - (steps - this.#optimizerSteps);
     this.#optimizerSteps = steps;
     // Whoever loads a state sets the count: that tells nothing.
-    if (missing > 0 && missing <= this.#every) this.#noteSkipped(missing);
+    if (missing > 0 && missing <= this.#every) this.#statistics.addSkipped(missing);
   }
 
-  #noteSkipped(count: number): void {
-    this.#skipped += count;
-    this.#recent.skip(count);
-    this.#series.skippedSteps.inc(count);
-  }
-
-  #noteTime(now: number, samples: number): void {
-    const seconds = this.#last === undefined ? Number.NaN : (now - this.#last) / 1e3;
-    this.#last = now;
-    this.#recent.push(seconds, samples);
-    if (!Number.isNaN(seconds)) {
-      this.#seconds += seconds;
-      this.#series.stepDuration.observe(seconds);
-      for (const [phase, own] of this.#pending) this.#phases.set(phase, (this.#phases.get(phase) ?? 0) + own);
-    }
-    this.#pending.clear();
+  /** Works the queued steps off: together they cost a small part of what each would by itself, in cold caches. */
+  #flush(): void {
+    for (const step of this.#queue) this.#statistics.add(step);
+    this.#queue.length = 0;
   }
 
   #noteProcessors(now: number): void {
@@ -324,39 +284,9 @@ export class TrainingMonitor {
     this.#processors = (user + system) / 1e3 / (now - before.at);
   }
 
-  #noteLoss(loss: number): void {
-    this.#loss = loss;
-    this.#series.loss(loss);
-    if (!Number.isFinite(loss)) {
-      this.#nonFiniteLosses++;
-      this.#series.nonFiniteLosses.inc();
-      return;
-    }
-    this.#losses.push(loss);
-    if (this.#losses.count % this.#losses.window !== 0) return;
-    const mean = this.#losses.mean()!;
-    if (mean < this.#bestLoss - LEAST_IMPROVEMENT * Math.abs(mean)) {
-      this.#bestLoss = mean;
-      this.#windowsWithoutImprovement = 0;
-    } else {
-      this.#windowsWithoutImprovement++;
-    }
-  }
-
-  #noteGradients(norm: number, notFinite = 0): void {
-    this.#gradientNorm = norm;
-    this.#gradientNorms.push(norm);
-    this.#series.gradientNorm(norm);
-    this.#latestNonFiniteGradients = notFinite;
-    this.#nonFiniteGradients += notFinite;
-    this.#series.nonFiniteGradients.inc(notFinite);
-  }
-
   /** What a sampled step has found out goes to the registry. */
   #take(report: ParameterReport): void {
-    this.#report = report;
-    if (report.gradients !== undefined)
-      this.#noteGradients(report.gradients.norm, report.gradients.notFinite);
+    this.#statistics.addReport(report);
     const { metrics } = this;
     this.#series.processors(metrics.processors);
     this.#series.samplesPerSecond(metrics.samplesPerSecond);
@@ -365,10 +295,6 @@ export class TrainingMonitor {
     this.#series.improvementRate(metrics.improvementRate);
     this.#series.convergenceRate(metrics.convergenceRate);
     this.#series.learningRates(metrics.learningRates);
-    for (const [phase, seconds] of this.#phases) {
-      this.#series.phase(phase, seconds - (this.#exposed.get(phase) ?? 0));
-      this.#exposed.set(phase, seconds);
-    }
     for (const [name, pool] of Object.entries(this.pools)) this.#series.memory(name, pool.statistics);
   }
 }

@@ -208,7 +208,7 @@ describe('numbers', () => {
     }
     await looked;
     expect(turns).toBeGreaterThan(10);
-    expect(defaultPool.statistics.current).toBe(current);
+    expect(defaultPool.statistics.current).toBeLessThanOrEqual(current);
     x.dispose();
   });
 });
