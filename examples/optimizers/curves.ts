@@ -4,8 +4,8 @@ import type { Run } from './train.js';
 const COLUMNS = 3;
 const [PANEL_WIDTH, PANEL_HEIGHT] = [300, 170];
 const [LEFT, RIGHT, TOP, BOTTOM] = [38, 10, 26, 22];
-const [LOW, HIGH] = [1e-3, 3];
-const DECADES = [1e-3, 1e-2, 1e-1, 1];
+const [LOW, HIGH] = [4e-3, 3];
+const DECADES = [1e-2, 1e-1, 1];
 
 type Point = readonly [x: number, y: number];
 
@@ -44,7 +44,7 @@ export function drawCurves(runs: readonly Run[], epochs: number): string {
     'middle',
     'font-size="12"',
   );
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="10"><defs><g id="frame">${frame}</g></defs><rect width="100%" height="100%" fill="#fff"/>${panels.join('\n')}${caption}</svg>\n`;
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="Training loss of each optimizer" font-family="sans-serif" font-size="10"><title>Training loss of each optimizer</title><defs><g id="frame">${frame}</g></defs><rect width="100%" height="100%" fill="#fff"/>${panels.join('\n')}${caption}</svg>\n`;
 }
 
 const at = (value: number) => value.toFixed(1);

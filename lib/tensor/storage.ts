@@ -8,7 +8,7 @@ export type Release = () => void;
  * The bytes behind one or more tensors.
  *
  * - `shared`: a block of a pool's slab (or a caller's array on a SharedArrayBuffer): native code may hold on to it.
- * - `borrowed`: a caller's typed array on an ArrayBuffer: looked up at each call, copied for awaited runs.
+ * - `borrowed`: a caller's typed array on an ArrayBuffer: checked for being attached at each call, copied for awaited runs.
  * - `symbolic`: a value in a program that is being recorded; it has no bytes yet.
  */
 export abstract class Storage {

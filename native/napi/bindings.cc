@@ -49,7 +49,8 @@ std::vector<LockRequest> Bindings::take_requests() {
 }
 
 bool Bindings::try_lock() {
-  // Sorting some thousand requests takes longer than locking them, and hardly ever is one lock asked for twice.
+  // Sorting some thousand requests takes longer than locking them, and hardly ever is one lock asked for
+  // twice.
   if (drivetrain::try_lock(requests_.data(), requests_.size())) return true;
   merge();
   return drivetrain::try_lock(requests_.data(), requests_.size());

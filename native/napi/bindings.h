@@ -13,9 +13,9 @@ class Environment;
 
 // The memory behind the slots of a command page's binding section, and the locks that it needs. Layout, in
 // doubles:
-//   slots, then for each slot a storage handle, a byte offset into it and whether it is written. A caller's array
-//   has no handle: -1 - its bytes stands there, and its address in the place of the offset. Whoever wrote the page
-//   keeps the array alive until the call is over.
+//   slots, then for each slot a storage handle, a byte offset into it and whether it is written. A caller's
+//   array has no handle: -1 - its bytes stands there, and its address in the place of the offset. Whoever
+//   wrote the page keeps the array alive until the call is over.
 class Bindings {
  public:
   // Reads the section in the place of what was bound before, and moves past it.

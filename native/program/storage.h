@@ -24,8 +24,8 @@ struct LockRequest {
   bool write;
 };
 
-// Takes all the locks at once, for the calling thread, or none. A lock that is held outlives its storages. One
-// may be asked for more than once to read; asked for to write as well, it is in the way of itself.
+// Takes all the locks at once, for the calling thread, or none. A lock that is held outlives its storages.
+// One may be asked for more than once to read; asked for to write as well, it is in the way of itself.
 bool try_lock(const LockRequest* requests, size_t count);
 void unlock(const LockRequest* requests, size_t count);
 

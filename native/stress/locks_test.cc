@@ -186,6 +186,13 @@ void all_or_none() {
   CHECK(!free_for(storages[0].lock, false));
   unlock(both, 2);
   unlock(&reader, 1);
+  // One lock twice: to read it may be, and otherwise it is in the way of itself.
+  const LockRequest twice[] = {reader, reader}, mixed[] = {{storages[0].lock, true}, reader, writer};
+  CHECK(try_lock(twice, 2));
+  CHECK(!free_for(storages[1].lock, true));
+  unlock(twice, 2);
+  CHECK(!try_lock(mixed, 3));
+  CHECK(free_for(storages[0].lock, true) && free_for(storages[1].lock, true));
 }
 
 // A lock whose storage goes while it is held stays until it is given back, for those who queue and for new
