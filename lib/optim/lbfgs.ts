@@ -1,9 +1,10 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
 import { abs, activeRecorder, add, assign, mul, sum, transient, zeros } from '../ops/index.js';
-import { outsideScopes, Tensor, wrap } from '../tensor/index.js';
+import { outsideScopes, Tensor } from '../tensor/index.js';
 import { count, type Hyperparameter, nonNegative } from './hyperparameter.js';
 import { direction, dot, FRESH, largestOf, type Memory, remember, vectorsOf } from './lbfgs-memory.js';
+import { entriesOf, memoryLike } from './lbfgs-state.js';
 import { asGradient, checkCount } from './optimizer.js';
 import {
   asGroups,
@@ -44,8 +45,6 @@ interface Place {
   readonly gradient: Tensor;
   readonly largest: number;
 }
-
-const SCALARS = ['nIter', 'funcEvals', 't', 'hDiag', 'prevLoss'] as const;
 
 const lineSearches: Hyperparameter<'strongWolfe' | undefined> = {
   default: undefined,
@@ -280,17 +279,7 @@ export class LBFGS {
   loadStateDict(state: Readonly<Record<string, Tensor>>): void {
     const memory = outsideScopes(() =>
       transient(() => {
-        const vector = () => this.#zeros();
-        const numbers = SCALARS.map((name) => numberIn(state, name));
-        const [iterations, evaluations, t, scale, loss] = numbers as [number, number, number, number, number];
-        const rho = rhosIn(state);
-        const loaded: Memory = {
-          iterations,
-          evaluations,
-          pairs: rho.map((one) => ({ s: vector(), y: vector(), rho: one })),
-          scale,
-          ...(iterations > 0 && { last: { d: vector(), t, loss, gradient: vector() } }),
-        };
+        const loaded = memoryLike(state, () => this.#zeros());
         loadState(this.#entries(loaded), state);
         return loaded;
       }),
@@ -300,35 +289,8 @@ export class LBFGS {
     for (const vector of vectorsOf(before)) vector.dispose();
   }
 
-  #entries({ iterations, evaluations, pairs, scale, last }: Memory): StateEntry[] {
-    const values = [iterations, evaluations, last?.t ?? 0, scale, last?.loss ?? 0];
-    const numbers: [string, Tensor][] = SCALARS.map((name, i) => [
-      name,
-      wrap(Float64Array.of(values[i]!), []),
-    ]);
-    const ro = wrap(Float64Array.from(pairs, ({ rho }) => rho));
-    const { names } = this.paramGroups[0];
-    const vectors: [string, Tensor][] = [
-      ...(last === undefined
-        ? []
-        : ([
-            ['d', last.d],
-            ['prevFlatGrad', last.gradient],
-          ] as [string, Tensor][])),
-      ...pairs.flatMap(({ s, y }, k): [string, Tensor][] => [
-        [`oldStps.${k}`, s],
-        [`oldDirs.${k}`, y],
-      ]),
-    ];
-    const parts = names.flatMap((name, i) =>
-      vectors.map(([which, vector]): [string, Tensor] => [`${name}.${which}`, this.#part(vector, i)]),
-    );
-    return [...numbers, ['ro', ro] as [string, Tensor], ...parts].map(([name, tensor]) => ({
-      name,
-      tensor,
-      check: () => {},
-      load: (source) => assign(tensor, source),
-    }));
+  #entries(memory: Memory): StateEntry[] {
+    return entriesOf(memory, this.paramGroups[0].names, (vector, i) => this.#part(vector, i));
   }
 }
 
@@ -346,24 +308,4 @@ function checkResult(result: unknown): asserts result is LossAndGradients {
     'DT_INVALID_ARGUMENT',
     `Expected { loss, gradients } from the function that step of LBFGS evaluates, a tensor or number and an array, but received ${received}.`,
   );
-}
-
-/** A number of a saved state; 0 where it is missing or no number, which `loadState` refuses. */
-function numberIn(state: Readonly<Record<string, Tensor>>, name: (typeof SCALARS)[number]): number {
-  const saved: unknown = state[name];
-  if (!(saved instanceof Tensor) || saved.size !== 1) return 0;
-  const value = saved.item();
-  const isCount = name === 'nIter' || name === 'funcEvals';
-  if (isCount ? Number.isSafeInteger(value) && value >= 0 : Number.isFinite(value)) return value;
-  throw new DrivetrainError(
-    'DT_INVALID_ARGUMENT',
-    `Expected ${name} for loadStateDict of LBFGS to be ${isCount ? 'a whole number from 0 on' : 'finite'} but received ${value}.`,
-  );
-}
-
-function rhosIn(state: Readonly<Record<string, Tensor>>): number[] {
-  const saved: unknown = state.ro;
-  return saved instanceof Tensor && saved.rank === 1 && saved.dtype === 'f64'
-    ? [...(saved.toArray() as Float64Array)]
-    : [];
 }

@@ -41,7 +41,7 @@ const SMOOTHING = 0.9;
  * loss. Smith, arXiv:1506.01186, section 3.3.
  */
 export async function findLearningRate<H extends { lr: number }>(
-  optimizer: Optimizer<H>,
+  optimizer: Optimizer<H, never>,
   trainStep: () => number | Promise<number>,
   { startLr = 1e-7, endLr = 10, numIter = 100, divergence = 4, signal }: LRFinderOptions = {},
 ): Promise<LRCurve> {
@@ -84,7 +84,7 @@ export async function findLearningRate<H extends { lr: number }>(
 }
 
 /** Copies of everything that training changes; the function returned puts them back and frees them. */
-function keep<H extends { lr: number }>(optimizer: Optimizer<H>): () => void {
+function keep<H extends { lr: number }>(optimizer: Optimizer<H, never>): () => void {
   const rates = optimizer.paramGroups.map((group: { lr: number }) => group.lr);
   const parameters = optimizer.paramGroups.flatMap((group: { params: readonly Tensor[] }) => group.params);
   const kept = [...parameters, ...Object.values(optimizer.stateDict())].map(
@@ -100,7 +100,7 @@ function keep<H extends { lr: number }>(optimizer: Optimizer<H>): () => void {
 }
 
 function setRates<H extends { lr: number }>(
-  optimizer: Optimizer<H>,
+  optimizer: Optimizer<H, never>,
   rateOf: (group: number) => number,
 ): void {
   optimizer.paramGroups.forEach((group: { lr: number }, i) => {

@@ -6,6 +6,7 @@ import {
   device,
   ExponentialLR,
   embedding,
+  findLearningRate,
   grad,
   mseLoss,
   SparseAdam,
@@ -390,4 +391,21 @@ test('parameters without rows, of 16 bits, and options out of range are refused'
       'DT_INVALID_ARGUMENT',
     );
   }
+});
+
+test('findLearningRate tries rates out, and puts table and moments back', async () => {
+  const table = tensor(Float32Array.from(randomNumbers(12, 1, 'f32')), { shape: [4, 3] });
+  const target = tensor(new Float32Array(6), { shape: [2, 3] });
+  const optimizer = new SparseAdam([table]);
+  const step = compile((indices: Tensor) => {
+    const rows = embedding(table, indices);
+    const loss = mseLoss(rows, target);
+    optimizer.step([{ indices, values: grad(loss, [rows])[0]! }]);
+    return loss;
+  });
+  const before = bits(table);
+  const curve = await findLearningRate(optimizer, () => step.runSync(tensor(Int32Array.of(2, 0))).item());
+  expect(curve.points.length).toBeGreaterThan(10);
+  expect(bits(table)).toBe(before);
+  expect(optimizer.steps).toBe(0);
 });
