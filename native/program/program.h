@@ -38,7 +38,8 @@ class Program {
   explicit Program(const double* words);
 
   // Runs on the calling thread and on the pool; `slots` are the memory of each slot. Of a run that is not kOk
-  // nothing lasting was written: `cancelled` was set before the commit section began, or an op refused values.
+  // nothing lasting was written: `cancelled` was set before the commit section began, or an op refused
+  // values.
   Status execute(const Slot* slots, const std::atomic<bool>* cancelled);
 
   // All elements of all operands: a measure of the work.

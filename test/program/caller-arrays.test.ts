@@ -27,7 +27,11 @@ test('an optimizer refuses a parameter or a gradient whose buffer was transferre
 });
 
 test('an array whose buffer shrank is refused, and taken again where it has its length back', async () => {
-  const buffer: ArrayBuffer = Reflect.construct(ArrayBuffer, [4000, { maxByteLength: 8000 }]);
+  const Resizable = ArrayBuffer as unknown as new (
+    bytes: number,
+    options: object,
+  ) => ArrayBuffer & { resize(bytes: number): void };
+  const buffer = new Resizable(4000, { maxByteLength: 8000 });
   const array = new Float32Array(buffer, 0, 1000).fill(1);
   const optimizer = new AdamW([array], { lr: 0.5, weightDecay: 0 });
   const gradient = new Float32Array(1000).fill(1);
