@@ -1,6 +1,8 @@
 import {
   Adam,
   AdamW,
+  AdamW8bit,
+  abs,
   cast,
   clamp,
   clipGradNorm,
@@ -8,10 +10,14 @@ import {
   compile,
   defaultPool,
   device,
+  less,
+  Muon,
   norms,
   SGD,
+  SparseAdam,
   type Tensor,
   tensor,
+  where,
 } from 'drivetrain';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -292,4 +298,70 @@ test('steps that are looked at leave no memory behind', () => {
   const before = defaultPool.statistics.current;
   for (let k = 0; k < 50; k++) optimizer.step(gradients);
   expect(defaultPool.statistics.current).toBe(before);
+});
+
+describe('methods of other parameters and gradients', () => {
+  const numbers = (shape: readonly number[], seed: number) =>
+    tensor(Float32Array.from(randomNumbers(sizeOf(shape), seed, 'f32')), { shape });
+  /** The gradients as steps with these options should see them, made by operations. */
+  const prepared: readonly (readonly [options: object, prepare: (g: readonly Tensor[]) => Tensor[]])[] = [
+    [{ maxGradNorm: 1 }, (g) => clipGradNorm(g, 1).gradients],
+    [{ maxGradValue: 0.25 }, (g) => g.map((t) => clamp(t, { min: -0.25, max: 0.25 }))],
+    [{ nonFinite: 'zero' }, (g) => g.map((t) => where(less(abs(t), 1e30), t, 0))],
+  ];
+
+  test.each(prepared)('8-bit moments, %o', (options, prepare) => {
+    const faulty = numbers([9001], 3);
+    if ('nonFinite' in options) (faulty.borrow() as Float32Array)[5000] = NaN;
+    const [ours, theirs] = [numbers([9001], 1), numbers([9001], 1)];
+    new AdamW8bit([ours], options).step([faulty]);
+    new AdamW8bit([theirs]).step(prepare([faulty]));
+    near([ours], [theirs], 'f32', 64);
+  });
+
+  test.each(prepared)('Muon, %o', (options, prepare) => {
+    const gradients = [numbers([7, 30], 3), numbers([300, 200], 4), numbers([0, 4], 5)];
+    if ('nonFinite' in options) (gradients[1]!.borrow() as Float32Array)[5000] = -Infinity;
+    const make = () => [numbers([7, 30], 1), numbers([300, 200], 2), numbers([0, 4], 1)];
+    const [ours, recorded, theirs] = [make(), make(), make()];
+    new Muon(ours, options).step(gradients);
+    const program = new Muon(recorded, options);
+    compile((...g: Tensor[]) => program.step(g)).runSync(...gradients);
+    new Muon(theirs).step(prepare(gradients));
+    expect(bits(recorded)).toEqual(bits(ours));
+    // Five iterations of which each may raise a rounding error fourfold.
+    near(ours, theirs, 'f32', 4 ** 5);
+  });
+
+  test.each(prepared)('SparseAdam, %o', (options, prepare) => {
+    const indices = Int32Array.of(3, 0, 3, 7);
+    const values = numbers([4, 1500], 3);
+    if ('nonFinite' in options) (values.borrow() as Float32Array)[1600] = NaN;
+    const [ours, recorded, theirs] = [1, 1, 1].map((seed) => numbers([9, 1500], seed)) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
+    const optimizer = new SparseAdam([ours], options);
+    optimizer.step([{ indices, values }]);
+    const program = new SparseAdam([recorded], options);
+    compile((g: Tensor) => program.step([{ indices: tensor(indices), values: g }])).runSync(values);
+    new SparseAdam([theirs]).step([{ indices, values: prepare([values])[0]! }]);
+    expect(bits([recorded])).toEqual(bits([ours]));
+    near([ours], [theirs], 'f32', 64);
+    expect(program.lastStep).toEqual(optimizer.lastStep);
+  });
+
+  test('SparseAdam leaves a step out, and refuses one', () => {
+    const table = numbers([4, 2], 1);
+    const before = bits([table]);
+    const gradient = { indices: Int32Array.of(1), values: Float32Array.of(NaN, 1) };
+    const skipping = new SparseAdam([table], { nonFinite: 'skip' });
+    skipping.step([gradient]);
+    expect(skipping.steps).toBe(0);
+    expect(refusalOf(() => new SparseAdam([table], { nonFinite: 'throw' }).step([gradient])).code).toBe(
+      'DT_NON_FINITE',
+    );
+    expect(bits([table])).toEqual(before);
+  });
 });
