@@ -39,6 +39,13 @@ const METHODS = {
   },
   adam: { method: 'Adam', options: ADAM, bytes: 28, after: (w, g) => w - ADAM.lr * unit(g, ADAM.eps) },
   adamw: ADAMW,
+  // Reads the gradients once more, for their norm.
+  'adamw clipped': {
+    ...ADAMW,
+    options: { ...ADAMW.options, maxGradNorm: 1 },
+    bytes: 32,
+    pytorch: false,
+  },
   amsgrad: { ...ADAMW, options: { ...ADAMW.options, amsgrad: true }, bytes: 36 },
   nadam: {
     method: 'NAdam',

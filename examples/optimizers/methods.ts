@@ -1,5 +1,6 @@
 import {
   AdaBelief,
+  Adafactor,
   Adadelta,
   Adagrad,
   Adam,
@@ -57,6 +58,7 @@ export const METHODS: readonly Method[] = [
   method(Adadelta, { lr: 1 }),
   method(RMSprop, { lr: 1e-3 }),
   method(Lion, { lr: 3e-4, weightDecay: 0.01 }),
+  method(Adafactor, { lr: 3e-3, relativeStep: false, scaleParameter: false }),
   method(LAMB, { lr: 0.01, weightDecay: 0.01 }),
   method(LARS, { lr: 5, weightDecay: 1e-4 }),
   method(Adam8bit, { lr: 2e-3 }),

@@ -1,7 +1,7 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
 import { activeRecorder, assign, contiguous, type OptimizerOpcode, transient } from '../ops/index.js';
-import { type DType, formatShape, sameShape, Tensor, wrap, wrapLike } from '../tensor/index.js';
+import { type DType, formatShape, isHalf, sameShape, Tensor, wrap, wrapLike } from '../tensor/index.js';
 import type { Update } from './custom-step.js';
 import { computedIn, type StateKind } from './flat-state.js';
 import {
@@ -252,6 +252,11 @@ export function checkCount(gradients: unknown, count: number): void {
   );
 }
 
+/** Elements of two bytes are of the dtype that a parameter of two bytes has. */
+function wrapFlat(gradient: TypedArray, dtype: DType): Tensor {
+  return wrap(gradient, [gradient.length], gradient.BYTES_PER_ELEMENT === 2 && isHalf(dtype) ? { dtype } : {});
+}
+
 /** A gradient of a parameter as a tensor; `index` is its place in errors. */
 export function asGradient(
   gradient: Tensor | TypedArray,
@@ -262,7 +267,7 @@ export function asGradient(
   // A flat typed array may stand for a gradient of any shape with as many elements.
   const like = isTensor ? undefined : wrapLike(gradient, parameter);
   if (like !== undefined) return like;
-  const tensor = isTensor ? gradient : ArrayBuffer.isView(gradient) ? wrap(gradient) : undefined;
+  const tensor = isTensor ? gradient : ArrayBuffer.isView(gradient) ? wrapFlat(gradient, parameter.dtype) : undefined;
   if (tensor === undefined) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
