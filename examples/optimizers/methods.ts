@@ -1,7 +1,7 @@
 import {
   AdaBelief,
-  Adafactor,
   Adadelta,
+  Adafactor,
   Adagrad,
   Adam,
   Adam8bit,
@@ -11,7 +11,9 @@ import {
   LAMB,
   LARS,
   Lion,
+  Muon,
   NAdam,
+  type Parameter,
   type Parameters,
   RAdam,
   RMSprop,
@@ -42,6 +44,30 @@ function method<O extends object>(
   return { name, options, create: (parameters) => new optimizer(parameters, options) };
 }
 
+/** Muon for the matrices but that of the last layer, AdamW for the rest; one schedule sets the rates of both. */
+function muonAndAdamW(options: { lr: number }, rest: { lr: number }): Method {
+  const create = (parameters: Parameters): AnyOptimizer => {
+    const named = [...(parameters as ReadonlyMap<string, Parameter>)] as [string, Tensor][];
+    const last = named.findLastIndex(([, { rank }]) => rank === 2);
+    const isMuons = ({ rank }: Tensor, i: number) => rank === 2 && i !== last;
+    const choose = <T>(of: readonly T[], wanted: boolean) =>
+      of.filter((_, i) => isMuons(named[i]![1], i) === wanted);
+    const [muon, adam] = [
+      new Muon(new Map(choose(named, true)), options),
+      new AdamW(new Map(choose(named, false)), rest),
+    ];
+    return {
+      paramGroups: [...muon.paramGroups, ...adam.paramGroups],
+      step: (gradients) => {
+        muon.step(choose(gradients, true));
+        adam.step(choose(gradients, false));
+      },
+      stateDict: () => ({ ...muon.stateDict(), ...adam.stateDict() }),
+    };
+  };
+  return { name: 'Muon, AdamW', options: { ...options, 'AdamW’s lr': rest.lr }, create };
+}
+
 /** `lr` is the highest rate, which the schedule reaches after its warm-up. */
 export const METHODS: readonly Method[] = [
   method(SGD, { lr: 0.5 }),
@@ -60,6 +86,7 @@ export const METHODS: readonly Method[] = [
   method(Lion, { lr: 3e-4, weightDecay: 0.01 }),
   method(Adafactor, { lr: 3e-3, relativeStep: false, scaleParameter: false }),
   method(LAMB, { lr: 0.01, weightDecay: 0.01 }),
+  muonAndAdamW({ lr: 0.02 }, { lr: 2e-3 }),
   method(LARS, { lr: 5, weightDecay: 1e-4 }),
   method(Adam8bit, { lr: 2e-3 }),
   method(AdamW8bit, { lr: 2e-3, weightDecay: 0.01 }),
