@@ -70,6 +70,9 @@ export class SharedStorage extends Storage {
     this.finalize = onceReleased(this.handle, release);
   }
 
+  /** Whether the registry of what is forgotten knows it. */
+  isRegistered = false;
+
   override get disposed(): boolean {
     return this.#disposed;
   }
@@ -87,6 +90,8 @@ export class SharedStorage extends Storage {
   override dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    // What is registered counts as used in the collector's young generation, and would all grow old.
+    if (this.isRegistered) forgotten.unregister(this);
     if (this.#runs === 0) this.finalize();
     for (const layout of this.#layouts?.values() ?? []) layout.dispose();
   }
@@ -134,16 +139,23 @@ export function releaseWhenForgotten(storage: SharedStorage): void {
 function registerYoung(): void {
   const grown = young;
   young = [];
-  for (const storage of grown) if (!storage.disposed) forgotten.register(storage, storage.finalize);
+  for (const storage of grown) {
+    if (storage.disposed) continue;
+    forgotten.register(storage, storage.finalize, storage);
+    storage.isRegistered = true;
+  }
 }
 
+/** It forgets `release` when it has called it, and with that the block. */
 function onceReleased(handle: number, release: Release | undefined): Release {
-  let released = false;
+  let pending = true;
+  let then = release;
   return () => {
-    if (released) return;
-    released = true;
+    if (!pending) return;
+    pending = false;
     binding.releaseStorage(handle);
-    release?.();
+    then?.();
+    then = undefined;
   };
 }
 

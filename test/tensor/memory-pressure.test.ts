@@ -1,0 +1,125 @@
+import { MemoryPool, type MemoryPressure } from 'drivetrain';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { device } from '../../dist/native/index.js';
+import type { SharedStorage } from '../../dist/tensor/index.js';
+import { refusalOf } from '../ops/support.js';
+
+/** What a block of a hundredth of the limit may use; sanitized builds put a gap behind each block. */
+const UNIT = 6400 + (device.info().sanitized ? 64 : 0);
+const BYTES = 6400;
+
+function pool() {
+  const made = new MemoryPool({ limit: 100 * UNIT });
+  const heard: MemoryPressure[] = [];
+  const stop = made.onPressure((pressure) => heard.push(pressure));
+  const blocks: SharedStorage[] = [];
+  const take = (count: number) => {
+    for (let i = 0; i < count; i++) blocks.push(made.allocate(BYTES));
+  };
+  const give = (count: number) => {
+    for (const block of blocks.splice(-count)) block.dispose();
+  };
+  return { made, heard, stop, take, give };
+}
+
+test('tells once when 80 % and 95 % of the limit are in use, and again after use has fallen', () => {
+  const { made, heard, take, give } = pool();
+  take(79);
+  expect([heard, made.statistics.pressure]).toEqual([[], undefined]);
+  take(1);
+  expect(heard).toEqual([{ level: 'high', used: 80 * UNIT, limit: 100 * UNIT, missing: 0 }]);
+  take(14);
+  expect(heard).toHaveLength(1);
+  take(2);
+  expect(heard.map(({ level }) => level)).toEqual(['high', 'critical']);
+  expect(made.statistics.pressure).toBe('critical');
+  // Not by a little up and down.
+  give(4);
+  take(4);
+  expect(heard).toHaveLength(2);
+  give(30);
+  expect(made.statistics.pressure).toBeUndefined();
+  take(30);
+  expect(heard.map(({ level }) => level)).toEqual(['high', 'critical', 'high', 'critical']);
+});
+
+test('what a listener frees is there for the allocation that did not fit', () => {
+  const { made, heard, take } = pool();
+  const cache: SharedStorage[] = [];
+  for (let i = 0; i < 30; i++) cache.push(made.allocate(BYTES));
+  take(70);
+  const missing: number[] = [];
+  made.onPressure((pressure) => {
+    missing.push(pressure.missing);
+    for (const block of cache.splice(0, Math.ceil(pressure.missing / UNIT))) block.dispose();
+  });
+  const large = made.allocate(5 * UNIT - (UNIT - BYTES));
+  expect(large.byteLength).toBe(5 * UNIT - (UNIT - BYTES));
+  expect(missing).toEqual([5 * UNIT]);
+  expect(made.statistics).toMatchObject({ failures: 0, current: 100 * UNIT });
+  expect(cache).toHaveLength(25);
+  expect(heard.at(-1)).toMatchObject({ level: 'critical', missing: 5 * UNIT });
+});
+
+test('an allocation that does not fit all the same is refused, and listeners are asked each time', () => {
+  const { made, heard, take } = pool();
+  take(100);
+  const before = heard.length;
+  for (let i = 0; i < 3; i++) expect(refusalOf(() => made.allocate(1)).code).toBe('DT_POOL_LIMIT');
+  expect(heard.length - before).toBe(3);
+  expect(made.statistics).toMatchObject({ failures: 3, blocks: 100 });
+});
+
+test('a listener that allocates is not called by itself, and one that throws leaves the pool as it was', () => {
+  const made = new MemoryPool({ limit: 100 * UNIT });
+  let calls = 0;
+  const stop = made.onPressure(() => {
+    calls++;
+    made.allocate(BYTES).dispose();
+  });
+  const block = made.allocate(84 * UNIT);
+  expect(calls).toBe(1);
+  stop();
+  block.dispose();
+  made.onPressure(() => {
+    throw new RangeError('mine');
+  });
+  const before = made.statistics;
+  expect(() => made.allocate(84 * UNIT)).toThrow(RangeError);
+  expect(made.statistics).toMatchObject({ current: before.current, blocks: before.blocks });
+  made.allocate(84 * UNIT);
+  expect(refusalOf(() => made.onPressure(1 as never)).code).toBe('DT_INVALID_ARGUMENT');
+});
+
+test('a listener that was taken back is not called', () => {
+  const { heard, stop, take } = pool();
+  stop();
+  take(90);
+  expect(heard).toEqual([]);
+});
+
+test('the level is that of what is in use, whatever came before', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 30 })), { maxLength: 40 }),
+      (steps) => {
+        const { made, take, give } = pool();
+        let used = 0;
+        let level = 0;
+        for (const [up, count] of steps) {
+          const by = up ? Math.min(count, 100 - used) : Math.min(count, used);
+          if (up) take(by);
+          else give(by);
+          // One by one, as the pool sees it.
+          for (let i = 0; i < by; i++) {
+            used += up ? 1 : -1;
+            const from = [0, level >= 1 ? 75 : 80, level >= 2 ? 90 : 95];
+            level = used >= from[2]! ? 2 : used >= from[1]! ? 1 : 0;
+          }
+          expect(made.statistics.pressure).toBe([undefined, 'high', 'critical'][level]);
+        }
+      },
+    ),
+  );
+});
