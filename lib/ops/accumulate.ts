@@ -29,16 +29,18 @@ export interface GradientSums {
 
 /**
  * Adds 1 / `batches` of the gradients to the sums, which begin anew where the count is 0. Returns what the sums and
- * `whole` are then: the same tensors, or where it is recorded others, of which the lasting ones become copies at the end.
+ * `whole` are then: the same tensors; others where they are to be kept `apart`; or where it is recorded others, of which
+ * the lasting ones become copies at the end.
  */
 export function accumulate(
   lasting: GradientSums,
   gradients: readonly Tensor[],
   batches: number,
+  apart = false,
 ): Pick<GradientSums, 'whole' | 'sums'> {
   const { count, whole, sums } = lasting;
   const targets = [count, whole, ...sums];
-  if (activeRecorder() === undefined) {
+  if (activeRecorder() === undefined && !apart) {
     for (const target of targets) checkWritable(accumulateOp, target);
     for (const tensor of [...targets, ...gradients]) tensor.checkUsable();
     transient(() =>
@@ -47,8 +49,10 @@ export function accumulate(
     return lasting;
   }
   const found = apply(accumulateOp, [count, ...sums, ...gradients], { batches });
-  targets.forEach((target, i) => {
-    assign(target, found[i]!);
-  });
+  if (!apart) {
+    targets.forEach((target, i) => {
+      assign(target, found[i]!);
+    });
+  }
   return { whole: found[1]!, sums: found.slice(2) };
 }

@@ -4,7 +4,7 @@ import { assign } from './copy.js';
 import type { Op } from './op.js';
 
 /** How many f64 numbers the control of a step is: native/ops/gradient_control.h. */
-const CONTROL_NUMBERS = 9;
+const CONTROL_NUMBERS = 12;
 
 const gradientControlOp: Op = {
   name: 'gradientControl',

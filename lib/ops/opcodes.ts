@@ -75,6 +75,7 @@ export const OPCODES = [
   'gradientControl',
   'accumulate',
   'lookahead',
+  'roundMaster',
   'adafactor',
   'muon',
   'sparseAdam',

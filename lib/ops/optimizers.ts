@@ -23,6 +23,7 @@ export type OptimizerOpcode =
   | 'lamb'
   | 'lars'
   | 'lookahead'
+  | 'roundMaster'
   | 'adafactor'
   | 'muon'
   | 'sparseAdam';

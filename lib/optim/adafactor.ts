@@ -11,7 +11,7 @@ import {
   share,
 } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
-import type { ParameterGroupOptions } from './parameter-group.js';
+import type { ParameterGroup, ParameterGroupOptions } from './parameter-group.js';
 import type { Parameters } from './parameters.js';
 
 export interface AdafactorOptions {
@@ -84,17 +84,19 @@ export class Adafactor extends Optimizer<AdafactorOptions> {
           { name: 'v', shapeOf: (shape) => (isMatrix(shape) ? undefined : shape) },
           ...(beta1 > 0 ? [{ name: 'm' }] : []),
         ],
-        dtypes: ['f32', 'f64'],
+        check: checkWarmup,
+        roundsAfter: true,
       },
       params,
       options,
     );
-    for (const { warmupInit, relativeStep } of this.paramGroups) {
-      if (!warmupInit || relativeStep) continue;
-      throw new DrivetrainError(
-        'DT_INVALID_ARGUMENT',
-        'Expected relativeStep for Adafactor with warmupInit but received false; use WarmupCosineLR or LinearLR to warm up a rate of your own.',
-      );
-    }
   }
+}
+
+function checkWarmup({ warmupInit, relativeStep }: ParameterGroup<AdafactorOptions>): void {
+  if (!warmupInit || relativeStep) return;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    'Expected relativeStep for Adafactor with warmupInit but received false; use WarmupCosineLR or LinearLR to warm up a rate of your own.',
+  );
 }

@@ -1,12 +1,28 @@
 import { DrivetrainError } from '../native/index.js';
 import { loadState, type Module } from '../nn/index.js';
-import { add, assign, clone, full, mul, sub, transient } from '../ops/index.js';
+import {
+  activeRecorder,
+  add,
+  assign,
+  cast,
+  checkOptions,
+  clone,
+  div,
+  equal,
+  full,
+  mul,
+  sub,
+  transient,
+  where,
+} from '../ops/index.js';
 import { outsideScopes, type Tensor } from '../tensor/index.js';
 
 export interface AveragedModelOptions {
   /** What remains of the average with each update, in [0, 1): an exponential moving average. Unless given, all count alike. */
   decay?: number;
 }
+
+const UPDATES = 'updates';
 
 /**
  * The average of a model's parameters over the updates, kept beside it: stochastic weight averaging (Izmailov and others,
@@ -20,7 +36,9 @@ export class AveragedModel {
   private readonly averages: ReadonlyMap<string, { readonly parameter: Tensor; readonly average: Tensor }>;
   private readonly count: Tensor;
 
-  constructor(model: Module, { decay }: AveragedModelOptions = {}) {
+  constructor(model: Module, options: AveragedModelOptions = {}) {
+    checkOptions('AveragedModel', options, ['decay']);
+    const { decay } = options;
     if (decay !== undefined && !(typeof decay === 'number' && decay >= 0 && decay < 1)) {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
@@ -30,6 +48,12 @@ export class AveragedModel {
     this.#model = model;
     this.#decay = decay;
     const named = [...model.namedParameters()];
+    if (named.some(([name]) => name === UPDATES)) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected a model without a parameter of the name ${UPDATES} for AveragedModel, whose own count has it, but received one.`,
+      );
+    }
     this.averages = outsideScopes(
       () => new Map(named.map(([name, parameter]) => [name, { parameter, average: clone(parameter) }])),
     );
@@ -41,20 +65,26 @@ export class AveragedModel {
     return this.count.item();
   }
 
-  /** Takes the parameters, as they are now, into the average. */
+  /** Takes the parameters, as they are now, into the average; inside `compile(fn)`, as they are when it is called there. */
   update(): void {
-    const { updates } = this;
-    const weight = this.#decay === undefined ? 1 / (updates + 1) : 1 - this.#decay;
-    for (const { parameter, average } of this.averages.values()) {
-      parameter.checkReady(false);
-      average.checkReady(true);
+    const recorded = activeRecorder() !== undefined;
+    if (!recorded) {
+      for (const { parameter, average } of this.averages.values()) {
+        parameter.checkReady(false);
+        average.checkReady(true);
+      }
     }
     transient(() => {
-      for (const { parameter, average } of this.averages.values()) {
-        if (updates === 0) assign(average, parameter);
-        else add(average, mul(sub(parameter, average), weight), { out: average });
-      }
-      add(this.count, 1, { out: this.count });
+      const isFirst = equal(this.count, 0);
+      const weight =
+        this.#decay === undefined ? div(1, add(this.count, 1)) : where(isFirst, 1, 1 - this.#decay);
+      const updates = [...this.averages.values()].map(({ parameter, average }) => {
+        const moved = add(average, mul(sub(parameter, average), cast(weight, average.dtype)));
+        return [average, where(isFirst, parameter, moved)] as const;
+      });
+      const counted = add(this.count, 1);
+      for (const [average, updated] of updates) assign(average, updated);
+      assign(this.count, counted);
     });
   }
 
@@ -91,6 +121,6 @@ export class AveragedModel {
 
   #entries(): { name: string; tensor: Tensor }[] {
     const averages = [...this.averages].map(([name, { average }]) => ({ name, tensor: average }));
-    return [...averages, { name: 'updates', tensor: this.count }];
+    return [...averages, { name: UPDATES, tensor: this.count }];
   }
 }

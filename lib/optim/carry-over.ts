@@ -1,13 +1,9 @@
 import { assign, cast, clone, transient } from '../ops/index.js';
 import { outsideScopes, sameShape, type Tensor } from '../tensor/index.js';
-import type { StepReport } from './gradient-control.js';
 import type { Stepper } from './optimizer.js';
 
 /** An optimizer: one of ours, or anything else with this face, whose state is by `parameter.which` as ours is. */
 export interface Stepping extends Stepper {
-  readonly paramGroups: readonly (Stepper['paramGroups'][number] & { lr: number })[];
-  readonly steps: number;
-  readonly lastStep?: StepReport | undefined;
   stateDict(): Record<string, Tensor>;
   loadStateDict(state: Readonly<Record<string, Tensor>>): void;
 }

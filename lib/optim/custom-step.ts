@@ -14,7 +14,6 @@ import {
   type Operand,
   reshape,
   slice,
-  transient,
   where,
 } from '../ops/index.js';
 import { type DType, formatShape, sameShape, Tensor } from '../tensor/index.js';
@@ -78,25 +77,26 @@ export class CustomStep<H extends object> {
     this.#operands = operands;
   }
 
-  run(gradients: readonly Tensor[], control: Tensor): void {
-    transient(() => {
-      const { computed, parameters, counters } = this.#operands;
-      const reading =
-        activeRecorder() === undefined ? readNow(control) : readLater(control, computed[0]!.dtype);
-      if (reading.skip === true) return;
-      const counted = add(counters, 1);
-      const writes: [target: Tensor, value: Tensor][] = [[counters, counted]];
-      gradients.forEach((gradient, i) => {
-        const found = this.#updateOf(i, reading.ready(cast(gradient, computed[i]!.dtype)), counted);
-        for (const [target, value] of found) writes.push([target, value]);
-        const [[target, value]] = found as [[Tensor, Tensor]];
-        if (target !== parameters[i]) writes.push([parameters[i]!, cast(value, parameters[i]!.dtype)]);
-      });
-      const kept = writes.map(([target, value]) => reading.unlessSkipped(target, value));
+  /** Makes all new values; the function returned writes them, before the scope ends in which this was called. */
+  prepare(gradients: readonly Tensor[], control: Tensor): () => void {
+    const { computed, parameters, counters } = this.#operands;
+    const { dtype } = computed[0]!;
+    const reading = activeRecorder() === undefined ? readNow(control, dtype) : readLater(control, dtype);
+    if (reading.skip === true) return () => {};
+    const counted = add(counters, 1);
+    const writes: [target: Tensor, value: Tensor][] = [[counters, counted]];
+    gradients.forEach((gradient, i) => {
+      const found = this.#updateOf(i, reading.ready(cast(gradient, dtype)), counted);
+      for (const write of found) writes.push(write);
+      const [[target, value]] = found as [[Tensor, Tensor]];
+      if (target !== parameters[i]) writes.push([parameters[i]!, cast(value, parameters[i]!.dtype)]);
+    });
+    const kept = writes.map(([target, value]) => reading.unlessSkipped(target, value));
+    return () => {
       writes.forEach(([target], i) => {
         assign(target, kept[i]!);
       });
-    });
+    };
   }
 
   /** The parameter and its state, each with what it becomes. */
@@ -159,9 +159,13 @@ interface Reading {
 
 const asItIs: Reading = { skip: false, ready: (gradient) => gradient, unlessSkipped: (_, value) => value };
 
-function readNow(control: Tensor): Reading {
+/** What a dtype's numbers are at most: a limit beyond it would be infinity in it, which is what it has to keep out. */
+const LARGEST: Readonly<Record<string, number>> = { f32: (2 - 2 ** -23) * 2 ** 127, f64: Number.MAX_VALUE };
+
+function readNow(control: Tensor, dtype: DType): Reading {
   const numbers = control.toArray() as Float64Array;
-  const [scale, clip, limit] = [numbers[AT.scale]!, numbers[AT.clip]!, numbers[AT.limit]!];
+  const [scale, clip] = [numbers[AT.scale]!, numbers[AT.clip]!];
+  const limit = Math.min(numbers[AT.limit]!, LARGEST[dtype]!);
   return {
     ...asItIs,
     skip: numbers[AT.skip] === 1,
@@ -177,7 +181,8 @@ function readNow(control: Tensor): Reading {
 function readLater(control: Tensor, dtype: DType): Reading {
   if (control.storage.kind !== 'symbolic') return asItIs;
   const at = (place: number, as: DType = dtype) => reshape(cast(slice(control, 0, place, place + 1), as), []);
-  const [limit, clip] = [at(AT.limit), at(AT.clip)];
+  const clip = at(AT.clip);
+  const limit = cast(minimum(at(AT.limit, 'f64'), LARGEST[dtype]!), dtype);
   const isLimited = greater(limit, 0);
   const isSkipped = greater(at(AT.skip, 'f64'), 0);
   return {

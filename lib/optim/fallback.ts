@@ -4,9 +4,9 @@ import { activeRecorder, checkOptions } from '../ops/index.js';
 import { sameElements, sameShape, type Tensor } from '../tensor/index.js';
 import { carryOver, keep, type Stepping } from './carry-over.js';
 import { CircuitBreaker, type CircuitState } from './circuit-breaker.js';
-import type { StepOptions, StepReport } from './gradient-control.js';
+import { NO_OPTIONS, type StepOptions, type StepReport } from './gradient-control.js';
 import { notify } from './notify.js';
-import type { Stepper } from './optimizer.js';
+import { checkStepper, type Stepper } from './optimizer.js';
 
 /** A step that the fallback took because the primary refused it. */
 export interface FallbackEvent {
@@ -99,11 +99,12 @@ export class FallbackOptimizer implements Stepper {
         `Expected swapAfter of FallbackOptimizer to be a whole number from 1 on but received ${inspect(swapAfter)}.`,
       );
     }
-    for (const optimizer of [primary, fallback]) {
-      if (Array.isArray(optimizer?.paramGroups) && typeof optimizer.step === 'function') continue;
+    checkStepper('FallbackOptimizer', primary);
+    checkStepper('FallbackOptimizer', fallback);
+    if (typeof breaker?.begin !== 'function') {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
-        `Expected two optimizers for FallbackOptimizer but received ${inspect(optimizer, { depth: 0 })}.`,
+        `Expected a CircuitBreaker as the third argument of FallbackOptimizer but received ${inspect(breaker, { depth: 0 })}; options come after it.`,
       );
     }
     checkSameParameters(primary, fallback);
@@ -137,7 +138,7 @@ export class FallbackOptimizer implements Stepper {
   }
 
   /** One step, in place, by the primary or the fallback. */
-  step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = {}): void {
+  step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = NO_OPTIONS): void {
     if (activeRecorder() !== undefined) {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',

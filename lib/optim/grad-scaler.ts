@@ -5,6 +5,7 @@ import {
   add,
   assign,
   cast,
+  checkOptions,
   clone,
   concat,
   equal,
@@ -20,7 +21,7 @@ import {
 } from '../ops/index.js';
 import { outsideScopes, type Tensor, tensor } from '../tensor/index.js';
 import { AT, type LossScale } from './gradient-control.js';
-import type { Stepper } from './optimizer.js';
+import { checkStepper, type Stepper } from './optimizer.js';
 
 export interface GradScalerOptions {
   /** What the loss is multiplied by at first; 65536 unless given. Powers of 2 lose nothing. */
@@ -51,15 +52,13 @@ export class GradScaler implements LossScale {
   readonly #options: Required<GradScalerOptions>;
   /** The scale and the steps since it last changed; not `#private`: a scope that returns this has to find them. */
   private readonly state: Tensor;
-  /** Controls of the steps since `update`, each with what recorded it. */
-  #seen: { readonly control: Tensor; readonly recorder: unknown }[] = [];
+  /** Of the steps since `update`: whether one overflowed, and whether all of those that were due were taken. */
+  #seen: { readonly overflow: Tensor; readonly skipped: Tensor; readonly recorder: unknown } | undefined;
 
   constructor(options: GradScalerOptions = {}) {
+    checkOptions('GradScaler', options, ['initScale', 'growthFactor', 'backoffFactor', 'growthInterval']);
     const { initScale = 65536, growthFactor = 2, backoffFactor = 0.5, growthInterval = 2000 } = options;
     this.#options = { initScale, growthFactor, backoffFactor, growthInterval };
-    const unknown = Object.keys(options).filter((key) => !(key in this.#options));
-    if (unknown.length > 0)
-      throw refuse(`${Object.keys(this.#options).join(', ')} as options`, unknown.join(', '));
     if (!(initScale > 0 && initScale <= LARGEST))
       throw refuse('initScale above 0, at most 2 ** 126', initScale);
     if (!(growthFactor > 1 && growthFactor < Infinity))
@@ -83,6 +82,7 @@ export class GradScaler implements LossScale {
 
   /** Steps with gradients of the scaled loss, unless some of them are not finite. */
   step(optimizer: Stepper, gradients: readonly (Tensor | TypedArray)[]): void {
+    checkStepper('GradScaler', optimizer);
     optimizer.step(gradients, { scaler: this });
   }
 
@@ -94,33 +94,43 @@ export class GradScaler implements LossScale {
   /** @internal Hears what a step made of its gradients. */
   observe(control: Tensor): void {
     const recorder = activeRecorder();
-    const seen = recorder === undefined ? outsideScopes(() => clone(control)) : control;
-    this.#seen = [...this.#seen.filter((one) => one.recorder === recorder), { control: seen, recorder }];
+    const before = this.#seen?.recorder === recorder ? this.#seen : undefined;
+    const [overflow, skipped] = outsideScopes(() =>
+      transient(() => {
+        const at = (place: number) => slice(control, 0, place, place + 1);
+        const [bad, skip] = [mul(minimum(at(AT.notFinite), 1), at(AT.due)), clone(at(AT.skip))];
+        if (before === undefined) return [bad, skip] as const;
+        return [maximum(bad, before.overflow), maximum(skip, before.skipped)] as const;
+      }),
+    );
+    this.#forget();
+    this.#seen = { overflow, skipped, recorder };
   }
 
   /** Lowers the scale where a step since the last call met an overflow, and raises it after enough steps without. */
   update(): void {
-    const recorder = activeRecorder();
-    const controls = this.#seen.filter((one) => one.recorder === recorder).map(({ control }) => control);
-    this.#seen = [];
-    if (controls.length === 0) return;
+    if (this.#seen === undefined || this.#seen.recorder !== activeRecorder()) return;
+    const { overflow, skipped } = this.#seen;
     const { growthFactor, backoffFactor, growthInterval } = this.#options;
     transient(() => {
-      const at = (place: number) => controls.map((control) => slice(control, 0, place, place + 1));
-      const overflow = greater(
-        at(AT.notFinite).reduce((a, b) => maximum(a, b)),
-        0,
-      );
-      const skipped = at(AT.skip).reduce((a, b) => maximum(a, b));
       const [scale, before] = [slice(this.state, 0, 0, 1), slice(this.state, 0, 1, 2)];
+      const isOverflow = greater(overflow, 0);
       const steps = add(before, cast(equal(skipped, 0), 'f64'));
       const isGrown = greater(steps, growthInterval - 0.5);
       const grown = mul(scale, growthFactor);
       const raised = where(less(grown, LARGEST), grown, minimum(scale, LARGEST));
-      const next = where(overflow, mul(scale, backoffFactor), where(isGrown, raised, scale));
-      assign(this.state, concat([next, where(overflow, 0, where(isGrown, 0, steps))]));
+      const next = where(isOverflow, mul(scale, backoffFactor), where(isGrown, raised, scale));
+      assign(this.state, concat([next, where(isOverflow, 0, where(isGrown, 0, steps))]));
     });
-    if (recorder === undefined) for (const control of controls) control.dispose();
+    this.#forget();
+  }
+
+  #forget(): void {
+    if (this.#seen !== undefined && this.#seen.recorder === undefined) {
+      this.#seen.overflow.dispose();
+      this.#seen.skipped.dispose();
+    }
+    this.#seen = undefined;
   }
 
   /** `scale` and `growthTracker`, the steps since it last changed: the tensors themselves. */

@@ -1,10 +1,10 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState } from '../nn/index.js';
-import { accumulate, activeRecorder, assign, type GradientSums } from '../ops/index.js';
+import { accumulate, activeRecorder, assign, type GradientSums, transient, zeros } from '../ops/index.js';
 import { outsideScopes, type Tensor } from '../tensor/index.js';
 import { computedIn, filledBeside } from './flat-state.js';
-import type { StepOptions } from './gradient-control.js';
-import { asGradients, type Stepper } from './optimizer.js';
+import { NO_OPTIONS, type StepOptions, type StepReport } from './gradient-control.js';
+import { asGradients, checkStepper, type Stepper } from './optimizer.js';
 
 /**
  * Steps an optimizer once in so many batches, with the mean of their gradients: a batch as large as memory does not hold.
@@ -26,6 +26,7 @@ export class GradientAccumulator implements Stepper {
         `Expected a whole number above 0 as batches of GradientAccumulator but received ${String(batches)}.`,
       );
     }
+    checkStepper('GradientAccumulator', optimizer);
     this.optimizer = optimizer;
     this.batches = batches;
     this.#parameters = optimizer.paramGroups.flatMap(({ params }) => params);
@@ -51,14 +52,42 @@ export class GradientAccumulator implements Stepper {
     return this.held.count.item();
   }
 
+  /** Steps of the optimizer. */
+  get steps(): number {
+    return this.optimizer.steps;
+  }
+
+  /** What the optimizer's latest step found. */
+  get lastStep(): StepReport | undefined {
+    return this.optimizer.lastStep;
+  }
+
   /**
-   * Takes the gradients of a batch, as `step` of the optimizer does, and steps where it is the last one. What the
-   * optimizer refuses then is dropped with the batches before it.
+   * Takes the gradients of a batch, as `step` of the optimizer does, and steps where it is the last one. Where the
+   * optimizer refuses to, that batch is not taken; those before it stay, until `reset()`.
    */
-  step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = {}): void {
-    const { whole, sums } = accumulate(this.held, asGradients(gradients, this.#parameters), this.batches);
-    if (activeRecorder() !== undefined) this.optimizer.step(sums, { ...options, when: whole });
-    else if (whole.item() === 1) this.optimizer.step(sums, options);
+  step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = NO_OPTIONS): void {
+    const checked = asGradients(gradients, this.#parameters);
+    if (activeRecorder() !== undefined) {
+      const { whole, sums } = accumulate(this.held, checked, this.batches);
+      this.optimizer.step(sums, { ...options, when: whole });
+      return;
+    }
+    const { count } = this.held;
+    if (count.item() + 1 < this.batches) {
+      accumulate(this.held, checked, this.batches);
+      return;
+    }
+    transient(() => {
+      const { sums } = accumulate(this.held, checked, this.batches, true);
+      this.optimizer.step(sums, options);
+      assign(count, zeros([], { dtype: 'f64' }));
+    });
+  }
+
+  /** Drops the batches since the last step. */
+  reset(): void {
+    transient(() => assign(this.held.count, zeros([], { dtype: 'f64' })));
   }
 
   /** The sums by the parameters' names, and `pending`; the optimizer has a state of its own. */

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
-import { activeRecorder, cast, gradientControl, norms, transient } from '../ops/index.js';
-import { DTYPES, formatShape, type Tensor } from '../tensor/index.js';
+import { activeRecorder, cast, checkOptions, gradientControl, norms, transient } from '../ops/index.js';
+import { DTYPES, formatShape, Tensor } from '../tensor/index.js';
 import { filledBeside } from './flat-state.js';
 
 /** Options of an optimizer as a whole, beside those of its groups: what it makes of gradients before a step. */
@@ -59,6 +59,9 @@ export interface StepOptions {
   readonly when?: Tensor;
 }
 
+/** Those of a step that was given none. */
+export const NO_OPTIONS: StepOptions = {};
+
 /** Their names, as keys. */
 export const GRADIENT_OPTIONS: Readonly<Record<keyof GradientOptions, true>> = {
   maxGradNorm: true,
@@ -77,14 +80,17 @@ export const AT = {
   clip: 1,
   limit: 2,
   skip: 3,
-  norm: 4,
-  largest: 5,
-  notFinite: 6,
-  skipped: 7,
-  faulty: 8,
+  due: 4,
+  looked: 5,
+  norm: 6,
+  largest: 7,
+  notFinite: 8,
+  leftOut: 9,
+  skipped: 10,
+  faulty: 11,
 };
 /** A control that leaves gradients as they are, in that order. */
-const PLAIN = [1, Infinity, 0, 0, NaN, NaN, 0, 0, 0];
+const PLAIN = [1, Infinity, 0, 0, 1, 0, NaN, NaN, 0, 0, 0, 0];
 
 /** Refuses options out of range. */
 export function checkGradientOptions(name: string, options: GradientOptions): void {
@@ -136,19 +142,21 @@ export function checkLimits(
 
 /** Looks at the gradients of an optimizer's steps, where its options or a step's ask for that. */
 export class GradientControl {
-  /** What steps that run at once read, and what the latest step left. */
+  /** What steps that run at once read, and what the latest step left. Not `#private`, as all tensors of an optimizer. */
   readonly tensor: Tensor;
   /** What recorded steps read whose gradients are not looked at. */
-  readonly #plain: Tensor;
-  readonly #settings: Tensor;
+  private readonly plain: Tensor;
+  private readonly settings: Tensor;
   /** With a scaler, which makes overflow happen, such steps are left out. */
-  readonly #scaled: Tensor;
-  readonly #one: Tensor;
+  private readonly scaled: Tensor;
+  private readonly one: Tensor;
   readonly #name: string;
   readonly #always: boolean;
   readonly #throws: boolean;
   readonly #maxMagnitude: number;
-  #measured = false;
+  /** Whether `tensor` may hold anything but a plain control. */
+  #touched = false;
+  #latest: Tensor | undefined;
 
   /** Its tensors are of the kind of memory that `parameters` have. */
   constructor(name: string, options: GradientOptions, parameters: readonly Tensor[]) {
@@ -163,50 +171,62 @@ export class GradientControl {
     const settings = (policy: (typeof POLICIES)[number]) =>
       numbers([maxGradNorm, maxGradValue, maxMagnitude, POLICIES.indexOf(policy)]);
     this.tensor = numbers(PLAIN);
-    this.#plain = numbers(PLAIN);
-    this.#settings = settings(nonFinite);
-    this.#scaled = settings('skip');
-    this.#one = numbers([1]);
+    this.plain = numbers(PLAIN);
+    this.settings = settings(nonFinite);
+    this.scaled = settings('skip');
+    this.one = numbers([1]);
     this.#name = name;
     this.#always = nonFinite !== undefined || maxGradValue < Infinity;
     this.#throws = nonFinite === 'throw';
     this.#maxMagnitude = maxMagnitude;
   }
 
-  /** What the latest step found; undefined where none was looked at. */
+  /** What the latest step found; undefined where it was not looked at. */
   get report(): StepReport | undefined {
-    if (!this.#measured) return undefined;
+    if (!this.#touched) return undefined;
     const found = this.tensor.toArray() as Float64Array;
+    if (found[AT.looked] === 0) return undefined;
     return {
       norm: found[AT.norm]!,
       largest: found[AT.largest]!,
       notFinite: found[AT.notFinite]!,
-      skipped: found[AT.skip] === 1,
+      skipped: found[AT.leftOut] === 1,
       skippedSteps: found[AT.skipped]!,
       faultySteps: found[AT.faulty]!,
     };
+  }
+
+  /** The control that the latest step has read; inside of a recording that of the recorded one. */
+  get latest(): Tensor {
+    return this.#latest ?? this.tensor;
   }
 
   /**
    * The control that a step with these gradients reads. Throws `DT_NON_FINITE` where they are refused; of a recorded step
    * the run does.
    */
-  of(gradients: readonly (readonly Tensor[])[], { scaler, when }: StepOptions): Tensor {
+  of(gradients: readonly (readonly Tensor[])[], options: StepOptions): Tensor {
+    this.#latest = this.#find(gradients, options);
+    return this.#latest;
+  }
+
+  #find(gradients: readonly (readonly Tensor[])[], options: StepOptions): Tensor {
+    if (options !== NO_OPTIONS) checkStepOptions(this.#name, options);
+    const { scaler, when } = options;
     const recorded = activeRecorder() !== undefined;
     if (!this.#always && scaler === undefined && when === undefined) {
-      if (recorded) return this.#plain;
-      if (this.#measured) this.#reset();
+      if (recorded) return this.plain;
+      if (this.#touched) this.#reset();
       return this.tensor;
     }
-    const settings = scaler === undefined ? this.#settings : this.#scaled;
     const control = gradientControl(
       this.tensor,
-      settings,
-      scaler?.tensor ?? this.#one,
-      when ?? this.#one,
+      scaler === undefined ? this.settings : this.scaled,
+      scaler?.tensor ?? this.one,
+      when ?? this.one,
       gradients.flat(),
     );
-    this.#measured = true;
+    this.#touched = true;
     scaler?.observe(control);
     if (!recorded && this.#throws && scaler === undefined) this.#check();
     return control;
@@ -219,8 +239,9 @@ export class GradientControl {
   }
 
   #check(): void {
-    const { skipped, notFinite, largest } = this.report!;
-    if (!skipped || !(notFinite > 0 || largest > this.#maxMagnitude)) return;
+    const found = this.tensor.toArray() as Float64Array;
+    if (found[AT.skip] !== 1 || found[AT.due] === 0) return;
+    const [notFinite, largest] = [found[AT.notFinite]!, found[AT.largest]!];
     const expected =
       this.#maxMagnitude < Infinity ? `gradients within ±${this.#maxMagnitude}` : 'finite gradients';
     const received = notFinite > 0 ? `${notFinite} of NaN or infinity` : `one of ${largest}`;
@@ -228,5 +249,16 @@ export class GradientControl {
       'DT_NON_FINITE',
       `Expected ${expected} for a step of ${this.#name} but received ${received}: nothing was changed. Lower the learning rate, look at the data, or make the optimizer with nonFinite: 'skip' or 'zero'.`,
     );
+  }
+}
+
+function checkStepOptions(name: string, options: StepOptions): void {
+  checkOptions(`a step of ${name}`, options, ['scaler', 'when']);
+  const { scaler, when } = options;
+  if (scaler !== undefined && !(scaler?.tensor instanceof Tensor && typeof scaler.observe === 'function')) {
+    throw outOfRange(`a step of ${name}`, 'scaler', 'a GradScaler', scaler);
+  }
+  if (when !== undefined && !(when instanceof Tensor && when.dtype === 'f64' && when.size === 1)) {
+    throw outOfRange(`a step of ${name}`, 'when', 'an f64 tensor of one number', when);
   }
 }

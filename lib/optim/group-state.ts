@@ -19,6 +19,8 @@ export interface Kernel<H = never> {
   readonly state: readonly StateKind[];
   /** Where parameters may begin in the state. */
   readonly alignment?: number;
+  /** Steps of f16 and bf16 parameters are made on the copies alone, which are rounded afterwards. */
+  readonly roundsAfter?: boolean;
 }
 
 /** The f32 copies of f16 and bf16 parameters, on which steps are made. */
@@ -38,10 +40,11 @@ export class GroupState<H extends object = object> {
   readonly #counterNames: readonly string[];
   readonly #native: OptimizerOpcode | undefined;
   #step: OptimizerStep | CustomStep<H> | undefined;
+  readonly #round: OptimizerStep | undefined;
 
   /** `counters` are their first values by name, beside the count of steps. */
   constructor(
-    { step, state, alignment }: Kernel<H>,
+    { step, state, alignment, roundsAfter = false }: Kernel<H>,
     parameters: readonly Named[],
     options: GroupOptions<H>,
     control: Tensor,
@@ -55,7 +58,7 @@ export class GroupState<H extends object = object> {
     (this.counters.borrow() as Float64Array).set(first);
     const copied = DTYPES[this.params[0]!.dtype].bytes === 2;
     this.state = (copied ? [...state, MASTER] : state).map(
-      (kind) => new FlatState(kind, this.params, alignment),
+      (kind) => new FlatState(kind, this.params, kind === MASTER ? undefined : alignment),
     );
     if (copied) {
       transient(() => {
@@ -64,35 +67,46 @@ export class GroupState<H extends object = object> {
         }
       });
     }
+    const computed = copied ? this.params.map((_, i) => this.state.at(-1)!.of(i)) : this.params;
+    const own = copied ? this.state.slice(0, -1) : this.state;
+    const shared = { options: options.numbers, counters: this.counters, control };
+    const apart = copied && roundsAfter;
+    this.operands = {
+      ...shared,
+      state: (apart ? own : this.state).map(({ all }) => all),
+      parameters: apart ? computed : this.params,
+    };
     if (typeof step === 'function') {
-      this.#step = new CustomStep(step, {
-        ...options,
-        names: this.names,
-        computed: copied ? this.params.map((_, i) => this.state.at(-1)!.of(i)) : this.params,
-        parameters: this.params,
-        state: copied ? this.state.slice(0, -1) : this.state,
-        counters: this.counters,
-      });
+      const { params: parameters, names, counters } = this;
+      this.#step = new CustomStep(step, { ...options, names, computed, parameters, state: own, counters });
     } else {
       this.#native = step;
     }
-    this.operands = {
-      options: options.numbers,
-      counters: this.counters,
-      control,
-      state: this.state.map(({ all }) => all),
-      parameters: this.params,
-    };
+    if (apart) {
+      const state = [this.state.at(-1)!.all];
+      this.#round = new OptimizerStep('roundMaster', { ...shared, state, parameters: this.params });
+    }
   }
 
   get steps(): number {
     return this.counters.viewAs([], undefined, 0).item();
   }
 
-  /** Steps, with a gradient for each parameter, as `control` says. */
-  step(gradients: readonly Tensor[], control: Tensor): void {
+  /**
+   * A step with a gradient for each parameter, as `control` says: the function returned takes it. What can fail for the
+   * gradients' sake has been done by then.
+   */
+  prepare(gradients: readonly Tensor[], control: Tensor): () => void {
     this.#step ??= new OptimizerStep(this.#native!, this.operands);
-    this.#step.run(gradients, control);
+    const step = this.#step;
+    if (step instanceof CustomStep) return step.prepare(gradients, control);
+    const round = this.#round;
+    if (round === undefined) return () => step.run(gradients, control);
+    const widened = gradients.map((gradient) => cast(gradient, 'f32'));
+    return () => {
+      step.run(widened, control);
+      round.run(this.params, control);
+    };
   }
 
   /** Throws what a step would throw for memory that is gone, frozen or in use. */

@@ -40,7 +40,7 @@ export class LAMB extends Optimizer<LAMBOptions> {
           maximize: flag(),
         },
         state: () => [{ name: 'm' }, { name: 'v' }],
-        dtypes: ['f32', 'f64'],
+        roundsAfter: true,
       },
       params,
       options,

@@ -40,7 +40,7 @@ export class LARS extends Optimizer<LARSOptions> {
           maximize: flag(),
         },
         state: () => [{ name: 'momentum' }],
-        dtypes: ['f32', 'f64'],
+        roundsAfter: true,
       },
       params,
       options,

@@ -95,7 +95,7 @@ export class LBFGS {
     checkOneDtype(name, named);
     const iterations = given.maxIter ?? options.maxIter ?? maxIter.default!;
     const most = { maxEval: Math.max(1, Math.floor(1.25 * iterations)) };
-    this.paramGroups = [makeGroup<LBFGSOptions>(name, named, table, given, options, most).group];
+    this.paramGroups = [makeGroup<LBFGSOptions>(name, named, table, () => {}, given, options, most).group];
     const starts = [0];
     for (const { tensor } of named) starts.push(starts.at(-1)! + tensor.size);
     this.#starts = starts;

@@ -1,11 +1,12 @@
+import { inspect } from 'node:util';
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
 import { assign } from '../ops/index.js';
 import { outsideScopes, type Tensor, wrap } from '../tensor/index.js';
-import { GradientControl, type StepOptions } from './gradient-control.js';
+import { NO_OPTIONS, type StepOptions, type StepReport } from './gradient-control.js';
 import { GroupState } from './group-state.js';
 import { count, type HyperparameterTable, share } from './hyperparameter.js';
-import type { Optimizer, Stepper } from './optimizer.js';
+import { Optimizer, type Stepper } from './optimizer.js';
 import { checkKeys, makeGroup } from './parameter-group.js';
 
 export interface LookaheadOptions {
@@ -29,10 +30,15 @@ export class Lookahead<H extends object> implements Stepper {
   readonly optimizer: Optimizer<H>;
   /** Not `#private`: a scope that returns this object has to find its tensors. */
   private readonly slow: readonly GroupState<LookaheadOptions>[];
-  readonly #control: GradientControl;
 
   constructor(optimizer: Optimizer<H>, options: LookaheadOptions = {}) {
     checkKeys('Lookahead', options, TABLE);
+    if (!(optimizer instanceof Optimizer)) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected an optimizer for Lookahead but received ${inspect(optimizer, { depth: 0 })}; what accumulates goes round it.`,
+      );
+    }
     this.optimizer = optimizer;
     const groups = optimizer.paramGroups;
     const half = groups
@@ -44,24 +50,27 @@ export class Lookahead<H extends object> implements Stepper {
         `Expected f32 or f64 parameters for Lookahead but received ${half.dtype}.`,
       );
     }
-    [this.#control, this.slow] = outsideScopes(() => {
-      const control = new GradientControl('Lookahead', {}, groups[0]!.params);
-      const made = groups.map(({ params, names }) => {
+    this.slow = outsideScopes(() =>
+      groups.map(({ params, names }) => {
         const named = params.map((tensor, i) => ({ tensor, name: names[i]! }));
-        const { group, numbers } = makeGroup('Lookahead', named, TABLE, options);
+        const { group, numbers } = makeGroup('Lookahead', named, TABLE, () => {}, options);
         const kernel = { step: 'lookahead', state: [{ name: 'slow' }] } as const;
         const read = { method: 'Lookahead', group, numbers: wrap(numbers), table: TABLE };
-        return new GroupState<LookaheadOptions>(kernel, named, read, control.tensor, {});
-      });
-      return [control, made];
-    });
+        return new GroupState<LookaheadOptions>(kernel, named, read, optimizer.control.tensor, {});
+      }),
+    );
     for (const { params, state } of this.slow) {
       for (const [i, parameter] of params.entries()) assign(state[0]!.of(i), parameter);
     }
   }
 
-  get paramGroups(): Optimizer<H>['paramGroups'] {
-    return this.optimizer.paramGroups;
+  get paramGroups(): Stepper['paramGroups'] {
+    return this.optimizer.paramGroups as unknown as Stepper['paramGroups'];
+  }
+
+  /** What the optimizer's latest step found. */
+  get lastStep(): StepReport | undefined {
+    return this.optimizer.lastStep;
   }
 
   /** Steps of the optimizer. */
@@ -70,9 +79,10 @@ export class Lookahead<H extends object> implements Stepper {
   }
 
   /** A step of the optimizer, and every k-th time one of the slow weights. */
-  step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = {}): void {
+  step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = NO_OPTIONS): void {
     this.optimizer.step(gradients, options);
-    for (const state of this.slow) state.step(state.params, this.#control.of([], {}));
+    // What kept the optimizer from stepping keeps the slow weights, too.
+    for (const state of this.slow) state.prepare(state.params, this.optimizer.control.latest)();
   }
 
   /** The optimizer's state, and the slow weights as `lookahead.parameter.slow`. */

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { assign, clone } from '../ops/index.js';
+import { assign, checkOptions, clone } from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { curveSvg } from './lr-curve.js';
 import type { Optimizer } from './optimizer.js';
@@ -43,8 +43,10 @@ const SMOOTHING = 0.9;
 export async function findLearningRate<H extends { lr: number }>(
   optimizer: Optimizer<H, never>,
   trainStep: () => number | Promise<number>,
-  { startLr = 1e-7, endLr = 10, numIter = 100, divergence = 4, signal }: LRFinderOptions = {},
+  options: LRFinderOptions = {},
 ): Promise<LRCurve> {
+  checkOptions('findLearningRate', options, ['startLr', 'endLr', 'numIter', 'divergence', 'signal']);
+  const { startLr = 1e-7, endLr = 10, numIter = 100, divergence = 4, signal } = options;
   checkPositive('startLr', startLr);
   checkPositive('endLr', endLr);
   if (endLr <= startLr) {

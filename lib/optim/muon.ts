@@ -46,7 +46,7 @@ export class Muon extends Optimizer<MuonOptions> {
           maximize: flag(),
         },
         state: () => [{ name: 'momentum' }],
-        dtypes: ['f32', 'f64'],
+        roundsAfter: true,
       },
       params,
       options,

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
 import { activeRecorder, assign, contiguous, type OptimizerOpcode, transient } from '../ops/index.js';
@@ -10,6 +11,7 @@ import {
   GRADIENT_OPTIONS,
   GradientControl,
   type GradientOptions,
+  NO_OPTIONS,
   type StepOptions,
   type StepReport,
 } from './gradient-control.js';
@@ -39,14 +41,34 @@ export interface Method<H extends object> {
   readonly large?: Kernel<H> & { readonly from: number };
   /** Numbers of a group that a step advances, beside the count of steps: their first values. */
   readonly counters?: Readonly<Record<string, number>>;
+  /** Throws where a group's options do not go together. */
+  readonly check?: (group: ParameterGroup<H>) => void;
+  /** f16 and bf16 parameters are stepped by way of their f32 copies alone: native code knows no others. */
+  readonly roundsAfter?: boolean;
   /** The dtypes of parameters; all that are floats unless given. */
   readonly dtypes?: readonly DType[];
 }
 
 /** What takes steps: an optimizer, or something round one. */
 export interface Stepper {
-  readonly paramGroups: readonly { readonly params: readonly Tensor[]; readonly names: readonly string[] }[];
+  readonly paramGroups: readonly {
+    lr: number;
+    readonly params: readonly Tensor[];
+    readonly names: readonly string[];
+  }[];
+  readonly steps: number;
+  readonly lastStep?: StepReport | undefined;
   step(gradients: readonly (Tensor | TypedArray)[], options?: StepOptions): void;
+}
+
+/** Refuses what does not take steps with a gradient for each parameter. */
+export function checkStepper(name: string, stepper: Stepper): void {
+  const takesSteps = Array.isArray(stepper?.paramGroups) && typeof stepper.step === 'function';
+  if (takesSteps && !(stepper as { takesRows?: boolean }).takesRows) return;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected an optimizer that takes a gradient for each parameter for ${name} but received ${inspect(stepper, { depth: 0 })}.`,
+  );
 }
 
 /** The parameters of a group that one kernel steps, and where their gradients stand among all. */
@@ -63,15 +85,17 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
   readonly paramGroups: readonly ParameterGroup<H>[];
   /** Not `#private`: a scope that returns the optimizer has to find its tensors. */
   protected readonly parts: readonly Part<H>[];
-  protected readonly control: GradientControl;
+  /** @internal */
+  readonly control: GradientControl;
   readonly #count: number;
+  readonly #custom: boolean;
 
   protected constructor(
     method: Method<H>,
     params: Parameters | readonly ParameterGroupOptions<H>[],
     options: Partial<H> & GradientOptions,
   ) {
-    const { name, options: table } = method;
+    const { name, options: table, check = () => {} } = method;
     checkKeys(name, options, { ...table, ...GRADIENT_OPTIONS });
     checkGradientOptions(name, options ?? {});
     const given = asGroups(name, params);
@@ -81,9 +105,10 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
     const all = named.flat().map(({ tensor }) => tensor);
     checkLimits(name, all, options ?? {});
     const shown = options?.clamp === true ? clampedRates(table) : table;
-    const made = named.map((parameters, g) => makeGroup(name, parameters, shown, given[g], options));
+    const made = named.map((parameters, g) => makeGroup(name, parameters, shown, check, given[g], options));
     this.paramGroups = made.map(({ group }) => group);
     this.#count = all.length;
+    this.#custom = typeof method.step === 'function';
     this.control = new GradientControl(name, options ?? {}, all);
     let position = 0;
     this.parts = made.flatMap(({ group, numbers }, g) => {
@@ -110,7 +135,7 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
    * One step, in place. `gradients` stand in the order of the parameters, over all groups: tensors, or typed arrays of
    * the same length. Inside `compile(fn)` the step is recorded, and happens whole or not at all.
    */
-  step(gradients: readonly G[], options: StepOptions = {}): void {
+  step(gradients: readonly G[], options: StepOptions = NO_OPTIONS): void {
     checkCount(gradients, this.#count);
     const checked = this.parts.map(({ state: { params }, positions }) =>
       positions.map((position, i) =>
@@ -118,7 +143,7 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
       ),
     );
     for (const gradients of checked) checkAlike(gradients);
-    if (this.parts.length === 1) this.#stepAll(checked, options);
+    if (this.parts.length === 1 && !this.#custom) this.#stepAll(checked, options);
     else
       transient(() =>
         this.#stepAll(
@@ -131,9 +156,9 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
   #stepAll(gradients: readonly (readonly Tensor[])[], options: StepOptions): void {
     this.#checkReady(gradients);
     const control = this.control.of(gradients, options);
-    this.parts.forEach(({ state }, i) => {
-      state.step(gradients[i]!, control);
-    });
+    // All of them before the first: a step happens whole or not at all.
+    const steps = this.parts.map(({ state }, i) => state.prepare(gradients[i]!, control));
+    for (const step of steps) step();
   }
 
   /**
@@ -181,7 +206,7 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
 
 /** The parts of a group: one, or one for each kernel that its parameters have. */
 function partsOf<H extends object>(
-  { step, state, large, counters = {} }: Method<H>,
+  { step, state, large, roundsAfter = false, counters = {} }: Method<H>,
   options: GroupOptions<H>,
   placed: readonly { parameter: Named; position: number }[],
   control: Tensor,
@@ -189,8 +214,8 @@ function partsOf<H extends object>(
   const isLarge = ({ parameter }: { parameter: Named }) =>
     large !== undefined && parameter.tensor.size >= large.from;
   const split: [Kernel<H> | undefined, typeof placed][] = [
-    [{ step, state: state(options.group) }, placed.filter((one) => !isLarge(one))],
-    [large, placed.filter(isLarge)],
+    [{ step, state: state(options.group), roundsAfter }, placed.filter((one) => !isLarge(one))],
+    [large && { ...large, roundsAfter }, placed.filter(isLarge)],
   ];
   return split
     .filter(([, own]) => own.length > 0)

@@ -57,12 +57,13 @@ export function asGroups<H>(
 
 /**
  * A group, and its hyperparameters as the numbers that native code reads; the group's properties write to these. Of
- * several options the first that has a value counts, then the default.
+ * several options the first that has a value counts, then the default. `check` throws where options do not go together.
  */
 export function makeGroup<H extends object>(
   name: string,
   parameters: readonly Named[],
   table: HyperparameterTable<H>,
+  check: (group: ParameterGroup<H>) => void,
   ...options: readonly (Partial<H> | undefined)[]
 ): { group: ParameterGroup<H>; numbers: Float64Array } {
   const entries = Object.entries(table) as [keyof H & string, Hyperparameter<unknown>][];
@@ -91,13 +92,21 @@ export function makeGroup<H extends object>(
           `Expected ${key} of ${name} to stay at ${inspect(decode(own))}, which the group's state was made for, but received ${inspect(value)}; make another optimizer.`,
         );
       }
+      const before = own.slice();
       own.set(now);
+      try {
+        check(group);
+      } catch (error) {
+        own.set(before);
+        throw error;
+      }
     };
     Object.defineProperty(group, key, { enumerable: true, get: () => decode(own), set });
     own.set(encoded([...options.map((given) => given?.[key]), initial].find((value) => value !== undefined)));
   }
   // Nothing can be added, such as a misspelt name; the setters work all the same.
   Object.freeze(group);
+  check(group);
   return { group, numbers };
 }
 

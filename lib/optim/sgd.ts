@@ -2,7 +2,7 @@ import { DrivetrainError } from '../native/index.js';
 import type { GradientOptions } from './gradient-control.js';
 import { belowOne, flag, nonNegative, share } from './hyperparameter.js';
 import { Optimizer } from './optimizer.js';
-import type { ParameterGroupOptions } from './parameter-group.js';
+import type { ParameterGroup, ParameterGroupOptions } from './parameter-group.js';
 import type { Parameters } from './parameters.js';
 
 export interface SGDOptions {
@@ -45,16 +45,18 @@ export class SGD extends Optimizer<SGDOptions> {
         },
         state: () => [{ name: 'momentum' }],
         counters: { momentumSteps: 0 },
+        check: checkNesterov,
       },
       params,
       options,
     );
-    for (const { momentum, dampening, nesterov } of this.paramGroups) {
-      if (!nesterov || (momentum > 0 && dampening === 0)) continue;
-      throw new DrivetrainError(
-        'DT_INVALID_ARGUMENT',
-        `Expected momentum above 0 and no dampening for SGD with nesterov but received ${momentum} and ${dampening}.`,
-      );
-    }
   }
+}
+
+function checkNesterov({ momentum, dampening, nesterov }: ParameterGroup<SGDOptions>): void {
+  if (!nesterov || (momentum > 0 && dampening === 0)) return;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected momentum above 0 and no dampening for SGD with nesterov but received ${momentum} and ${dampening}.`,
+  );
 }

@@ -1,7 +1,7 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { activeRecorder, checkOneOf, type RowGradient, sparseAdamStep } from '../ops/index.js';
 import { formatShape, Tensor, wrap } from '../tensor/index.js';
-import type { GradientOptions, StepOptions } from './gradient-control.js';
+import { type GradientOptions, NO_OPTIONS, type StepOptions } from './gradient-control.js';
 import { flag, nonNegative, twoBelowOne } from './hyperparameter.js';
 import { asGradient, checkCount, Optimizer } from './optimizer.js';
 import type { ParameterGroupOptions } from './parameter-group.js';
@@ -65,7 +65,10 @@ export class SparseAdam extends Optimizer<SparseAdamOptions, SparseGradient> {
     }
   }
 
-  override step(gradients: readonly SparseGradient[], options: StepOptions = {}): void {
+  /** Gradients are of some rows, which nothing that works on whole ones can use. @internal */
+  readonly takesRows = true;
+
+  override step(gradients: readonly SparseGradient[], options: StepOptions = NO_OPTIONS): void {
     checkCount(gradients, this.parts.flatMap(({ positions }) => positions).length);
     const checked = this.parts.map(({ state, positions }) =>
       positions.map((position, i) => asRows(gradients[position]!, state.params[i]!, position)),

@@ -49,17 +49,19 @@ void op_gradientControl(const OpCall& call) {
   const TensorRef* const gradients = call.operands + kFixed;
   const size_t count = call.count - kFixed - 1;
 
-  GradientControl control{.scale = 1 / loss_scale,
-                          .clip = settings.max_value,
-                          .limit = 0,
-                          .skip = wanted ? 0.0 : 1.0,
-                          .norm = NAN,
-                          .largest = NAN,
-                          .not_finite = 0,
-                          .skipped = before.skipped,
-                          .faulty = before.faulty};
-  if (wanted && settings.policy != kUnseen) {
-    const double limit = std::min(settings.max_magnitude * loss_scale, 1.7976931348623157e308);
+  GradientControl& control = *call[call.count - 1].as<GradientControl>();
+  control = before;
+  control.scale = 1 / loss_scale;
+  control.clip = settings.max_value;
+  control.limit = 0;
+  control.skip = wanted ? 0 : 1;
+  control.due = wanted;
+  if (!wanted) return;
+  control.looked = settings.policy != kUnseen;
+  control.norm = control.largest = NAN;
+  control.not_finite = 0;
+  if (settings.policy != kUnseen) {
+    const double limit = std::min(settings.max_magnitude * loss_scale, std::numeric_limits<double>::max());
     Extent extent = extent_of_all(gradients, count, 0);
     control.not_finite = static_cast<double>(extent.not_finite);
     control.largest = extent.largest / loss_scale;
@@ -76,8 +78,8 @@ void op_gradientControl(const OpCall& call) {
     control.norm = norm_of(extent, gradients, count) / loss_scale;
     control.scale *= std::min(1.0, settings.max_norm / (control.norm + 1e-6));
   }
-  if (wanted) control.skipped += control.skip;
-  *call[call.count - 1].as<GradientControl>() = control;
+  control.left_out = control.skip;
+  control.skipped += control.skip;
 }
 
 }  // namespace drivetrain

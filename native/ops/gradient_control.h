@@ -14,9 +14,11 @@ struct GradientControl {
   double clip;   // bounds what comes of that, on both sides; infinity: nothing
   double limit;  // gradients that are not within it, as they came, count as 0; 0: all count
   double skip;   // 1: the step does nothing
-  // Of the gradients over the scale of the loss, and how many are not finite.
-  double norm, largest, not_finite;
-  double skipped, faulty;  // how many steps were skipped so far, or had gradients beyond the limit
+  double due;    // 0: no step was asked for, and what follows is of the one before
+  // What was found: whether gradients were looked at, theirs over the scale of the loss, how many are not finite,
+  // and whether the step was left out for that.
+  double looked, norm, largest, not_finite, left_out;
+  double skipped, faulty;  // how many steps were left out so far, or had gradients beyond the limit
 };
 
 // Whether each gradient has to be looked at by itself before it can be used.

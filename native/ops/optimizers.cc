@@ -211,6 +211,15 @@ void lookahead_of(const OptimizerCall& op) {
   });
 }
 
+// Rounds f32 copies (state) to f16 or bf16 parameters. Gradients are not read.
+void round_master(const OptimizerCall& op) {
+  const Kernels& k = *selected_kernels();
+  const auto round = op.param(0).dtype == DType::kF16 ? k.f32_to_f16 : k.f32_to_bf16;
+  for_each_piece(op, [&](size_t i, size_t first, size_t n, size_t at) {
+    round(op.state(0).as<float>() + at, op.param(i).as<uint16_t>() + first, n);
+  });
+}
+
 }  // namespace
 
 void op_sgd(const OpCall& call) { run_optimizer<sgd_of<float>, sgd_of<double>>(call); }
@@ -229,6 +238,7 @@ void op_adamax(const OpCall& call) { run_optimizer<adamax_of<float>, adamax_of<d
 void op_adagrad(const OpCall& call) { run_optimizer<adagrad_of<float>, adagrad_of<double>>(call); }
 void op_adadelta(const OpCall& call) { run_optimizer<adadelta_of<float>, adadelta_of<double>>(call); }
 void op_rmsprop(const OpCall& call) { run_optimizer<rmsprop_of<float>, rmsprop_of<double>>(call); }
+void op_roundMaster(const OpCall& call) { run_optimizer<round_master, round_master>(call); }
 void op_lookahead(const OpCall& call) { run_optimizer<lookahead_of<float>, lookahead_of<double>>(call); }
 void op_lion(const OpCall& call) { run_optimizer<lion_of<float>, lion_of<double>>(call); }
 

@@ -106,7 +106,10 @@ describe.each(['Momentum', 'Scaled'])('%s', (name) => {
       const step = compile((...g: Tensor[]) => b.step(g));
       for (let k = 0; k < 3; k++) {
         const g = params(50 + 10 * k);
-        if ('nonFinite' in options && k === 1) (g[3]!.borrow() as Float32Array)[7] = NaN;
+        if ('nonFinite' in options && k === 1) {
+          for (const [i, value] of [NaN, Infinity, -Infinity].entries())
+            (g[3]!.borrow() as Float32Array)[7 * i] = value;
+        }
         a.step(g);
         step.runSync(...g);
       }
@@ -237,6 +240,41 @@ describe('an update that fails changes nothing', () => {
     expect(() => optimizer.step(params(50))).toThrow(RangeError);
     expect(bits(own)).toEqual(before);
   });
+});
+
+test('an update that fails for a later group leaves the first one as it was', () => {
+  const [a, b] = [tensor([1]), tensor([1])];
+  const optimizer = new CustomOptimizer<{ lr?: number }>(
+    {
+      name: 'Mine',
+      options: { lr: hyperparameter.nonNegative(1) },
+      update: ({ name, parameter, gradient, options: { lr } }) => {
+        if (name === '1') throw new RangeError('no');
+        return { parameter: sub(parameter, mul(gradient, lr)) };
+      },
+    },
+    [{ params: [a] }, { params: [b] }],
+  );
+  expect(() => optimizer.step([tensor([1]), tensor([1])])).toThrow(RangeError);
+  expect([a.item(), b.item()]).toEqual([1, 1]);
+  expect(Object.values(optimizer.stateDict()).map((t) => t.item())).toEqual([0, 0]);
+});
+
+test.each<[string, object]>([
+  ['no name', { name: '' }],
+  ['no update', { update: 1 }],
+  ['options that are numbers', { options: { lr: 1e-3 } }],
+  ['an option with a taken name', { options: { names: hyperparameter.flag() } }],
+  ['an option of the whole', { options: { clamp: hyperparameter.flag() } }],
+  ['state with a taken name', { state: [{ name: 'master' }] }],
+  ['state with a dot', { state: [{ name: 'a.b' }] }],
+  ['state twice', { state: [{ name: 'a' }, { name: 'a' }] }],
+  ['a misspelt key', { states: [] }],
+])('a method with %s is refused', (_, part) => {
+  const method = { name: 'Mine', options: {}, update: () => ({}), ...part };
+  expect(refusalOf(() => new CustomOptimizer(method as never, [new Float32Array(1)])).code).toBe(
+    'DT_INVALID_ARGUMENT',
+  );
 });
 
 test('flags stay as they were made, since recorded updates saw them', () => {

@@ -482,7 +482,7 @@ test.each<[string, () => unknown, string]>([
     },
     "'0' and 'w'",
   ],
-  ['no optimizer', () => new FallbackOptimizer(new Adam([weights()]), undefined as never), 'two optimizers'],
+  ['no optimizer', () => new FallbackOptimizer(new Adam([weights()]), undefined as never), 'an optimizer'],
   [
     'swapAfter of 0',
     () => {

@@ -2,6 +2,7 @@ import {
   AdamW,
   cast,
   compile,
+  defaultPool,
   GradientAccumulator,
   GradScaler,
   grad,
@@ -177,4 +178,25 @@ describe('refusals', () => {
   ])('%o', (options) => {
     expect(refusalOf(() => new GradScaler(options as never)).code).toBe('DT_INVALID_ARGUMENT');
   });
+});
+
+test('steps without update cost the same each time, and leave nothing behind', () => {
+  const scaler = new GradScaler();
+  const optimizer = new SGD([new Float32Array(1)], { lr: 0 });
+  const { blocks } = defaultPool.statistics;
+  for (let k = 0; k < 100; k++) scaler.step(optimizer, [new Float32Array(1)]);
+  expect(defaultPool.statistics.blocks - blocks).toBeLessThanOrEqual(2);
+  scaler.update();
+  expect(defaultPool.statistics.blocks).toBe(blocks);
+});
+
+test('refuses what takes no steps', () => {
+  const scaler = new GradScaler();
+  expect(refusalOf(() => scaler.step(undefined as never, [])).code).toBe('DT_INVALID_ARGUMENT');
+  const optimizer = new SGD([new Float32Array(1)], { lr: 0 });
+  for (const options of [{ scalar: scaler }, { scaler: {} }, { when: false }, { when: tensor([0]) }]) {
+    expect(refusalOf(() => optimizer.step([new Float32Array(1)], options as never)).code).toBe(
+      'DT_INVALID_ARGUMENT',
+    );
+  }
 });

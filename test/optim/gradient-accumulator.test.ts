@@ -6,6 +6,7 @@ import {
   defaultPool,
   GradientAccumulator,
   SGD,
+  SparseAdam,
   type Tensor,
   tensor,
 } from 'drivetrain';
@@ -73,6 +74,36 @@ test('infinity in one batch does not stay in the next ones', () => {
   expect(weights[0]).toBe(-1);
 });
 
+test('a batch that the optimizer refuses to step with is not taken, and those before it stay until reset', () => {
+  const weights = Float32Array.of(1);
+  const accumulator = new GradientAccumulator(new SGD([weights], { lr: 1, nonFinite: 'throw' }), 2);
+  accumulator.step([Float32Array.of(1)]);
+  expect(refusalOf(() => accumulator.step([Float32Array.of(NaN)])).code).toBe('DT_NON_FINITE');
+  expect([weights[0], accumulator.pending]).toEqual([1, 1]);
+  accumulator.step([Float32Array.of(3)]);
+  expect([weights[0], accumulator.pending]).toEqual([-1, 0]);
+  accumulator.step([Float32Array.of(NaN)]);
+  accumulator.reset();
+  for (const g of [1, 1]) accumulator.step([Float32Array.of(g)]);
+  expect([weights[0], accumulator.steps]).toEqual([-2, 2]);
+});
+
+test('what a batch that is not the last one finds is not told as a skipped step', async () => {
+  const weights = tensor([1]);
+  const optimizer = new SGD([weights], { lr: 1, maxGradNorm: 10 });
+  const accumulator = new GradientAccumulator(optimizer, 2);
+  const step = compile((g: Tensor) => accumulator.step([g]));
+  expect(accumulator.lastStep).toBeUndefined();
+  const seen = [];
+  for (let k = 0; k < 3; k++) {
+    await step(tensor([k]));
+    seen.push(optimizer.lastStep);
+  }
+  expect(seen[0]).toBeUndefined();
+  expect(seen[1]).toMatchObject({ norm: 0.5, skipped: false, skippedSteps: 0 });
+  expect(seen[2]).toEqual(seen[1]);
+});
+
 test('what does not fit is refused before anything is added', () => {
   const accumulator = new GradientAccumulator(
     new SGD([new Float32Array(2), new Float32Array(1)], { lr: 1 }),
@@ -84,6 +115,10 @@ test('what does not fit is refused before anything is added', () => {
   const doubles = [new Float64Array(2), new Float64Array(1)];
   expect(refusalOf(() => accumulator.step(doubles)).code).toBe('DT_DTYPE_MISMATCH');
   expect(accumulator.pending).toBe(0);
+  const sparse = new SparseAdam([tensor([[1]])]);
+  for (const wrong of [undefined, {}, sparse]) {
+    expect(refusalOf(() => new GradientAccumulator(wrong as never, 2)).code).toBe('DT_INVALID_ARGUMENT');
+  }
   for (const batches of [0, 1.5, NaN, '2']) {
     expect(refusalOf(() => new GradientAccumulator(accumulator, batches as number)).code).toBe(
       'DT_INVALID_ARGUMENT',

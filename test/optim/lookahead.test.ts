@@ -1,4 +1,15 @@
-import { AdamW, CosineAnnealingLR, cast, compile, Lookahead, SGD, type Tensor, tensor } from 'drivetrain';
+import {
+  AdamW,
+  CosineAnnealingLR,
+  cast,
+  compile,
+  GradientAccumulator,
+  Lookahead,
+  SGD,
+  type Stepper,
+  type Tensor,
+  tensor,
+} from 'drivetrain';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { bitsOf, FLOATS, randomNumbers, refusalOf, UNIT } from '../ops/support.js';
@@ -80,10 +91,42 @@ test('has a learning rate that schedules set', () => {
   expect(optimizer.paramGroups[0]!.lr).toBeCloseTo(0.5, 12);
 });
 
+test('slow weights follow the steps that were taken, not those that were left out or not due', () => {
+  const run = (recorded: boolean, wrap: (o: Stepper) => Stepper, gradients: number[], options: object) => {
+    const weights = tensor([0]);
+    const lookahead = new Lookahead(new SGD([weights], { lr: 1, ...options }), { k: 2 });
+    const optimizer = wrap(lookahead);
+    const step = compile((g: Tensor) => optimizer.step([g]));
+    const seen = gradients.map((g) => {
+      if (recorded) step.runSync(tensor([g]));
+      else optimizer.step([tensor([g])]);
+      return weights.item();
+    });
+    return { seen, calls: lookahead.stateDict()['lookahead.0.step']!.item(), steps: lookahead.steps };
+  };
+  const same = (optimizer: Stepper) => optimizer;
+  const inPairs = (optimizer: Stepper) => new GradientAccumulator(optimizer, 2);
+  for (const recorded of [false, true]) {
+    expect(run(recorded, same, [1, NaN, 1, 1], { nonFinite: 'skip' })).toEqual({
+      seen: [-1, -1, -1, -2],
+      calls: 3,
+      steps: 3,
+    });
+    expect(run(recorded, inPairs, [1, 1, 1, 1, 1, 1], {})).toEqual({
+      seen: [0, -1, -1, -1, -1, -2],
+      calls: 3,
+      steps: 3,
+    });
+  }
+});
+
 test('refuses what it cannot do', () => {
   const optimizer = new SGD([new Float32Array(1)], { lr: 1 });
   for (const options of [{ k: 0 }, { k: 1.5 }, { alpha: -1 }, { alpha: 2 }, { steps: 2 }]) {
     expect(refusalOf(() => new Lookahead(optimizer, options as never)).code).toBe('DT_INVALID_ARGUMENT');
+  }
+  for (const wrong of [undefined, {}, new GradientAccumulator(optimizer, 2)]) {
+    expect(refusalOf(() => new Lookahead(wrong as never)).code).toBe('DT_INVALID_ARGUMENT');
   }
   const half = new SGD([cast(tensor([1]), 'f16')], { lr: 1 });
   expect(refusalOf(() => new Lookahead(half)).code).toBe('DT_DTYPE_MISMATCH');

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { DrivetrainError, type TypedArray } from '../../native/index.js';
+import { loadState } from '../../nn/index.js';
 import {
   add,
   assign,
+  checkOptions,
   div,
   Generator,
   globalNorm,
@@ -12,8 +14,9 @@ import {
   transient,
   zeros,
 } from '../../ops/index.js';
-import { outsideScopes, Tensor, tensor, wrap } from '../../tensor/index.js';
-import type { Optimizer } from '../optimizer.js';
+import { isHalf, outsideScopes, Tensor, tensor, wrap } from '../../tensor/index.js';
+import type { StepReport } from '../gradient-control.js';
+import { checkStepper, type Stepper } from '../optimizer.js';
 import { type PrivateSteps, RdpAccountant } from './accountant.js';
 
 export interface DPOptions {
@@ -31,6 +34,15 @@ export interface DPOptions {
   delta?: number;
 }
 
+const OPTIONS = [
+  'noiseMultiplier',
+  'maxGradNorm',
+  'datasetSize',
+  'batchSize',
+  'epsilon',
+  'delta',
+] as const satisfies readonly (keyof DPOptions)[];
+
 /**
  * Trains with differential privacy: DP-SGD of Abadi and others, arXiv:1607.00133, algorithm 1, round any optimizer. The
  * gradient of each sample is clipped, their sum gets Gaussian noise, and the optimizer steps with the sum over the
@@ -40,9 +52,9 @@ export interface DPOptions {
  * accuracies that are looked at. Noise comes from Philox4x32-10 with a seed of the system's cryptographic generator, as
  * floating-point numbers.
  */
-export class DPOptimizer<H extends object> {
+export class DPOptimizer {
   readonly accountant = new RdpAccountant();
-  readonly #optimizer: Optimizer<H>;
+  readonly #optimizer: Stepper;
   readonly #options: Required<DPOptions>;
   readonly #kind: PrivateSteps;
   readonly #noise: Generator;
@@ -50,7 +62,9 @@ export class DPOptimizer<H extends object> {
   /** Of each parameter: the sum of the clipped gradients since the last step, and room for one of them. */
   readonly #sums: readonly (readonly [sum: Tensor, clipped: Tensor])[];
 
-  constructor(optimizer: Optimizer<H>, options: DPOptions) {
+  constructor(optimizer: Stepper, options: DPOptions) {
+    checkStepper('DPOptimizer', optimizer);
+    checkOptions('DPOptimizer', options, OPTIONS);
     const { noiseMultiplier, maxGradNorm, datasetSize, batchSize, epsilon = 1, delta = 1e-5 } = options;
     check('maxGradNorm', 'a finite number above 0', maxGradNorm, maxGradNorm > 0 && maxGradNorm < Infinity);
     check(
@@ -70,14 +84,27 @@ export class DPOptimizer<H extends object> {
     this.#options = { noiseMultiplier, maxGradNorm, datasetSize, batchSize, epsilon, delta };
     this.#kind = { noiseMultiplier, sampleRate: batchSize / datasetSize, steps: 1 };
     this.accountant.epsilon(delta, this.#kind);
-    const parameters = optimizer.paramGroups.flatMap(
-      (group) => (group as { params: readonly Tensor[] }).params,
-    );
+    const parameters = optimizer.paramGroups.flatMap(({ params }) => params);
+    const half = parameters.find(({ dtype }) => isHalf(dtype));
+    check('parameters', 'f32 or f64', half?.dtype, half === undefined);
     [this.#noise, this.#sampling, this.#sums] = outsideScopes(() => [
       secretGenerator(),
       secretGenerator(),
       parameters.map(({ shape, dtype }) => [zeros(shape, { dtype }), zeros(shape, { dtype })] as const),
     ]);
+  }
+
+  get paramGroups(): Stepper['paramGroups'] {
+    return this.#optimizer.paramGroups;
+  }
+
+  get steps(): number {
+    return this.#optimizer.steps;
+  }
+
+  /** What the optimizer's latest step found, in the noisy mean. */
+  get lastStep(): StepReport | undefined {
+    return this.#optimizer.lastStep;
   }
 
   /** The privacy spent so far: ε at the budget's δ. */
@@ -148,6 +175,36 @@ export class DPOptimizer<H extends object> {
       this.accountant.record(this.#kind);
       for (const [sum] of this.#sums) mul(sum, 0, { out: sum });
     });
+  }
+
+  /**
+   * What was spent (`history`), so that a run that goes on stays within its budget, and the sums since the last step by
+   * parameter. The optimizer has a state of its own; noise and batches are drawn anew.
+   */
+  stateDict(): Record<string, Tensor | readonly PrivateSteps[]> {
+    const sums = this.#entries().map(({ name, tensor: sum }) => [name, sum] as const);
+    return { ...Object.fromEntries(sums), ...this.accountant.stateDict() };
+  }
+
+  /** Takes the place of what was spent and added up; throws before anything is changed where something does not fit. */
+  loadStateDict(state: Readonly<Record<string, Tensor | readonly PrivateSteps[]>>): void {
+    const { history, ...sums } = state;
+    check('history', 'an array, as in stateDict()', history, Array.isArray(history));
+    new RdpAccountant().loadStateDict({ history: history as readonly PrivateSteps[] });
+    loadState(
+      this.#entries().map((entry) => ({
+        ...entry,
+        check: () => entry.tensor.checkReady(true),
+        load: (source: Tensor) => assign(entry.tensor, source),
+      })),
+      sums as Readonly<Record<string, Tensor>>,
+    );
+    this.accountant.loadStateDict({ history: history as readonly PrivateSteps[] });
+  }
+
+  #entries(): { name: string; tensor: Tensor }[] {
+    const names = this.paramGroups.flatMap((group) => group.names);
+    return this.#sums.map(([sum], i) => ({ name: `${names[i]}.sum`, tensor: sum }));
   }
 }
 

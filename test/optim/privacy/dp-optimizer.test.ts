@@ -1,4 +1,4 @@
-import { DPOptimizer, noiseMultiplierFor, SGD, tensor } from 'drivetrain';
+import { cast, DPOptimizer, noiseMultiplierFor, SGD, type Tensor, tensor } from 'drivetrain';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { refusalOf } from '../../ops/support.js';
@@ -126,4 +126,42 @@ test.each<[string, object]>([
 ])('%s is refused', (_, options) => {
   const make = () => new DPOptimizer(new SGD([new Float32Array(1)], { lr: 1 }), { ...OPTIONS, ...options });
   expect(refusalOf(make).code).toBe('DT_INVALID_ARGUMENT');
+});
+
+test('goes on within its budget after it was saved and loaded', () => {
+  const parameter = new Float32Array(2);
+  const make = () => new DPOptimizer(new SGD([parameter], { lr: 0.1 }), OPTIONS);
+  const [first, second] = [make(), make()];
+  first.accumulate([Float32Array.of(3, 4)]);
+  first.step();
+  first.accumulate([Float32Array.of(3, 4)]);
+  const state = first.stateDict();
+  expect(refusalOf(() => second.loadStateDict({ ...state, history: 'x' as never })).code).toBe(
+    'DT_INVALID_ARGUMENT',
+  );
+  expect(refusalOf(() => second.loadStateDict({ history: state.history! })).code).toBe('DT_INVALID_ARGUMENT');
+  expect(second.epsilon).toBe(0);
+  second.loadStateDict(structuredCloneOf(state));
+  expect(second.epsilon).toBe(first.epsilon);
+  expect((second.stateDict()['0.sum'] as Tensor).toArray()).toEqual((state['0.sum'] as Tensor).toArray());
+  expect([second.steps, second.paramGroups[0]!.lr, second.lastStep]).toEqual([0, 0.1, undefined]);
+});
+
+/** As a checkpoint keeps it: tensors as they are, the rest as JSON. */
+const structuredCloneOf = (state: ReturnType<DPOptimizer['stateDict']>): typeof state =>
+  Object.fromEntries(
+    Object.entries(state).map(([key, value]) => [
+      key,
+      Array.isArray(value) ? JSON.parse(JSON.stringify(value)) : value,
+    ]),
+  );
+
+test('refuses misspelt options, what takes no steps, and 16 bits', () => {
+  const optimizer = new SGD([new Float32Array(1)], { lr: 0.1 });
+  expect(
+    refusalOf(() => new DPOptimizer(optimizer, { ...OPTIONS, epsilonn: 0.1 } as never)).message,
+  ).toContain('epsilonn');
+  expect(refusalOf(() => new DPOptimizer(undefined as never, OPTIONS)).code).toBe('DT_INVALID_ARGUMENT');
+  const half = new SGD([cast(tensor([1]), 'bf16')], { lr: 0.1 });
+  expect(refusalOf(() => new DPOptimizer(half, OPTIONS)).message).toContain('bf16');
 });
