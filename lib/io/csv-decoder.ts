@@ -55,8 +55,7 @@ export class CsvDecoder implements TextDecoding<CsvRecord> {
   }
 
   end(): CsvRecord[] {
-    if (this.#at === 'quoted')
-      this.#corrupt('a quote opens here that is never closed', this.#fieldLine);
+    if (this.#at === 'quoted') this.#corrupt('a quote opens here that is never closed', this.#fieldLine);
     if (this.#at === 'return') this.#corrupt('no line feed follows a carriage return');
     const isEmpty = this.#at === 'begin' && this.#fields.length === 0;
     return isEmpty ? [] : [this.#endRecord()];
@@ -104,7 +103,10 @@ export class CsvDecoder implements TextDecoding<CsvRecord> {
       this.#take('"');
       this.#at = 'quoted';
     } else if (this.#at === 'return') this.#corrupt('no line feed follows a carriage return');
-    else this.#corrupt('a quote stands in a field that does not begin with one (quotes: false takes it as it is)');
+    else
+      this.#corrupt(
+        'a quote stands in a field that does not begin with one (quotes: false takes it as it is)',
+      );
   }
 
   #take(text: string): void {

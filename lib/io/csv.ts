@@ -145,25 +145,26 @@ function unlike(expected: string): never {
   throw new Error(`which is not ${expected}`);
 }
 
-const CONVERSIONS: Readonly<Record<Exclude<CsvType, (text: string) => unknown>, (text: string) => unknown>> = {
-  string: (text) => text,
-  number: (text) => {
-    const trimmed = text.trim();
-    if (DECIMAL.test(trimmed)) return Number(trimmed);
-    if (trimmed === '') return NaN;
-    const [, sign, infinite] = SPECIAL.exec(trimmed) ?? unlike('a number');
-    return infinite === undefined ? NaN : sign === '-' ? -Infinity : Infinity;
-  },
-  integer: (text) => {
-    const value = /^\s*[+-]?\d+\s*$/.test(text) ? Number(text) : NaN;
-    return Number.isSafeInteger(value) ? value : unlike('a whole number within ±(2^53 − 1)');
-  },
-  boolean: (text) => {
-    const trimmed = text.trim().toLowerCase();
-    if (trimmed === 'true' || trimmed === '1') return true;
-    return trimmed === 'false' || trimmed === '0' ? false : unlike('true, false, 1 or 0');
-  },
-};
+const CONVERSIONS: Readonly<Record<Exclude<CsvType, (text: string) => unknown>, (text: string) => unknown>> =
+  {
+    string: (text) => text,
+    number: (text) => {
+      const trimmed = text.trim();
+      if (DECIMAL.test(trimmed)) return Number(trimmed);
+      if (trimmed === '') return NaN;
+      const [, sign, infinite] = SPECIAL.exec(trimmed) ?? unlike('a number');
+      return infinite === undefined ? NaN : sign === '-' ? -Infinity : Infinity;
+    },
+    integer: (text) => {
+      const value = /^\s*[+-]?\d+\s*$/.test(text) ? Number(text) : NaN;
+      return Number.isSafeInteger(value) ? value : unlike('a whole number within ±(2^53 − 1)');
+    },
+    boolean: (text) => {
+      const trimmed = text.trim().toLowerCase();
+      if (trimmed === 'true' || trimmed === '1') return true;
+      return trimmed === 'false' || trimmed === '0' ? false : unlike('true, false, 1 or 0');
+    },
+  };
 
 function checkCsvOptions<C extends Columns>(name: string, options: CsvOptions<C>): CsvSource {
   checkOptions('readCsv', options, ['columns', 'header', 'delimiter', 'quotes', 'maxRecordLength']);

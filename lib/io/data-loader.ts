@@ -59,17 +59,17 @@ export class DataLoader<S, B = Collated<S>> implements AsyncIterable<B> {
   #position = 0;
   #iterating = false;
 
-  constructor(
-    dataset: Dataset<S> | readonly S[] | BatchDataset<B>,
-    options: DataLoaderOptions<S, B>,
-  ) {
+  constructor(dataset: Dataset<S> | readonly S[] | BatchDataset<B>, options: DataLoaderOptions<S, B>) {
     checkOptions('DataLoader', options, OPTIONS);
     const { batchSize, shuffle = false, seed = 0, sampler, dropLast = false, prefetch = 2 } = options;
     checkCount('batchSize of DataLoader', batchSize, 1);
     checkCount('seed of DataLoader', seed, 0);
     checkCount('prefetch of DataLoader', prefetch, 0);
     if (sampler !== undefined && (typeof sampler !== 'function' || shuffle))
-      throw refused('either shuffle or a function (epoch) => numbers as sampler', inspect({ shuffle, sampler }));
+      throw refused(
+        'either shuffle or a function (epoch) => numbers as sampler',
+        inspect({ shuffle, sampler }),
+      );
     this.#make = makerOf(dataset, options.collate);
     checkCount('length of the dataset', dataset.length, 0);
     this.samples = dataset.length;
@@ -94,7 +94,7 @@ export class DataLoader<S, B = Collated<S>> implements AsyncIterable<B> {
    * The same as iterating the loader itself, with a signal: an abort ends the loop with `DT_ABORTED`, and the next one goes on
    * with the batch that was waited for. What the dataset or `collate` throws ends the loop at its batch. One loop at a time.
    */
-  async *iterate({ signal }: { signal?: AbortSignal } = {}): AsyncGenerator<B, void, undefined> {
+  async *iterate({ signal }: { signal?: AbortSignal | undefined } = {}): AsyncGenerator<B, void, undefined> {
     if (this.#iterating)
       throw refused('one loop at a time over a DataLoader', 'a second one; make another loader for it');
     this.#iterating = true;
@@ -128,7 +128,8 @@ export class DataLoader<S, B = Collated<S>> implements AsyncIterable<B> {
 
   /** Goes on where `stateDict` was called: with the batch after the last that was handed over. Not inside a loop. */
   loadStateDict({ epoch, position, seed, samples, batchSize }: DataLoaderState): void {
-    if (this.#iterating) throw refused('loadStateDict of DataLoader outside of its loop', 'a call inside of it');
+    if (this.#iterating)
+      throw refused('loadStateDict of DataLoader outside of its loop', 'a call inside of it');
     checkCount('epoch for loadStateDict of DataLoader', epoch, 0);
     checkCount('position for loadStateDict of DataLoader', position, 0);
     checkCount('seed for loadStateDict of DataLoader', seed, 0);
@@ -152,7 +153,8 @@ export class DataLoader<S, B = Collated<S>> implements AsyncIterable<B> {
   #checkOrder(order: ArrayLike<number>): Uint32Array {
     const { samples } = this;
     const isNumber = (i: number) => Number.isInteger(i) && i >= 0 && i < samples;
-    const wrong = order?.length === samples ? Array.prototype.find.call(order, (i) => !isNumber(i)) : undefined;
+    const wrong =
+      order?.length === samples ? Array.prototype.find.call(order, (i) => !isNumber(i)) : undefined;
     if (order?.length === samples && wrong === undefined) return Uint32Array.from(order);
     throw refused(
       `${samples} whole numbers below ${samples} from the sampler`,
