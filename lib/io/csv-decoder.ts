@@ -44,14 +44,12 @@ export class CsvDecoder implements TextDecoding<CsvRecord> {
     this.#special = new RegExp(`[\\u${code}\\r\\n${source.quotes ? '"' : ''}]`, 'g');
   }
 
-  push(text: string): CsvRecord[] {
-    const records: CsvRecord[] = [];
+  *push(text: string): Iterable<CsvRecord> {
     for (let i = 0; i < text.length; ) {
       if (this.#at === 'quoted') i = this.#readQuoted(text, i);
       else if (this.#at === 'begin' || this.#at === 'plain') i = this.#readPlain(text, i);
-      if (i < text.length) this.#readSpecial(text[i++]!, records);
+      if (i < text.length && this.#readSpecial(text[i++]!)) yield this.#endRecord();
     }
-    return records;
   }
 
   end(): CsvRecord[] {
@@ -80,8 +78,8 @@ export class CsvDecoder implements TextDecoding<CsvRecord> {
     return to;
   }
 
-  /** One character where a field may end. */
-  #readSpecial(character: string, records: CsvRecord[]): void {
+  /** One character where a field may end; whether a record does. */
+  #readSpecial(character: string): boolean {
     const { delimiter, quotes } = this.#source;
     if (quotes && character === '"') this.#readQuote();
     else if (this.#at === 'return' && character !== '\n')
@@ -92,8 +90,9 @@ export class CsvDecoder implements TextDecoding<CsvRecord> {
       this.#at = 'return';
     } else if (character === '\n') {
       this.line++;
-      records.push(this.#endRecord());
+      return true;
     } else this.#corrupt(`${JSON.stringify(character)} follows the quote at the end of a field`);
+    return false;
   }
 
   #readQuote(): void {

@@ -83,15 +83,14 @@ class RowDecoder<C extends Columns> implements TextDecoding<CsvRow<C>> {
     return this.#records.line;
   }
 
-  push(text: string): CsvRow<C>[] {
-    return this.#records.push(text).flatMap((record) => this.#rowOf(record));
+  *push(text: string): Iterable<CsvRow<C>> {
+    for (const record of this.#records.push(text)) yield* this.#rowOf(record);
   }
 
-  end(): CsvRow<C>[] {
-    const rows = this.#records.end().flatMap((record) => this.#rowOf(record));
+  *end(): Iterable<CsvRow<C>> {
+    for (const record of this.#records.end()) yield* this.#rowOf(record);
     if (this.#header === undefined)
       throw corruptText(this.#name, 1, 'it is empty, without the names of its columns');
-    return rows;
   }
 
   #begin(header: readonly string[], line: number): void {

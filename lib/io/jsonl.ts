@@ -29,20 +29,18 @@ class JsonlDecoder<T> implements TextDecoding<T> {
     this.#maxLength = maxLength;
   }
 
-  push(text: string): T[] {
+  *push(text: string): Iterable<T> {
     const lines = text.split('\n');
     lines[0] = this.#rest + lines[0];
     this.#rest = lines.pop()!;
-    const values = lines.flatMap((line) => {
-      const value = this.#parse(line);
+    for (const line of lines) {
+      yield* this.#parse(line);
       this.line++;
-      return value;
-    });
+    }
     this.#checkLength(this.#rest);
-    return values;
   }
 
-  end(): T[] {
+  end(): Iterable<T> {
     return this.#parse(this.#rest);
   }
 

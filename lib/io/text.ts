@@ -7,9 +7,9 @@ import { checkCount } from './sampler.js';
 export interface TextDecoding<R> {
   /** The line that is read next, from 1. */
   readonly line: number;
-  push(text: string): R[];
+  push(text: string): Iterable<R>;
   /** Call it after the last piece. */
-  end(): R[];
+  end(): Iterable<R>;
 }
 
 /** The records of a UTF-8 file, with or without a byte order mark, read piece by piece. */
@@ -22,7 +22,7 @@ export async function* readRecords<R>(
     try {
       return bytes === undefined ? text.decode() : text.decode(bytes, { stream: true });
     } catch (error) {
-      throw corruptText(path, decoding.line, 'from here on it is not UTF-8', error);
+      throw corruptText(path, decoding.line, 'here or below it is not UTF-8', error);
     }
   };
   try {
