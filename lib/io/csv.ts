@@ -18,8 +18,10 @@ export type CsvValue<T extends CsvType> = T extends (text: string) => infer R
       ? boolean
       : number;
 
-/** A record by the names of its columns. */
-export type CsvRow<C extends Readonly<Record<string, CsvType>>> = { [K in keyof C]: CsvValue<C[K]> };
+/** A record by the names of its columns; strings where no columns were given. */
+export type CsvRow<C extends Readonly<Record<string, CsvType>>> = string extends keyof C
+  ? Record<string, string>
+  : { -readonly [K in keyof C]: CsvValue<C[K]> };
 
 export interface CsvOptions<C extends Readonly<Record<string, CsvType>>> {
   /** The columns that are wanted, and their types; all as strings unless given. */
@@ -41,7 +43,7 @@ type Columns = Readonly<Record<string, CsvType>>;
  * one. Empty lines are passed over, unless there is one column. Throws `DT_CORRUPT_FILE`, naming file, line and column;
  * `DT_INVALID_ARGUMENT`, `DT_NOT_FOUND`, `DT_IO`.
  */
-export function readCsv<const C extends Columns = Record<string, 'string'>>(
+export function readCsv<C extends Columns>(
   path: string,
   options: CsvOptions<C> = {},
 ): AsyncGenerator<CsvRow<C>, void, undefined> {
@@ -49,7 +51,7 @@ export function readCsv<const C extends Columns = Record<string, 'string'>>(
 }
 
 /** The records of comma-separated values in a text, as `readCsv` gives those of a file. */
-export function parseCsv<const C extends Columns = Record<string, 'string'>>(
+export function parseCsv<C extends Columns>(
   text: string,
   options: CsvOptions<C> = {},
   name = 'The text',

@@ -27,8 +27,8 @@ const fieldText = fc.oneof(
   fc.string({ unit: fc.constantFrom('a', '"', ',', '\n', '\r', '\t', ' ', 'é', '😀'), maxLength: 8 }),
   fc.string({ unit: 'binary', maxLength: 12 }),
 );
-/** No lone surrogates: UTF-8 cannot carry them. */
-const field = fc.tuple(fieldText.map((text) => text.toWellFormed()), fc.boolean());
+/** No lone surrogates, since UTF-8 cannot carry them: `binary` has whole code points alone. */
+const field = fc.tuple(fieldText, fc.boolean());
 
 const table = fc.integer({ min: 2, max: 5 }).chain((width) =>
   fc.record({
@@ -49,7 +49,11 @@ describe('what was written is read', () => {
           .map((line, i) => (i + 1 < lines.length || lastEnd ? line + ends.next().value : line))
           .join('');
         const decoder = new CsvDecoder({ name: 'x', delimiter, quotes: true, maxLength: 1e6 });
-        const at = [0, ...cuts.map((cut) => Math.floor(cut * text.length)).sort((a, b) => a - b), text.length];
+        const at = [
+          0,
+          ...cuts.map((cut) => Math.floor(cut * text.length)).sort((a, b) => a - b),
+          text.length,
+        ];
         const pieces = at.slice(1).map((end, i) => text.slice(at[i], end));
         const records = [...pieces.flatMap((piece) => [...decoder.push(piece)]), ...decoder.end()];
         expect(records.map(({ fields }) => fields)).toEqual(rows.map((row) => row.map(([one]) => one)));
@@ -163,7 +167,9 @@ describe('what is unsound is refused', () => {
       expect([text, failure.code]).toEqual([text, 'DT_CORRUPT_FILE']);
       expect(failure.message).toContain(`${path}, line ${line}: `);
       expect(failure.message).toContain(reason);
-      expect(failureOf(() => parseCsv(text, { columns: { a: 'number' } }, path)).message).toBe(failure.message);
+      expect(failureOf(() => parseCsv(text, { columns: { a: 'number' } }, path)).message).toBe(
+        failure.message,
+      );
     }
   });
 
@@ -201,8 +207,12 @@ describe('what is unsound is refused', () => {
     const path = file(Uint8Array.of(0x61, 0x0a, 0x62, 0x0a, 0xff, 0x0a));
     expect((await rejectionOf(drain(readCsv(path)))).message).toContain('not UTF-8');
     const cut = file(Uint8Array.of(0x61, 0x0a, 0xc3));
-    expect((await rejectionOf(drain(readCsv(cut)))).message).toContain('line 2: here or below it is not UTF-8');
-    expect((await rejectionOf(drain(readCsv(join(temporaryFolder(), 'none.csv'))))).code).toBe('DT_NOT_FOUND');
+    expect((await rejectionOf(drain(readCsv(cut)))).message).toContain(
+      'line 2: here or below it is not UTF-8',
+    );
+    expect((await rejectionOf(drain(readCsv(join(temporaryFolder(), 'none.csv'))))).code).toBe(
+      'DT_NOT_FOUND',
+    );
     expect((await rejectionOf(drain(readCsv(temporaryFolder())))).code).toBe('DT_IO');
   });
 

@@ -1,9 +1,9 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import {
   CheckpointManager,
-  type DType,
   DataLoader,
   type DataLoaderState,
+  type DType,
   defaultPool,
   type Sampler,
   Tensor,
@@ -37,7 +37,12 @@ describe('the order', () => {
       [57, 3, 2],
       [300, 2 ** 40 + 1, 1],
     ] as const) {
-      const loader = new DataLoader(numbers(length), { batchSize: length, shuffle: true, seed, collate: asIs });
+      const loader = new DataLoader(numbers(length), {
+        batchSize: length,
+        shuffle: true,
+        seed,
+        collate: asIs,
+      });
       loader.loadStateDict({ ...loader.stateDict(), epoch });
       const expected = numbers(length);
       const random = uniforms(seed, epoch * 2 ** 31, length, 'f64');
@@ -159,8 +164,7 @@ describe('what was left goes on', () => {
   });
 
   test('through a checkpoint', async () => {
-    const make = () =>
-      new DataLoader(numbers(20), { batchSize: 3, shuffle: true, seed: 4, collate: asIs });
+    const make = () => new DataLoader(numbers(20), { batchSize: 3, shuffle: true, seed: 4, collate: asIs });
     const manager = new CheckpointManager(temporaryFolder());
     const [first, second] = [make(), make()];
     const rest: number[][] = [];
@@ -332,7 +336,10 @@ describe('making ahead', () => {
   });
 
   test('holds no memory when a loop is left early, and loops hold none at all', async () => {
-    const x = tensor(Float32Array.from({ length: 4000 }, (_, i) => i), { shape: [400, 10] });
+    const x = tensor(
+      Float32Array.from({ length: 4000 }, (_, i) => i),
+      { shape: [400, 10] },
+    );
     const y = tensor(Int32Array.from({ length: 400 }, (_, i) => i));
     const loader = new DataLoader(new TensorDataset(x, y), { batchSize: 16, shuffle: true, prefetch: 3 });
     const expectNoMore = watchPool();
@@ -371,7 +378,8 @@ describe('making ahead', () => {
 
 describe('batches', () => {
   const values = (batch: unknown): unknown => {
-    if (batch instanceof Tensor) return { dtype: batch.dtype, shape: batch.shape, data: [...batch.toArray()] };
+    if (batch instanceof Tensor)
+      return { dtype: batch.dtype, shape: batch.shape, data: [...batch.toArray()] };
     if (Array.isArray(batch)) return batch.map(values);
     if (typeof batch !== 'object' || batch === null) return batch;
     return Object.fromEntries(Object.entries(batch).map(([name, part]) => [name, values(part)]));
@@ -406,7 +414,14 @@ describe('batches', () => {
     for (const [samples, code, word] of [
       [[1, 'a'], 'DT_INVALID_ARGUMENT', 'number in one and string in another'],
       [[{ a: 1 }, { b: 1 }], 'DT_INVALID_ARGUMENT', 'a in one and b in another'],
-      [[{ a: 1, c: 1n }, { a: 1, c: null }], 'DT_INVALID_ARGUMENT', 'part c of a sample'],
+      [
+        [
+          { a: 1, c: 1n },
+          { a: 1, c: null },
+        ],
+        'DT_INVALID_ARGUMENT',
+        'part c of a sample',
+      ],
       [[[1, 2], [1]], 'DT_SHAPE_MISMATCH', 'equal length'],
       [[new Float32Array(1), new Float32Array(2)], 'DT_SHAPE_MISMATCH', 'Float32Array of 2'],
       [[new Float32Array(1), new Int32Array(1)], 'DT_SHAPE_MISMATCH', 'Int32Array of 1'],

@@ -26,7 +26,9 @@ test('any JSON values, with any line ends and empty lines between them', async (
       async (values, lastEnd) => {
         const text = values.map(([value, end]) => JSON.stringify(value) + end).join('');
         const path = file(lastEnd ? text : text.trimEnd());
-        expect(await drain(readJsonl(path))).toEqual(values.map(([value]) => JSON.parse(JSON.stringify(value))));
+        expect(await drain(readJsonl(path))).toEqual(
+          values.map(([value]) => JSON.parse(JSON.stringify(value))),
+        );
       },
     ),
     { numRuns: 60 },

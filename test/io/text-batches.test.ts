@@ -38,7 +38,9 @@ test('what no dtype holds is refused, and leaves no memory', () => {
     [[[1]], { pad: 1 }],
     [[['a']], {}],
   ] as const)
-    expect(failureOf(() => padSequences(sequences as never, options)).code).toBe('DT_INVALID_ARGUMENT');
+    expect(failureOf(() => padSequences(sequences as never, options as object)).code).toBe(
+      'DT_INVALID_ARGUMENT',
+    );
   expect(failureOf(() => padSequences([[1]], { dtype: 'f32' as never })).code).toBe('DT_DTYPE_MISMATCH');
   expectNoMore();
 });
