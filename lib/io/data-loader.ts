@@ -172,7 +172,8 @@ export class DataLoader<S, B = Collated<S>> implements AsyncIterable<B> {
   }
 }
 
-function makerOf<S, B>(
+/** Makes batches of a dataset's samples, by their numbers. */
+export function makerOf<S, B>(
   dataset: Dataset<S> | readonly S[] | BatchDataset<B>,
   collate: ((samples: S[]) => B | Promise<B>) | undefined,
 ): (indices: Uint32Array) => B | Promise<B> {

@@ -16,3 +16,4 @@ export {
 } from './safetensors.js';
 export { type BucketSamplerOptions, bucketSampler, type Sampler } from './sampler.js';
 export type { TensorData } from './tensor-data.js';
+export { WorkerDataset, type WorkerDatasetOptions } from './worker-dataset.js';

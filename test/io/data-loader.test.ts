@@ -236,8 +236,13 @@ describe('what goes wrong', () => {
     const unhandled: unknown[] = [];
     const note = (error: unknown) => unhandled.push(error);
     process.on('unhandledRejection', note);
-    for await (const _ of new DataLoader(dataset, { batchSize: 1, prefetch: 5 })) break;
-    for (let i = 0; i < 5; i++) await turn();
+    for (const turns of [0, 5]) {
+      for await (const _ of new DataLoader(dataset, { batchSize: 1, prefetch: 5 })) {
+        for (let i = 0; i < turns; i++) await turn();
+        break;
+      }
+      for (let i = 0; i < 5; i++) await turn();
+    }
     process.off('unhandledRejection', note);
     expect(unhandled).toEqual([]);
   });
