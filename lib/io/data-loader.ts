@@ -4,7 +4,7 @@ import { checkOptions } from '../ops/index.js';
 import { Tensor } from '../tensor/index.js';
 import { type Collated, collate as defaultCollate } from './collate.js';
 import type { BatchDataset, Dataset } from './dataset.js';
-import { checkCount, type Sampler, shuffledOrder } from './sampler.js';
+import { checkCount, inOrder, type Sampler, shuffledOrder } from './sampler.js';
 
 export interface DataLoaderOptions<S, B> {
   /** Samples in a batch. */
@@ -147,19 +147,22 @@ export class DataLoader<S, B = Collated<S>> implements AsyncIterable<B> {
   async #order(): Promise<Uint32Array> {
     if (this.#sampler !== undefined) return this.#checkOrder(await this.#sampler(this.#epoch));
     if (this.#shuffle) return shuffledOrder(this.samples, this.#seed, this.#epoch);
-    return Uint32Array.from({ length: this.samples }, (_, i) => i);
+    return inOrder(this.samples);
   }
 
   #checkOrder(order: ArrayLike<number>): Uint32Array {
     const { samples } = this;
-    const isNumber = (i: number) => Number.isInteger(i) && i >= 0 && i < samples;
-    const wrong =
-      order?.length === samples ? Array.prototype.find.call(order, (i) => !isNumber(i)) : undefined;
-    if (order?.length === samples && wrong === undefined) return Uint32Array.from(order);
-    throw refused(
-      `${samples} whole numbers below ${samples} from the sampler`,
-      wrong === undefined ? `${order?.length} of them` : `${wrong} among them`,
-    );
+    const refuse = (received: string): never => {
+      throw refused(`${samples} whole numbers below ${samples} from the sampler`, received);
+    };
+    if (order?.length !== samples) refuse(`${order?.length} of them`);
+    const checked = new Uint32Array(samples);
+    for (let i = 0; i < samples; i++) {
+      const index = order[i]!;
+      if (!(Number.isInteger(index) && index >= 0 && index < samples)) refuse(`${index} among them`);
+      checked[i] = index;
+    }
+    return checked;
   }
 
   /** Begins after the consumer has had the turn: what it submits then runs while the batch is made. */

@@ -17,7 +17,7 @@ const BLOCKS_PER_EPOCH = 2n ** 31n;
  * loop turn between chunks of the work.
  */
 export async function shuffledOrder(length: number, seed: number, epoch: number): Promise<Uint32Array> {
-  const order = Uint32Array.from({ length }, (_, i) => i);
+  const order = inOrder(length);
   for (let last = length - 1; last > 0; last -= CHUNK) {
     const randoms = randomsAt(seed, epoch, length - 1 - last, Math.min(CHUNK, last));
     for (let k = 0; k < randoms.length; k++) {
@@ -29,6 +29,13 @@ export async function shuffledOrder(length: number, seed: number, epoch: number)
     }
     if (last > CHUNK) await setImmediate();
   }
+  return order;
+}
+
+/** 0 … length − 1. */
+export function inOrder(length: number): Uint32Array {
+  const order = new Uint32Array(length);
+  for (let i = 0; i < length; i++) order[i] = i;
   return order;
 }
 
