@@ -16,4 +16,5 @@ export {
 } from './safetensors.js';
 export { type BucketSamplerOptions, bucketSampler, type Sampler } from './sampler.js';
 export type { TensorData } from './tensor-data.js';
+export { readTokenizer, type Tokenizer, type TokenizerOptions } from './tokenizer.js';
 export { WorkerDataset, type WorkerDatasetOptions } from './worker-dataset.js';
