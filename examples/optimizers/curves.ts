@@ -16,7 +16,8 @@ export function drawCurves(runs: readonly Run[], epochs: number): string {
     const share = Math.log(Math.min(HIGH, Math.max(LOW, loss)) / LOW) / Math.log(HIGH / LOW);
     return PANEL_HEIGHT - BOTTOM - share * (PANEL_HEIGHT - TOP - BOTTOM);
   };
-  const points = ({ losses }: Run) => losses.map((loss, i): Point => [x((i + 0.5) / losses.length), y(loss)]);
+  const points = ({ losses }: Run) =>
+    losses.map((loss, i): Point => [x((i + 0.5) / losses.length), y(loss)]);
   const curves = runs.map(points);
   const frame = [
     ...DECADES.map(

@@ -53,9 +53,7 @@ if (values.help) {
   console.log(USAGE);
 } else {
   const { isa, threads } = device.info();
-  console.log(
-    `MNIST, 784–256–128–10, batches of 128, ${EPOCHS} epochs; ${isa}, threads ${threads}\n\n${HEADER}`,
-  );
+  console.log(`MNIST, 784–256–128–10, batches of 128, ${EPOCHS} epochs; ${isa}, threads ${threads}\n\n${HEADER}`);
   const { train: digits, test } = await loadMnist();
   const runs: Run[] = [];
   for (const method of METHODS.filter(({ name }) => name.includes(values.filter ?? ''))) {

@@ -40,10 +40,7 @@ export async function train({ name, options, create }: Method, digits: Digits, t
     const begin = performance.now();
     for (let i = 0; i < perEpoch; i++) {
       const indices = order.subarray(i * BATCH, (i + 1) * BATCH);
-      const loss = await step(
-        wrap(toInputs(digits, indices), [BATCH, PIXELS]),
-        wrap(toLabels(digits, indices)),
-      );
+      const loss = await step(wrap(toInputs(digits, indices), [BATCH, PIXELS]), wrap(toLabels(digits, indices)));
       sum += loss.item();
       loss.dispose();
       schedule.step();
