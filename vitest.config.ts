@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 // Folders whose results depend on the kernels: they run once more for every further instruction set of this machine.
-const NUMERIC = ['tensor', 'ops', 'program', 'io', 'nn', 'optim', 'compress'].map(
+const NUMERIC = ['tensor', 'ops', 'program', 'io', 'nn', 'optim', 'train', 'compress'].map(
   (folder) => `test/${folder}/**/*.test.ts`,
 );
 // Sets such as avx2 and avx2-vnni differ in the int8 kernels alone: of such a pair, the second runs only these.

@@ -153,3 +153,18 @@ export {
   type WrapOptions,
   wrap,
 } from './tensor/index.js';
+export {
+  accuracy,
+  type Batches,
+  type EarlyStoppingOptions,
+  type EpochReport,
+  type Figure,
+  type Figures,
+  type FitOptions,
+  type FitProgress,
+  type FitReport,
+  fit,
+  Progress,
+  type ProgressOptions,
+  type ProgressOutput,
+} from './train/index.js';

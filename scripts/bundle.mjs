@@ -25,7 +25,9 @@ async function bundle() {
     platform: 'node',
     external: /\/load\.cjs$/,
   });
-  await build.write({ dir: DIST, format: 'esm', entryFileNames: '[name].js', chunkFileNames: 'shared.js' });
+  // Rolldown names a chunk of its own helpers before it takes it into the shared one, whose name must be free then.
+  const chunkFileNames = ({ name }) => (name === 'rolldown-runtime' ? 'runtime.js' : 'shared.js');
+  await build.write({ dir: DIST, format: 'esm', entryFileNames: '[name].js', chunkFileNames });
 }
 
 function restore() {

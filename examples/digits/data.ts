@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { readIdx } from 'drivetrain';
+import { type BatchDataset, readIdx, type Tensor, wrap } from 'drivetrain';
 
 export const PIXELS = 784;
 
@@ -47,6 +47,17 @@ export function toInputs({ pixels }: Digits, indices: ArrayLike<number>): Float3
 /** The labels of some digits. */
 export function toLabels({ labels }: Digits, indices: ArrayLike<number>): BigInt64Array {
   return BigInt64Array.from(Array.from(indices, (index) => BigInt(labels[index]!)));
+}
+
+/** Digits in batches: pixels [digits, 784] and labels [digits]. */
+export function asDataset(digits: Digits): BatchDataset<[pixels: Tensor, labels: Tensor]> {
+  return {
+    length: digits.count,
+    batch: (indices) => [
+      wrap(toInputs(digits, indices), [indices.length, PIXELS]),
+      wrap(toLabels(digits, indices)),
+    ],
+  };
 }
 
 /** 0 … count − 1 in an order that depends on the seed alone (Fisher–Yates over a linear congruential generator). */

@@ -4,8 +4,6 @@ export interface Style {
   readonly colours: 0 | 16 | 256 | 16_777_216;
   /** Characters in a line. */
   readonly columns: number;
-  /** Whether a line can be written over: true on a terminal, false in a file or a pipe. */
-  readonly interactive: boolean;
 }
 
 /** What of a stream matters here: `process.stdout`, or a stand-in. */
@@ -25,7 +23,7 @@ const COLOUR_LEVELS = [0, 16, 256, 16_777_216] as const;
  */
 export function styleOf(output: Output = process.stdout, env: NodeJS.ProcessEnv = process.env): Style {
   const interactive = output.isTTY === true && env.TERM !== 'dumb';
-  return { colours: coloursOf(interactive, env), columns: output.columns || DEFAULT_COLUMNS, interactive };
+  return { colours: coloursOf(interactive, env), columns: output.columns || DEFAULT_COLUMNS };
 }
 
 function coloursOf(interactive: boolean, env: NodeJS.ProcessEnv): Style['colours'] {

@@ -1,12 +1,11 @@
 /*
- * What the example prints, as functions from data to text: headings, aligned values, tables, progress and digits.
+ * What the example prints, as functions from data to text: headings, aligned values, tables and digits.
  * Each takes the style of the stream that the text is for (`styleOf()` for standard output) and returns lines joined
  * by line feeds, without one at the end.
  */
 import { pad, paint, type Style, styleOf, unpainted, widthOf } from './style.js';
 
 export { drawDigits } from './draw-digits.js';
-export { Progress, type ProgressOptions } from './progress.js';
 export { type Output, paint, type Style, styleOf } from './style.js';
 
 const INDENT = '  ';

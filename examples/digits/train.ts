@@ -1,23 +1,20 @@
 import {
   AdamW,
-  argmax,
-  cast,
+  accuracy,
   compile,
   crossEntropy,
-  equal,
+  DataLoader,
+  fit,
   Generator,
-  grad,
   Linear,
   type Module,
   ReLU,
   Sequential,
-  sum,
   type Tensor,
   WarmupCosineLR,
   wrap,
 } from 'drivetrain';
-import { type Digits, PIXELS, shuffled, toInputs, toLabels } from './data.js';
-import { Progress } from './terminal.js';
+import { asDataset, type Digits, PIXELS, shuffled, toInputs } from './data.js';
 
 const BATCH = 128;
 const EPOCHS = 6;
@@ -46,48 +43,25 @@ export interface TrainingReport {
 
 /** Trains in place; the whole step (forward, backward, optimizer) is one native program. */
 export async function train(model: Sequential, digits: Digits, test: Digits): Promise<TrainingReport> {
-  const parameters = model.parameters();
-  const optimizer = new AdamW(parameters, { lr: 2e-3, weightDecay: 0.01 });
-  const step = compile((x: Tensor, labels: Tensor) => {
-    const logits = model.forward(x);
-    const loss = crossEntropy(logits, labels);
-    optimizer.step(grad(loss, parameters));
-    return { loss, correct: sum(cast(equal(argmax(logits), labels), 'f32')) };
+  const data = new DataLoader(asDataset(digits), {
+    batchSize: BATCH,
+    sampler: (epoch) => shuffled(digits.count, epoch + 1),
+    dropLast: true,
   });
-
-  const perEpoch = Math.floor(digits.count / BATCH);
-  const totalSteps = EPOCHS * perEpoch;
+  const optimizer = new AdamW(model.parameters(), { lr: 2e-3, weightDecay: 0.01 });
+  const totalSteps = EPOCHS * data.length;
   const warmupSteps = Math.ceil(WARMUP_SHARE * totalSteps);
-  const schedule = new WarmupCosineLR(optimizer, { warmupSteps, totalSteps, floor: 0.01 });
-  const progress = new Progress({ epochs: EPOCHS, samplesPerEpoch: perEpoch * BATCH });
-  const batch = (order: Uint32Array, i: number) => {
-    const indices = order.subarray(i * BATCH, (i + 1) * BATCH);
-    return [wrap(toInputs(digits, indices), [BATCH, PIXELS]), wrap(toLabels(digits, indices))] as const;
-  };
-
-  let seconds = 0;
-  for (let epoch = 1; epoch <= EPOCHS; epoch++) {
-    const begin = performance.now();
-    const order = shuffled(digits.count, epoch);
-    let [loss, correct] = [0, 0];
-    let next = batch(order, 0);
-    for (let i = 0; i < perEpoch; i++) {
-      const running = step(...next);
-      if (i + 1 < perEpoch) next = batch(order, i + 1);
-      const result = await running;
-      loss += result.loss.item();
-      correct += result.correct.item();
-      result.loss.dispose();
-      result.correct.dispose();
-      schedule.step();
-      const samples = (i + 1) * BATCH;
-      progress.update({ samples, loss: loss / (i + 1), accuracy: correct / samples });
-    }
-    seconds += (performance.now() - begin) / 1000;
-    progress.endEpoch({ loss: loss / perEpoch, accuracy: accuracyOf(await predict(model, test), test) });
-  }
-  const { memory } = step.program(...batch(shuffled(digits.count, 1), 0));
-  return { seconds, samplesPerSecond: (totalSteps * BATCH) / seconds, steps: totalSteps, memory };
+  const { epochs, steps, memory } = await fit(model, data, {
+    epochs: EPOCHS,
+    optimizer,
+    loss: crossEntropy,
+    schedule: new WarmupCosineLR(optimizer, { warmupSteps, totalSteps, floor: 0.01 }),
+    metrics: { accuracy },
+    evaluate: new DataLoader(asDataset(test), { batchSize: EVALUATION_BATCH }),
+    progress: true,
+  });
+  const seconds = epochs.reduce((sum, epoch) => sum + epoch.seconds, 0);
+  return { seconds, samplesPerSecond: (steps * BATCH) / seconds, steps, memory: memory! };
 }
 
 /** The logits of all digits: [digits, 10]. */

@@ -83,6 +83,14 @@ test("the README's first example compiles in strict TypeScript and runs", () => 
   node('example.mjs');
 });
 
+test('the workers of a dataset start from the package', () => {
+  write('samples.mjs', 'export default Array.from({ length: 5 }, (_, i) => [i, -i]);');
+  const script = `import { DataLoader, WorkerDataset } from 'drivetrain';
+const dataset = await WorkerDataset.open(new URL('samples.mjs', import.meta.url), { workers: 2 });
+for await (const batch of new DataLoader(dataset, { batchSize: 5 })) console.log(JSON.stringify(batch));`;
+  expect(JSON.parse(node(write('workers.mjs', script)))).toMatchObject({ dtype: 'f32', shape: [5, 2] });
+});
+
 test('importing it takes little time', () => {
   const script =
     "const start = performance.now(); await import('drivetrain'); console.log(performance.now() - start);";
