@@ -7,6 +7,7 @@ export {
   type MemoryPoolOptions,
   type MemoryPoolStatistics,
 } from './memory-pool.js';
+export { checkOptions } from './options.js';
 export { overlaps, sameElements, storagesOverlap } from './overlap.js';
 export { outsideScopes } from './scope.js';
 export {

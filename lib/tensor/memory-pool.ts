@@ -1,5 +1,6 @@
 import { totalmem } from 'node:os';
 import { binding, DrivetrainError } from '../native/index.js';
+import { checkOptions } from './options.js';
 import { adopt, innermostPool, withScope } from './scope.js';
 import { ALIGNMENT, acquireSlab, releaseSlab, type Slab } from './slab.js';
 import { SharedStorage } from './storage.js';
@@ -91,6 +92,7 @@ export class MemoryPool {
   #disposed = false;
 
   constructor(options: MemoryPoolOptions = {}) {
+    checkOptions('MemoryPool', options, ['limit', 'trackOrigins']);
     this.#limit = checkLimit(options.limit ?? Math.floor(totalmem() / 2));
     this.#trackOrigins = options.trackOrigins ?? false;
   }
