@@ -14,6 +14,9 @@ const { isa } = device.info();
 if (process.arch !== 'arm64' || !isa.startsWith('neon')) throw new Error(process.arch + ' runs ' + isa);
 `;
 
+/** The emulator is slow. These are plain C++ for every processor, and `npm test` runs them. */
+const COVERED = ['scalar', 'gemm_f64_large', 'attention_f64'];
+
 function checkTools() {
   const tools = { 'aarch64-linux-gnu-g++': 'g++-aarch64-linux-gnu', 'qemu-aarch64': 'qemu-user' };
   const missing = Object.keys(tools).filter((tool) => spawnSync(tool, ['--version']).status !== 0);
@@ -28,8 +31,8 @@ await main(async () => {
   checkTools();
   const defines = { CMAKE_TOOLCHAIN_FILE: join(root, 'toolchain/gcc-aarch64-linux-gnu.cmake') };
   const [kernels] = buildNativeTests('kernel tests for arm64', 'build-neon', defines, ['kernels_test']);
-  // The emulator is slow, and the scalar table is tested wherever `npm test` runs.
-  const native = await kernelTests(kernels, { emulator: EMULATOR, args: ['--skip', 'scalar'] });
+  const args = COVERED.flatMap((name) => ['--skip', name]);
+  const native = await kernelTests(kernels, { emulator: EMULATOR, args });
   const addon = buildAddon('addon for arm64', 'build-neon', defines);
   const node = nodeBinary('linux-arm64', 20);
   const env = { DRIVETRAIN_BINARY: join(root, addon) };
