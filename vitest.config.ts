@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 // Folders whose results depend on the kernels: they run once more for every further instruction set of this machine.
-const NUMERIC = ['tensor', 'ops', 'program', 'io', 'nn', 'optim', 'train', 'compress'].map(
+const NUMERIC = ['tensor', 'ops', 'program', 'nn', 'optim', 'train', 'compress'].map(
   (folder) => `test/${folder}/**/*.test.ts`,
 );
 // Sets such as avx2 and avx2-vnni differ in the int8 kernels alone: of such a pair, the second runs only these.
@@ -22,8 +22,11 @@ async function furtherInstructionSets(): Promise<{ isa: string; include: string[
   });
 }
 
-/** A hundred processes, each of which takes seconds under a sanitizer, and none of which calls much native code. */
-const slow = process.env.ASAN_OPTIONS === undefined ? [] : ['test/io/checkpoint/kill.test.ts'];
+/** Under a sanitizer: what calls no native code that other tests do not. A hundred processes are killed in the first. */
+const covered =
+  process.env.ASAN_OPTIONS === undefined
+    ? []
+    : ['test/io/checkpoint/kill.test.ts', 'test/{bench,docs,observe,scripts,serve}/**'];
 
 const project = (name: string, include: string[], env: Record<string, string> = {}) => ({
   extends: true as const,
@@ -42,7 +45,7 @@ export default defineConfig(async () => ({
     projects: [
       {
         extends: true as const,
-        test: { name: 'default', include: everything, exclude: ['test/package/**', ...slow] },
+        test: { name: 'default', include: everything, exclude: ['test/package/**', ...covered] },
       },
       ...(await furtherInstructionSets()).map(({ isa, include }) =>
         project(isa, include, { DRIVETRAIN_ISA: isa }),

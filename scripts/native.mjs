@@ -1,5 +1,5 @@
-// Configures and builds CMake's part, each kind of build in a folder of its own: the addon through cmake-js, the tests
-// that are native themselves, which need nothing of Node, without it.
+// Configures and builds CMake's part through cmake-js, each kind of build in a folder of its own: the addon, and the tests
+// that are native themselves, of the same objects.
 import { join } from 'node:path';
 import { jobs, root, run, runNode, step } from './shared.mjs';
 
@@ -32,21 +32,13 @@ const NATIVE_TESTS = ['kernels_test', 'thread_pool_test', 'locks_test'];
 
 /** Configures a folder and builds native tests, as one printed step; returns the paths of their programs. */
 export function buildNativeTests(name, folder, defines = {}, tests = NATIVE_TESTS) {
-  const output = join(root, folder);
-  const all = {
-    CMAKE_BUILD_TYPE: 'Release',
-    DRIVETRAIN_NATIVE_TESTS: 'ON',
-    CMAKE_RUNTIME_OUTPUT_DIRECTORY: output,
-    ...defines,
-  };
+  const output = join(root, folder, 'tests');
   step(name, () => {
-    run('cmake', [
-      '-S',
-      root,
-      '-B',
-      folder,
-      ...Object.entries(all).map(([key, value]) => `-D${key}=${value}`),
-    ]);
+    configure(folder, {
+      DRIVETRAIN_NATIVE_TESTS: 'ON',
+      CMAKE_RUNTIME_OUTPUT_DIRECTORY: output,
+      ...defines,
+    });
     for (const test of tests) build(folder, test);
   });
   return tests.map((test) => join(output, test));

@@ -2,7 +2,7 @@
 import { isAbsolute, join } from 'node:path';
 import { buildAddon, buildNativeTests } from './native.mjs';
 import { main, root, run, StepError } from './shared.mjs';
-import { nativeTest, report, vitest } from './suites.mjs';
+import { kernelTests, nativeTest, report, vitest } from './suites.mjs';
 
 const DEFINES = {
   DRIVETRAIN_SANITIZE: 'address',
@@ -23,11 +23,14 @@ function preloaded() {
   return libraries.join(' ');
 }
 
-await main(() => {
+await main(async () => {
   const options = { UBSAN_OPTIONS: 'print_stacktrace=1' };
   const env = { ...options, ASAN_OPTIONS: 'detect_leaks=1' };
-  const programs = buildNativeTests('native tests, sanitized', 'build-asan-tests', DEFINES);
-  const native = programs.map((program) => nativeTest(program, { env }));
+  const [kernels, ...stress] = buildNativeTests('native tests, sanitized', 'build-asan', DEFINES);
+  const native = [
+    ...(await kernelTests(kernels, { env })),
+    ...stress.map((program) => nativeTest(program, { env })),
+  ];
   const addon = buildAddon('addon, sanitized', 'build-asan', DEFINES);
   const library = vitest(['--project', 'default', '--testTimeout', '120000'], {
     env: {

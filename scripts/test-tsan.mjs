@@ -15,7 +15,7 @@ const PRODUCTS = ['gemm_f32_large', 'gemm_batched', 'gemm_s8_large'];
 
 await main(() => {
   const env = { TSAN_OPTIONS: 'halt_on_error=1' };
-  const [kernels, ...stress] = buildNativeTests('native tests, sanitized', 'build-tsan-tests', DEFINES);
+  const [kernels, ...stress] = buildNativeTests('native tests, sanitized', 'build-tsan', DEFINES);
   const products = PRODUCTS.map((name) => nativeTest(kernels, { args: ['--only', name], env }));
   report([...products, ...stress.map((program) => nativeTest(program, { env }))]);
 });

@@ -2,9 +2,10 @@
 // instruction set of this machine). Arguments go to vitest.
 import { buildNativeTests } from './native.mjs';
 import { main } from './shared.mjs';
-import { nativeTest, report, vitest } from './suites.mjs';
+import { kernelTests, nativeTest, report, vitest } from './suites.mjs';
 
-await main(() => {
-  const native = buildNativeTests('native tests', 'build-native-tests').map((program) => nativeTest(program));
+await main(async () => {
+  const [kernels, ...stress] = buildNativeTests('native tests', 'build');
+  const native = [...(await kernelTests(kernels)), ...stress.map((program) => nativeTest(program))];
   report([...native, vitest(['--project', '!package', ...process.argv.slice(2)])]);
 });

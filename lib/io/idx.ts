@@ -2,7 +2,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, gunzipSync } from 'node:zlib';
 import { DrivetrainError } from '../native/index.js';
-import { empty, sizeOf, type Tensor } from '../tensor/index.js';
+import { checkOptions, empty, sizeOf, type Tensor } from '../tensor/index.js';
 import { readInto, withFile } from './files.js';
 import { corruptIdx, IdxDecoder, type IdxSource } from './idx-decoder.js';
 import { checkBytes, newArray, type TensorData } from './tensor-data.js';
@@ -25,6 +25,7 @@ const CHUNK_BYTES = 1024 * 1024;
  * `maxBytes`; `DT_SHAPE_MISMATCH` above 8 dimensions; `DT_NOT_FOUND`, `DT_IO`, `DT_POOL_LIMIT`.
  */
 export async function readIdx(path: string, options: IdxOptions = {}): Promise<Tensor> {
+  checkOptions('readIdx', options, ['maxBytes']);
   const maxBytes = checkLimit(options.maxBytes);
   return withFile(path, async (file, fileBytes) => {
     const gzipped = await beginsLikeGzip(file);
@@ -46,6 +47,7 @@ export async function readIdx(path: string, options: IdxOptions = {}): Promise<T
 
 /** Parses the bytes of an IDX file, gzipped or plain, into plain data of its own. Throws as `readIdx` does. */
 export function parseIdx(bytes: Uint8Array, name = 'The buffer', options: IdxOptions = {}): TensorData {
+  checkOptions('parseIdx', options, ['maxBytes']);
   const maxBytes = checkLimit(options.maxBytes);
   checkBytes(bytes);
   const plain = isGzip(bytes) ? unpack(bytes, name, maxBytes) : bytes;

@@ -12,7 +12,7 @@ import {
   transient,
   zeros,
 } from '../ops/index.js';
-import { type Tensor, wrap } from '../tensor/index.js';
+import { checkOptions, type Tensor, wrap } from '../tensor/index.js';
 import { standardNormal, uniformByFanIn } from './initialise.js';
 import { Module } from './module.js';
 
@@ -33,8 +33,10 @@ export class Linear extends Module {
   /** [out] */
   readonly bias?: Tensor;
 
-  constructor(inFeatures: number, outFeatures: number, { bias = true, generator }: LinearOptions = {}) {
+  constructor(inFeatures: number, outFeatures: number, options: LinearOptions = {}) {
     super();
+    checkOptions('Linear', options, ['bias', 'generator']);
+    const { bias = true, generator } = options;
     checkWidth('inFeatures', inFeatures);
     checkWidth('outFeatures', outFeatures);
     this.weight = uniformByFanIn([outFeatures, inFeatures], inFeatures, generator);
@@ -51,11 +53,12 @@ export class Embedding extends Module {
   /** [rows, features] */
   readonly weight: Tensor;
 
-  constructor(rows: number, features: number, { generator }: LayerOptions = {}) {
+  constructor(rows: number, features: number, options: LayerOptions = {}) {
     super();
+    checkOptions('Embedding', options, ['generator']);
     checkWidth('rows', rows);
     checkWidth('features', features);
-    this.weight = standardNormal([rows, features], generator);
+    this.weight = standardNormal([rows, features], options.generator);
   }
 
   forward(indices: Tensor): Tensor {
@@ -76,12 +79,13 @@ export class LayerNorm extends Module {
   readonly bias: Tensor;
   readonly eps: number;
 
-  constructor(features: number, { eps = 1e-5 }: LayerNormOptions = {}) {
+  constructor(features: number, options: LayerNormOptions = {}) {
     super();
+    checkOptions('LayerNorm', options, ['eps']);
     checkWidth('features', features);
     this.weight = ones([features]);
     this.bias = zeros([features]);
-    this.eps = eps;
+    this.eps = options.eps ?? 1e-5;
   }
 
   forward(x: Tensor): Tensor {
@@ -100,11 +104,12 @@ export class RMSNorm extends Module {
   readonly weight: Tensor;
   readonly eps: number | undefined;
 
-  constructor(features: number, { eps }: RMSNormOptions = {}) {
+  constructor(features: number, options: RMSNormOptions = {}) {
     super();
+    checkOptions('RMSNorm', options, ['eps']);
     checkWidth('features', features);
     this.weight = ones([features]);
-    this.eps = eps;
+    this.eps = options.eps;
   }
 
   forward(x: Tensor): Tensor {
@@ -120,8 +125,9 @@ export class Dropout extends Module {
   readonly #active = new Float64Array(1);
   readonly #activeTensor = wrap(this.#active, []);
 
-  constructor(p = 0.5, { generator }: LayerOptions = {}) {
+  constructor(p = 0.5, options: LayerOptions = {}) {
     super();
+    checkOptions('Dropout', options, ['generator']);
     if (!(p >= 0 && p <= 1)) {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
@@ -129,7 +135,7 @@ export class Dropout extends Module {
       );
     }
     this.p = p;
-    this.generator = generator;
+    this.generator = options.generator;
     this.setTraining(true);
   }
 

@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
-import { broadcastShapes, formatShape, type Tensor } from '../tensor/index.js';
+import { broadcastShapes, checkOptions, formatShape, type Tensor } from '../tensor/index.js';
 import { apply, transient } from './apply.js';
-import { checkFloat, checkMinRank, checkOneOf, checkOptions, checkSameDtype } from './checks.js';
+import { checkFloat, checkMinRank, checkOneOf, checkSameDtype } from './checks.js';
 import { contiguous } from './copy.js';
 import type { Op } from './op.js';
 import { broadcastTo } from './views.js';

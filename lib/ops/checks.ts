@@ -79,18 +79,6 @@ export function checkPer(operation: string, name: string, x: Tensor, count = 1):
   );
 }
 
-/** Refuses options that are no object, or that have another key than `known`: a misspelt one must not pass in silence. */
-export function checkOptions(operation: string, options: object, known: readonly string[]): void {
-  const isObject = typeof options === 'object' && options !== null && !(options instanceof Tensor);
-  const unknown = isObject ? Object.keys(options).filter((key) => !known.includes(key)) : [];
-  if (isObject && unknown.length === 0) return;
-  const received = isObject ? unknown.join(', ') : inspect(options, { depth: 0 });
-  throw new DrivetrainError(
-    'DT_INVALID_ARGUMENT',
-    `Expected { ${known.join(', ')} } as options of ${operation} but received ${received}.`,
-  );
-}
-
 /** Refuses anything but a finite number from 0 on. */
 export function checkEps(operation: string, eps: number): void {
   if (typeof eps === 'number' && eps >= 0 && eps < Infinity) return;

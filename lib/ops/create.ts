@@ -2,6 +2,7 @@ import { DrivetrainError } from '../native/index.js';
 import {
   checkDtype,
   checkHeldBy,
+  checkOptions,
   checkShape,
   type DType,
   type Shape,
@@ -29,19 +30,25 @@ export interface CreateOptions {
 }
 
 /** A tensor with every element `value`, which an integer dtype must be able to hold; in bool anything but 0 is true. */
-export function full(shape: Shape, value: number, { dtype = 'f32' }: CreateOptions = {}): Tensor {
+export function full(shape: Shape, value: number, options: CreateOptions = {}): Tensor {
+  return filled('full', shape, value, options);
+}
+
+function filled(operation: string, shape: Shape, value: number, options: CreateOptions): Tensor {
+  checkOptions(operation, options, ['dtype']);
+  const { dtype = 'f32' } = options;
   checkShape(shape);
-  checkDtype('full', dtype);
+  checkDtype(operation, dtype);
   checkHeldBy(dtype, value);
   return apply(fillOp, [], { shape, dtype, value })[0]!;
 }
 
-export function zeros(shape: Shape, options?: CreateOptions): Tensor {
-  return full(shape, 0, options);
+export function zeros(shape: Shape, options: CreateOptions = {}): Tensor {
+  return filled('zeros', shape, 0, options);
 }
 
-export function ones(shape: Shape, options?: CreateOptions): Tensor {
-  return full(shape, 1, options);
+export function ones(shape: Shape, options: CreateOptions = {}): Tensor {
+  return filled('ones', shape, 1, options);
 }
 
 /** Every element `value`, in the shape and dtype of `like`. */
@@ -50,7 +57,8 @@ export function fullLike(like: Tensor, value: number): Tensor {
 }
 
 /** 0, 1, … n − 1. */
-export function arange(n: number, { dtype = 'f32' }: CreateOptions = {}): Tensor {
+export function arange(n: number, options: CreateOptions = {}): Tensor {
+  checkOptions('arange', options, ['dtype']);
   if (!Number.isSafeInteger(n) || n < 0) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
@@ -59,6 +67,6 @@ export function arange(n: number, { dtype = 'f32' }: CreateOptions = {}): Tensor
   }
   return tensor(
     Array.from({ length: n }, (_, i) => i),
-    { dtype },
+    options,
   );
 }

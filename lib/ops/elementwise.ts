@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
-import { broadcastShapes, type DType, sameShape, Tensor } from '../tensor/index.js';
+import { broadcastShapes, checkOptions, type DType, sameShape, Tensor } from '../tensor/index.js';
 import { apply, applyOne } from './apply.js';
-import { checkFloat, checkOneOf, checkOptions, checkSameDtype } from './checks.js';
+import { checkFloat, checkOneOf, checkSameDtype } from './checks.js';
 import type { Op, TensorSpec } from './op.js';
 import type { Opcode } from './opcodes.js';
 import type { OutOptions } from './out.js';

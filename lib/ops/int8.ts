@@ -1,5 +1,5 @@
 import { binding, DrivetrainError } from '../native/index.js';
-import { type DType, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
+import { checkOptions, type DType, formatShape, sizeOf, type Tensor } from '../tensor/index.js';
 import { apply, transient } from './apply.js';
 import { checkMinRank, checkOneOf, checkPer, checkShapeIs } from './checks.js';
 import { ACTIVATIONS, type Activation } from './matmul.js';
@@ -86,6 +86,8 @@ export interface ZeroPoints {
   readonly weightZeroPoint?: Tensor | undefined;
 }
 
+const ZERO_POINTS = ['zeroPoint', 'weightZeroPoint'];
+
 /**
  * Weight [out, in] (i8, or u8) in the layout of the kernels in use: opaque bytes for the products below, in this process
  * only. At most 131,071 columns, so that 32-bit sums are exact.
@@ -111,11 +113,9 @@ export function packInt8(weight: Tensor): Tensor {
  * (a − zeroPoint) · (weight − weightZeroPoint)ᵀ for a [m, in] (i8 or u8) and a weight from `packInt8`: exact 32-bit sums,
  * i32 [m, out], the same on every instruction set. ONNX's MatMulInteger.
  */
-export function matmulInteger(
-  a: Tensor,
-  packed: Tensor,
-  { zeroPoint, weightZeroPoint }: ZeroPoints = {},
-): Tensor {
+export function matmulInteger(a: Tensor, packed: Tensor, options: ZeroPoints = {}): Tensor {
+  checkOptions('matmulInteger', options, ZERO_POINTS);
+  const { zeroPoint, weightZeroPoint } = options;
   return product('matmulInteger', a, packed, { zeroPoint, weightZeroPoint }, 'i32');
 }
 
@@ -130,8 +130,10 @@ export function matmulInt8(
   packed: Tensor,
   weightScale: Tensor,
   bias?: Tensor,
-  { zeroPoint, weightZeroPoint }: ZeroPoints = {},
+  options: ZeroPoints = {},
 ): Tensor {
+  checkOptions('matmulInt8', options, ZERO_POINTS);
+  const { zeroPoint, weightZeroPoint } = options;
   const parts = { scale, weightScale, zeroPoint, weightZeroPoint, bias };
   return product('matmulInt8', a, packed, parts, 'f32');
 }
@@ -169,9 +171,11 @@ export function qlinearMatmul(
   weightScale: Tensor,
   outputScale: Tensor,
   outputZeroPoint: Tensor,
-  { zeroPoint, weightZeroPoint, bias, activation = 'none' }: QlinearMatmulOptions = {},
+  options: QlinearMatmulOptions = {},
 ): Tensor {
   const operation = 'qlinearMatmul';
+  checkOptions(operation, options, [...ZERO_POINTS, 'bias', 'activation']);
+  const { zeroPoint, weightZeroPoint, bias, activation = 'none' } = options;
   checkOneOf(operation, 'output scale', outputScale, ['f32']);
   checkOneOf(operation, 'output zero point', outputZeroPoint, ['i8', 'u8']);
   checkPer(operation, 'output scale', outputScale);

@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { binding, DrivetrainError } from '../native/index.js';
 import {
   broadcastShapes,
+  checkOptions,
   DTYPES,
   type DType,
   formatShape,
@@ -10,14 +11,7 @@ import {
   type Tensor,
 } from '../tensor/index.js';
 import { apply, applyOne, transient } from './apply.js';
-import {
-  checkMinRank,
-  checkOneOf,
-  checkOptions,
-  checkSameDtype,
-  checkShapeIs,
-  checkTensor,
-} from './checks.js';
+import { checkMinRank, checkOneOf, checkSameDtype, checkShapeIs, checkTensor } from './checks.js';
 import type { Op } from './op.js';
 import { checkOutIs, type OutOptions } from './out.js';
 import { broadcastTo, reshape, transpose } from './views.js';

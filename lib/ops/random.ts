@@ -1,5 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
 import {
+  checkOptions,
   checkShape,
   type DType,
   outsideScopes,
@@ -123,7 +124,8 @@ export interface RandomOptions {
   generator?: Generator;
 }
 
-function random(op: Op<RandomAttrs>, shape: Shape, options: RandomOptions): Tensor {
+function random(name: string, op: Op<RandomAttrs>, shape: Shape, options: RandomOptions): Tensor {
+  checkOptions(name, options, ['dtype', 'generator']);
   checkShape(shape);
   const { dtype = 'f32', generator = globalGenerator() } = options;
   if (dtype !== 'f32' && dtype !== 'f64') {
@@ -140,12 +142,12 @@ function random(op: Op<RandomAttrs>, shape: Shape, options: RandomOptions): Tens
 
 /** Uniform on [0, 1). */
 export function rand(shape: Shape, options: RandomOptions = {}): Tensor {
-  return random(uniformOp, shape, options);
+  return random('rand', uniformOp, shape, options);
 }
 
 /** Normal with mean 0 and variance 1. */
 export function randn(shape: Shape, options: RandomOptions = {}): Tensor {
-  return random(normalOp, shape, options);
+  return random('randn', normalOp, shape, options);
 }
 
 /**

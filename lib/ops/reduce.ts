@@ -1,5 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
 import {
+  checkOptions,
   formatShape,
   isHalf,
   normaliseAxis,
@@ -9,7 +10,7 @@ import {
   type Tensor,
 } from '../tensor/index.js';
 import { apply, transient } from './apply.js';
-import { checkFloat, checkOptions, checkSameDtype, checkTensor } from './checks.js';
+import { checkFloat, checkSameDtype, checkTensor } from './checks.js';
 import { cast } from './copy.js';
 import { mul } from './elementwise.js';
 import type { Op } from './op.js';

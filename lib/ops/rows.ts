@@ -1,15 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
-import { formatShape, type Tensor } from '../tensor/index.js';
+import { checkOptions, formatShape, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
-import {
-  checkEps,
-  checkFloat,
-  checkMinRank,
-  checkOneOf,
-  checkOptions,
-  checkSameDtype,
-  checkShapeIs,
-} from './checks.js';
+import { checkEps, checkFloat, checkMinRank, checkOneOf, checkSameDtype, checkShapeIs } from './checks.js';
 import type { Op } from './op.js';
 import type { Opcode } from './opcodes.js';
 

@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
-import { formatShape, normaliseAxis, type Tensor } from '../tensor/index.js';
+import { checkOptions, formatShape, normaliseAxis, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
-import { checkFloat, checkOptions } from './checks.js';
+import { checkFloat } from './checks.js';
 import type { Op } from './op.js';
 import { transpose } from './views.js';
 

@@ -1,8 +1,10 @@
+import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
 import {
   activeRecorder,
   add,
   cast,
+  checkTensor,
   type GradientContext,
   gradientRule,
   type Op,
@@ -48,6 +50,14 @@ export function grad(loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
       'Expected grad() to be called inside compile(fn) or valueAndGrad(fn), which keep what fn did, but it was called outside.',
     );
   }
+  checkTensor('grad', loss);
+  if (!Array.isArray(parameters)) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected an array of tensors as parameters of grad but received ${inspect(parameters, { depth: 0 })}.`,
+    );
+  }
+  for (const parameter of parameters) checkTensor('grad', parameter);
   if (loss.size !== 1) {
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',

@@ -1,6 +1,6 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { defaultRegistry, outcomeOf, type Registry } from '../observe/index.js';
-import { formatShape, Tensor, typedArrayName, wrap } from '../tensor/index.js';
+import { checkOptions, formatShape, Tensor, typedArrayName, wrap } from '../tensor/index.js';
 import { gather, type Rows, scatter } from './batch.js';
 import { type BatcherMetrics, batcherMetrics, type DispatchReason } from './batcher-metrics.js';
 import { type Group, headOf, RequestQueue } from './queue.js';
@@ -32,6 +32,16 @@ export interface BatcherRunOptions {
   /** Instead of the batcher's own `timeoutMs`. */
   timeoutMs?: number;
 }
+
+const OPTIONS: readonly (keyof BatcherOptions)[] = [
+  'maxBatchSize',
+  'maxWaitMs',
+  'maxQueueSize',
+  'timeoutMs',
+  'concurrency',
+  'name',
+  'registry',
+];
 
 /**
  * Answers many small requests with few large calls of `run`. A request is some rows, a tensor [rows, …]; requests of
@@ -72,6 +82,7 @@ export class Batcher {
 
   /** `run` maps [rows, …] to [rows, …]; its result is disposed when it has been copied. `DT_INVALID_ARGUMENT`. */
   constructor(run: (batch: Tensor) => Promise<Tensor>, options: BatcherOptions = {}) {
+    checkOptions('Batcher', options, OPTIONS);
     const { maxBatchSize = 64, maxWaitMs = 0, timeoutMs, concurrency = 1, name = 'default' } = options;
     const { maxQueueSize = Math.max(1024, maxBatchSize), registry = defaultRegistry } = options;
     if (typeof run !== 'function') throw invalid('run', 'a function', run);
@@ -138,9 +149,11 @@ export class Batcher {
 
   #admit(
     input: Tensor | TypedArray,
-    { signal, timeoutMs = this.#timeoutMs }: BatcherRunOptions,
+    options: BatcherRunOptions,
     promise: { resolve: (output: Tensor) => void; reject: (error: unknown) => void },
   ): void {
+    checkOptions('Batcher.run', options, ['signal', 'timeoutMs']);
+    const { signal, timeoutMs = this.#timeoutMs } = options;
     if (this.#closing)
       throw new DrivetrainError('DT_CLOSED', 'The batcher is closed and takes no more requests.');
     if (signal?.aborted) throw abortedError(signal);

@@ -8,6 +8,7 @@ export {
   type MemoryPoolStatistics,
 } from './memory-pool.js';
 export type { MemoryPressure, PressureLevel, PressureListener } from './memory-pressure.js';
+export { checkOptions } from './options.js';
 export { overlaps, sameElements, storagesOverlap } from './overlap.js';
 export { outsideScopes } from './scope.js';
 export {

@@ -2,6 +2,7 @@ import { totalmem } from 'node:os';
 import { DrivetrainError } from '../native/index.js';
 import { type Block, BlockHeap, blockSize } from './block-heap.js';
 import { PressureGauge, type PressureLevel, type PressureListener } from './memory-pressure.js';
+import { checkOptions } from './options.js';
 import { adopt, innermostPool, withScope } from './scope.js';
 import { SharedStorage } from './storage.js';
 
@@ -55,6 +56,7 @@ export class MemoryPool {
   #disposed = false;
 
   constructor(options: MemoryPoolOptions = {}) {
+    checkOptions('MemoryPool', options, ['limit', 'trackOrigins']);
     this.#limit = checkLimit(options.limit ?? Math.floor(totalmem() / 2));
     this.#trackOrigins = options.trackOrigins ?? false;
   }

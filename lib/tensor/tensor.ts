@@ -3,6 +3,7 @@ import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { checkDtype, checkHeldBy, DTYPES, type DType, dtypeOf, typedArrayName } from './dtype.js';
 import { toFloat16, toFloat32 } from './half.js';
 import { currentPool, type MemoryPool } from './memory-pool.js';
+import { checkOptions } from './options.js';
 import { checkShape, formatShape, isRowMajor, rowMajorStrides, type Shape, sizeOf } from './shape.js';
 import { BorrowedStorage, releaseWhenForgotten, SharedStorage, type Storage } from './storage.js';
 
@@ -236,6 +237,7 @@ export interface WrapOptions {
  * memory that they know by two storages, so that another view of an array (`subarray`) is better sliced from its tensor.
  */
 export function wrap(array: TypedArray, shape?: Shape, options: WrapOptions = {}): Tensor {
+  checkOptions('wrap', options, ['dtype']);
   const dtype = dtypeOf(array, options.dtype);
   const fullShape = shape ?? [array.length];
   checkLength(array.length, fullShape);
@@ -304,6 +306,7 @@ export type NestedNumbers = number | readonly NestedNumbers[];
 
 /** A new tensor in pool memory with a copy of `data`: nested arrays of numbers, or a typed array in row-major order. */
 export function tensor(data: NestedNumbers | TypedArray, options: TensorOptions = {}): Tensor {
+  checkOptions('tensor', options, ['shape', 'dtype']);
   if (ArrayBuffer.isView(data)) {
     const dtype = dtypeOf(data as TypedArray, options.dtype);
     const shape = options.shape ?? [(data as TypedArray).length];

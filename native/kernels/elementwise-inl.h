@@ -6,6 +6,8 @@
 template <class V>
 struct Whole {
   DT_INLINE V load(const typename V::T* p, typename V::T = 0) const { return V::load(p); }
+  DT_INLINE V any(const typename V::T* p) const { return V::load(p); }
+  DT_INLINE size_t count() const { return V::kLanes; }
   DT_INLINE auto wide(const typename V::T* p) const { return load_wide(p); }
   DT_INLINE void put(typename V::T* p, V x) const { store(p, x); }
 };
@@ -13,6 +15,8 @@ template <class V>
 struct Part {
   size_t n;
   DT_INLINE V load(const typename V::T* p, typename V::T fill = 0) const { return V::load_n(p, n, fill); }
+  DT_INLINE V any(const typename V::T* p) const { return V::load_n(p, n); }
+  DT_INLINE size_t count() const { return n; }
   DT_INLINE auto wide(const typename V::T* p) const { return widen(load(p)); }
   DT_INLINE void put(typename V::T* p, V x) const { store_n(p, x, n); }
 };

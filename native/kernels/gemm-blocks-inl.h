@@ -29,10 +29,11 @@ struct Blocks {
 
   static void block(const GemmArgs<T>& g) {
     const size_t part = g.k <= kDepth ? g.k : even_part(g.k, kDepth, 8);
+    const size_t rows = rows_of_tile<V>(smaller(parts_of(g.n, V::kLanes), V::kTileVecs));
+    const size_t strip = g.m <= rows ? g.m : even_part(g.m, rows, 1);
     size_t k0 = 0;
     do {
-      Blocks s{g, k0, smaller(part, g.k - k0), nullptr,
-               0, 0,  Layout::kColumns,        g.m <= kRows ? g.m : even_part(g.m, kRows, 1)};
+      Blocks s{g, k0, smaller(part, g.k - k0), nullptr, 0, 0, Layout::kColumns, strip};
       s.place_a();
       for (size_t j = 0; j < g.n; j += kGroup) s.columns(j, smaller(kGroup, g.n - j));
       k0 += part;
@@ -72,7 +73,7 @@ struct Blocks {
     const T* b = g.b + (ptrdiff_t)k0 * g.b_row + (ptrdiff_t)j0 * g.b_col;
     size_t in_place = 0;
     if (!kOneLane && g.b_col == 1 && (depth * g.n <= kInPlace || (g.m <= 2 * strip && g.k * g.n <= kNear))) {
-      in_place = width % V::kLanes ? width / kCols * kCols : width;
+      in_place = width % V::kLanes && !V::kMasks ? width / kCols * kCols : width;
       for (size_t j = 0; j < in_place; j += kCols) strips(j0 + j, smaller(kCols, width - j), b + j, g.b_row);
       if (in_place == width) return;
     }
@@ -109,7 +110,16 @@ struct Blocks {
 
   static size_t block_rows(const GemmArgs<T>& g) { return g.k * g.n > kFar ? kFarRows : kBlockRows; }
 
+  // One tile, its operands read in place.
+  static bool is_tile(const GemmArgs<T>& g) {
+    return !kOneLane && g.a_col == 1 && g.b_col == 1 && !g.b_packed && g.n <= kCols && g.k <= kDepth &&
+           (V::kMasks || g.n % V::kLanes == 0) && g.m <= (size_t)rows_of_tile<V>(parts_of(g.n, V::kLanes));
+  }
+
   static void gemm(const GemmArgs<T>& g, bool parallel) {
+    if (is_tile(g))
+      return tile_panel<V, V::kTileVecs, Layout::kRows>(g.k, g.a, g.a_row, g.b, g.b_row, finish_of(g, 0, 0),
+                                                        g.c, g.c_row, g.m, g.n);
     if (g.b_packed || g.m <= block_rows(g)) return cut(g, parallel);
     // Where all columns would take too much memory, some at a time.
     const size_t width = round_up(kPackedAtOnce / (g.k + 1) + 1, kCols);

@@ -54,7 +54,7 @@ void gemm_one(const GemmArgs<typename V::T>& g, bool parallel) {
   parallel = parallel && g.m * g.n * g.k > kSerialMacs;
   if (g.b_packed && g.m == 1 && g.k > 0) return RowTimesPacked<V>::gemm(g, parallel);
   if (takes_dots<V>(g)) return gemm_dots<V>(g, parallel);
-  if (takes_few_rows<V>(g)) return split(g, parallel, 1, 256, few_rows<V>);
+  if (takes_few_rows<V>(g)) return FewRows<V>::gemm(g, parallel);
   Blocks<V>::gemm(g, parallel);
 }
 

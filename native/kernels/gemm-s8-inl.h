@@ -35,8 +35,12 @@ inline void finish_s8(const GemmS8Args& g, const RowS8* row, const int32_t* sums
                       size_t rows, size_t cols) {
   const size_t at_c = i * (size_t)g.c_row + j;
   if (g.c_type == Int8Result::kS32) {
-    for (size_t r = 0; r < rows; ++r)
-      memcpy((int32_t*)g.c + at_c + r * g.c_row, sums + r * kColsS8, cols * sizeof(int32_t));
+    int32_t* c = (int32_t*)g.c + at_c;
+    for (size_t r = 0; r < rows; ++r, c += g.c_row, sums += kColsS8)
+      if (cols == kColsS8)  // a constant is a few instructions; a call for each row took a third of the time
+        memcpy(c, sums, kColsS8 * sizeof(int32_t));
+      else
+        memcpy(c, sums, cols * sizeof(int32_t));
     return;
   }
   const Activation activation = g.activation;
@@ -183,7 +187,7 @@ struct S8 {
   }
 
   // So many words of a panel of B as stay in L1 while they meet the panels of A.
-  static constexpr size_t kBlockWords = (1 << 14) / kCols / D::kDepth / (D::kWidens ? 2 : 1);
+  static constexpr size_t kBlockWords = (1 << 15) / kCols / D::kDepth / (D::kWidens ? 2 : 1);
 
   struct Block {
     const int8_t* b;

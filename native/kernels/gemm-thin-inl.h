@@ -35,12 +35,15 @@ DT_INLINE void add_rows(const typename V::T* a, ptrdiff_t a_col, const typename 
   });
 }
 
+// Columns of the sums that stay in L1.
+constexpr size_t kStripValues = 4096;
+
 // Few rows of A and a large B: four rows of B at a time are read from end to end, as memory likes it, and
 // added to strips of sums that stay in L1.
 template <class V>
 void few_rows(const GemmArgs<typename V::T>& g) {
   using T = typename V::T;
-  const size_t strip = round_up(4096 / g.m, 16);
+  const size_t strip = round_up(kStripValues / g.m, 16);
   T* sums = (T*)scratch(2, g.m * strip * sizeof(T));
   for (size_t j0 = 0; j0 < g.n; j0 += strip) {
     const size_t cols = smaller(strip, g.n - j0);
@@ -58,6 +61,43 @@ void few_rows(const GemmArgs<typename V::T>& g) {
     finish_rows<V>(sums, strip, g.m, finish_of(g, 0, j0), g.c + (ptrdiff_t)j0, g.c_row, cols);
   }
 }
+
+// The same in parts of k, so that threads read B from end to end too: each part has sums of its own, which
+// are added in order.
+template <class V>
+struct FewRows {
+  using T = typename V::T;
+  static constexpr size_t kParts = 8;
+  const GemmArgs<T>* g;
+  size_t depth;  // of a part
+  T* sums;
+
+  static void chunk(void* context, size_t index) {
+    const FewRows& s = *(const FewRows*)context;
+    GemmArgs<T> part = *s.g;
+    const size_t k0 = index * s.depth;
+    part.k = smaller(s.depth, s.g->k - k0);
+    part.a += (ptrdiff_t)k0 * part.a_col, part.b += (ptrdiff_t)k0 * part.b_row;
+    part.c = s.sums + index * part.m * part.n, part.c_row = (ptrdiff_t)part.n;
+    part.alpha = 1, part.beta = 0;
+    part.bias = part.residual = nullptr, part.activation = Activation::kNone;
+    few_rows<V>(part);
+  }
+  static void gemm(const GemmArgs<T>& g, bool parallel) {
+    const size_t values = g.m * g.n;
+    if (values * g.k <= kSerialMacs) return few_rows<V>(g);
+    // So wide that sums of parts would be much to read and write: whole strips of columns.
+    if (values > kParts * kStripValues)
+      return split(g, parallel, 1, round_up(kStripValues / g.m, 16), few_rows<V>);
+    const size_t least = kChunkMacs / values + 1, even = parts_of(g.k, kParts);
+    FewRows s{&g, round_up(even > least ? even : least, 4), nullptr};
+    const size_t parts = parts_of(g.k, s.depth);
+    s.sums = (T*)scratch(1, parts * values * sizeof(T));
+    run_chunks(parallel, parts, chunk, &s);
+    for (size_t p = 1; p < parts; ++p) binary<V, Add>(s.sums, 1, s.sums + p * values, 1, s.sums, values);
+    finish_rows<V>(s.sums, g.n, g.m, finish_of(g, 0, 0), g.c, g.c_row, g.n);
+  }
+};
 
 // One row of A and a packed B: each panel is read from end to end, four rows at a time into sums of their
 // own, so that the latency of a multiply-add does not bind.

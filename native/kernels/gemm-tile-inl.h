@@ -84,12 +84,12 @@ struct Column {
   }
 };
 
-// B[p, j] is b[p * b_row + j] and has W whole vectors; the first `cols` <= W * kLanes columns of the result
-// belong to C.
-template <class V, int R, int W, Layout layout>
+// B[p, j] is b[p * b_row + j]. `last` is the part of the last of W vectors that belongs to C: of B it is all
+// that is read where V has masks, else B has whole vectors.
+template <class V, int R, int W, Layout layout, class Last>
 DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_step, const typename V::T* b,
                     ptrdiff_t b_row, const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row,
-                    size_t cols) {
+                    Last last) {
 #define DT_TILE DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < W; ++w)
   constexpr ptrdiff_t kLanes = V::kLanes;
   if (k >= kFetchDepth) DT_TILE __builtin_prefetch(c + r * c_row + w * kLanes, 1);
@@ -98,7 +98,8 @@ DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_step, const ty
   Column<typename V::T, R, layout> as(a, a_step);
   for (size_t p = 0; p < k; ++p, as.next(), b += b_row) {
     V bs[W];
-    DT_UNROLL for (int w = 0; w < W; ++w) bs[w] = V::load(b + w * kLanes);
+    DT_UNROLL for (int w = 0; w < W - 1; ++w) bs[w] = V::load(b + w * kLanes);
+    bs[W - 1] = V::kMasks ? last.any(b + (W - 1) * kLanes) : V::load(b + (W - 1) * kLanes);
     DT_UNROLL for (int r = 0; r < R; ++r) {
       const V value = V::set1(as[r]);
       DT_UNROLL for (int w = 0; w < W; ++w) sum[r][w] = mul_add(value, bs[w], sum[r][w]);
@@ -107,24 +108,31 @@ DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_step, const ty
   if (f.activation == Activation::kGelu) {
     typename V::T done[R * W * V::kLanes];
     DT_TILE store(done + (r * W + w) * kLanes, sum[r][w]);
-    return finish_rows<V>(done, W * V::kLanes, R, f, c, c_row, cols);
+    return finish_rows<V>(done, W * V::kLanes, R, f, c, c_row, (W - 1) * V::kLanes + last.count());
   }
-  if (cols == W * V::kLanes) return finish_tile<V, R, W>(sum, Whole<V>{}, f, c, c_row);
-  finish_tile<V, R, W>(sum, Part<V>{cols - (W - 1) * V::kLanes}, f, c, c_row);
+  finish_tile<V, R, W>(sum, last, f, c, c_row);
 #undef DT_TILE
 }
 
+// A tile with fewer vectors in a row has more rows, so that as many sums are under way.
+template <class V>
+constexpr int rows_of_tile(size_t vecs) {
+  if (V::kLanes == 1) return V::kTileRows;
+  const int rows = V::kTileRows * V::kTileVecs / (int)vecs;
+  return rows < 16 ? rows : 16;
+}
+
 // tile with `rows` <= R rows.
-template <class V, int R, int W, Layout layout>
+template <class V, int R, int W, Layout layout, class Last>
 void tile_rows(size_t k, const typename V::T* a, ptrdiff_t a_step, const typename V::T* b, ptrdiff_t b_row,
-               const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row, size_t rows, size_t cols) {
+               const Finish<typename V::T>& f, typename V::T* c, ptrdiff_t c_row, size_t rows, Last last) {
   if constexpr (R > 1) {
-    if (rows < R) return tile_rows<V, R - 1, W, layout>(k, a, a_step, b, b_row, f, c, c_row, rows, cols);
+    if (rows < R) return tile_rows<V, R - 1, W, layout>(k, a, a_step, b, b_row, f, c, c_row, rows, last);
   }
   // The compilers make vectors of a tile of single lanes only where all steps are constants, as they are in
   // the panels that such targets always use.
   if constexpr (V::kLanes == 1) a_step = V::kTileRows, b_row = W;
-  tile<V, R, W, layout>(k, a, a_step, b, b_row, f, c, c_row, cols);
+  tile<V, R, W, layout>(k, a, a_step, b, b_row, f, c, c_row, last);
 }
 
 // tile_rows for at most W * kLanes columns.
@@ -135,7 +143,13 @@ void tile_panel(size_t k, const typename V::T* a, ptrdiff_t a_step, const typena
     if (cols <= (W - 1) * V::kLanes)
       return tile_panel<V, W - 1, layout>(k, a, a_step, b, b_row, f, c, c_row, rows, cols);
   }
-  tile_rows<V, V::kTileRows, W, layout>(k, a, a_step, b, b_row, f, c, c_row, rows, cols);
+  constexpr int R = rows_of_tile<V>(W);
+  if constexpr (V::kLanes > 1) {
+    const size_t rest = cols - (W - 1) * V::kLanes;
+    if (rest < V::kLanes)
+      return tile_rows<V, R, W, layout>(k, a, a_step, b, b_row, f, c, c_row, rows, Part<V>{rest});
+  }
+  tile_rows<V, R, W, layout>(k, a, a_step, b, b_row, f, c, c_row, rows, Whole<V>{});
 }
 
 // R rows of A times J columns of B, both contiguous along k: R * J dot products.

@@ -15,6 +15,7 @@ struct F {
   static constexpr size_t kLanes = 8;
   static constexpr float kLeastPower = -88;
   static constexpr int kTileRows = 6, kTileVecs = 2, kDotRows = 2;
+  static constexpr bool kMasks = true;
   __m256 v;
 
   static DT_INLINE F set1(float x) { return {_mm256_set1_ps(x)}; }

@@ -16,6 +16,7 @@ struct F {
   static constexpr size_t kLanes = 16;
   static constexpr float kLeastPower = -104;
   static constexpr int kTileRows = 12, kTileVecs = 2, kDotRows = 4;
+  static constexpr bool kMasks = true;
   __m512 v;
 
   static DT_INLINE F set1(float x) { return {_mm512_set1_ps(x)}; }

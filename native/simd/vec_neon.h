@@ -15,6 +15,7 @@ struct F {
   static constexpr size_t kLanes = 4;
   static constexpr float kLeastPower = -88;
   static constexpr int kTileRows = 6, kTileVecs = 4, kDotRows = 4;
+  static constexpr bool kMasks = false;
   float32x4_t v;
 
   static DT_INLINE F set1(float x) { return {vdupq_n_f32(x)}; }

@@ -27,7 +27,7 @@
 //   not come convert_f32_to_f16, convert_f16_to_f32 Dot2                     for int8: see gemm-s8-inl.h
 // F::kLeastPower: at it and below, scale gives 0 for e^x.
 // The target also fixes the matmul tile: kTileRows x kTileVecs vectors of sums, and kDotRows rows of dot
-// products.
+// products, and kMasks: whether load_n and store_n take no longer than load and store.
 //
 // Included inside a target's anonymous namespace, like all of native/simd and every *-inl.h: the compiler may
 // use the target's instructions in any function here, so the linker must never merge it with another target's
@@ -49,6 +49,7 @@ struct One {
   static constexpr size_t kLanes = 1;
   static constexpr float kLeastPower = -88;
   static constexpr int kTileRows = 4, kTileVecs = 4, kDotRows = 2;
+  static constexpr bool kMasks = false;
   T v;
 
   static DT_INLINE One set1(T x) { return {x}; }

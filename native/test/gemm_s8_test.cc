@@ -132,6 +132,7 @@ TEST(gemm_s8_large) {
     check_s8(k, {60, 300, 129, type, true, false, kManyZeros, kOneZero, false, true});
     check_s8(k, {100, 140, 257, type, false, true, kOneZero, kNoZeros, true, true, Activation::kRelu});
     check_s8(k, {800, 65, 40, type, false, false, kManyZeros});
+    check_s8(k, {30, 70, 4300, type});  // sums of several blocks of k
   }
 }
 

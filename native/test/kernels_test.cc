@@ -1,5 +1,8 @@
 // Tests of every kernel of every instruction set that this processor has.
-//   kernels_test [--isa NAME] [--only TEST] [--bench | --bench-optimizers | --bench-s8 | --ulp]
+//   kernels_test [--isa NAME] [--only TEST] [--skip NAME]... [--shard I/N]
+//                [--bench | --bench-optimizers | --bench-s8 | --ulp]
+// What is skipped is an instruction set or a test. A shard is every Nth of all tests, from the Ith on: N
+// processes share them.
 #include "../runtime/cpu.h"
 #include "harness.h"
 
@@ -7,10 +10,17 @@ using namespace drivetrain;
 
 int main(int argc, char** argv) {
   const char *isa = nullptr, *only = nullptr;
+  std::vector<const char*> skips;
+  int shard = 0, shards = 1;
   void (*report)(const Kernels&) = nullptr;
   for (int i = 1; i < argc; ++i) {
     if (!std::strcmp(argv[i], "--isa") && i + 1 < argc)
       isa = argv[++i];
+    else if (!std::strcmp(argv[i], "--skip") && i + 1 < argc)
+      skips.push_back(argv[++i]);
+    else if (!std::strcmp(argv[i], "--shard") && i + 1 < argc &&
+             std::sscanf(argv[i + 1], "%d/%d", &shard, &shards) == 2 && shards > 0)
+      ++i;
     else if (!std::strcmp(argv[i], "--only") && i + 1 < argc)
       only = argv[++i];
     else if (!std::strcmp(argv[i], "--bench"))
@@ -24,20 +34,27 @@ int main(int argc, char** argv) {
     else
       return std::fprintf(stderr, "unknown argument %s\n", argv[i]), 2;
   }
+  const auto skipped = [&skips](const char* name) {
+    for (const char* skip : skips)
+      if (!std::strcmp(skip, name)) return true;
+    return false;
+  };
   const Kernels* tables[kMaxTables];
   const int count = available_kernels(tables);
-  int passed = 0, failed = 0;
+  int passed = 0, failed = 0, turn = 0;
   for (int t = 0; t < count; ++t) {
     if (isa && std::strcmp(isa, tables[t]->name)) continue;
+    if (skipped(tables[t]->name)) continue;
     if (report) {
       report(*tables[t]);
       continue;
     }
     for (const test::Test& test : test::tests()) {
-      if (only && std::strcmp(only, test.name)) continue;
+      if ((only && std::strcmp(only, test.name)) || skipped(test.name)) continue;
       // Tables such as avx2 and avx2-vnni, differ in their int8 kernels alone.
       const bool derived = std::strchr(tables[t]->name, '-') != nullptr;
       if (derived && !std::strstr(test.name, "s8") && !std::strstr(test.name, "quantize")) continue;
+      if (turn++ % shards != shard) continue;
       test::failures() = 0;
       test.run(*tables[t]);
       const bool ok = test::failures() == 0;

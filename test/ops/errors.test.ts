@@ -171,6 +171,56 @@ describe.each([...ARITHMETIC, ...COMPARISON])('%s', (name) => {
   });
 });
 
+const x = () => zeros([2, 2]);
+const misspelt = { shpae: [1], dtyp: 'f64', generater: 1 } as never;
+
+test.each<[string, () => unknown]>([
+  ['tensor', () => tensor([1], misspelt)],
+  ['wrap', () => drivetrain.wrap(new Float32Array(1), [1], misspelt)],
+  ['full', () => drivetrain.full([1], 1, misspelt)],
+  ['zeros', () => zeros([1], misspelt)],
+  ['ones', () => ones([1], misspelt)],
+  ['arange', () => drivetrain.arange(1, misspelt)],
+  ['rand', () => drivetrain.rand([1], misspelt)],
+  ['randn', () => drivetrain.randn([1], misspelt)],
+  ['matmul', () => matmul(x(), x(), misspelt)],
+  ['matmulInteger', () => drivetrain.matmulInteger(column, packed, misspelt)],
+  ['matmulInt8', () => drivetrain.matmulInt8(column, tensor(1), packed, tensor(1), undefined, misspelt)],
+  [
+    'qlinearMatmul',
+    () => drivetrain.qlinearMatmul(column, tensor(1), packed, tensor(1), tensor(1), zero, misspelt),
+  ],
+  ['Linear', () => new drivetrain.Linear(1, 1, misspelt)],
+  ['Embedding', () => new drivetrain.Embedding(1, 1, misspelt)],
+  ['LayerNorm', () => new drivetrain.LayerNorm(1, misspelt)],
+  ['RMSNorm', () => new drivetrain.RMSNorm(1, misspelt)],
+  ['Dropout', () => new drivetrain.Dropout(0.5, misspelt)],
+  ['MemoryPool', () => new drivetrain.MemoryPool(misspelt)],
+  ['Batcher', () => new drivetrain.Batcher(async (batch) => batch, misspelt)],
+  ['CheckpointManager', () => new drivetrain.CheckpointManager('.', misspelt)],
+  [
+    'best of CheckpointManager',
+    () => new drivetrain.CheckpointManager('.', { best: { metric: 'loss', ...(misspelt as object) } }),
+  ],
+])('misspelt options of %s are refused by name', (name, run) => {
+  const refusal = refusalOf(run);
+  expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
+  expect(refusal.message).toMatch(/^Expected \{ \w+(, \w+)* \} as options of /);
+  expect(refusal.message).toContain(`options of ${name} but received shpae, dtyp, generater.`);
+});
+
+test.each<[string, unknown]>([
+  ['nothing', undefined],
+  ['one tensor', zeros([1])],
+  ['a number', [1]],
+])('grad with respect to %s is refused', (_, parameters) => {
+  const refusal = refusalOf(() =>
+    compile((y: Tensor) => drivetrain.grad(sum(y), parameters as Tensor[])).program(zeros([2])),
+  );
+  expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
+  expect(refusal.message).toContain('grad');
+});
+
 describe('a refused write changes nothing:', () => {
   test.each<[string, string, (target: Tensor) => unknown]>([
     ['assign of another shape', 'DT_SHAPE_MISMATCH', (t) => assign(t, tensor([1, 2, 3]))],

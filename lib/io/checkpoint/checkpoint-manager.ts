@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DrivetrainError } from '../../native/index.js';
-import { Tensor } from '../../tensor/index.js';
+import { checkOptions, Tensor } from '../../tensor/index.js';
 import { asFileError, syncDirectory, writeAtomically } from '../files.js';
 import { writeSafetensors } from '../safetensors.js';
 import { Checkpoint, type CheckpointParts, digestOf, fileOf } from './checkpoint.js';
@@ -54,10 +54,9 @@ export class CheckpointManager {
    * Saves the state of `parts`, as it is when this is called, then removes the checkpoints that need not be kept. Throws
    * `DT_INVALID_ARGUMENT`, `DT_TENSOR_BUSY`, `DT_IO`, and leaves the directory as it was.
    */
-  async save(
-    parts: CheckpointParts,
-    { step, metrics = {}, config = null }: SaveOptions,
-  ): Promise<FoundCheckpoint> {
+  async save(parts: CheckpointParts, options: SaveOptions): Promise<FoundCheckpoint> {
+    checkOptions('save', options, ['step', 'metrics', 'config']);
+    const { step, metrics = {}, config = null } = options;
     checkSave(parts, step, metrics);
     const id = randomUUID();
     const path = join(this.directory, `step-${String(step).padStart(10, '0')}-${id.slice(0, 8)}`);

@@ -1,4 +1,5 @@
 import { DrivetrainError } from '../../native/index.js';
+import { checkOptions } from '../../tensor/index.js';
 import type { CheckpointInfo } from './manifest.js';
 
 export interface RetentionOptions {
@@ -10,7 +11,9 @@ export interface RetentionOptions {
   best?: { readonly metric: string; readonly mode?: 'min' | 'max'; readonly count?: number };
 }
 
-export function checkRetention({ maxToKeep = 3, keepPeriod = 1, best }: RetentionOptions): void {
+export function checkRetention(options: RetentionOptions): void {
+  checkOptions('CheckpointManager', options, ['maxToKeep', 'keepPeriod', 'best']);
+  const { maxToKeep = 3, keepPeriod = 1, best } = options;
   const refuse = (what: string, value: unknown) => {
     throw new DrivetrainError('DT_INVALID_ARGUMENT', `Expected ${what} but received ${String(value)}.`);
   };
@@ -18,6 +21,7 @@ export function checkRetention({ maxToKeep = 3, keepPeriod = 1, best }: Retentio
   if (!isCount(maxToKeep)) refuse('a whole number above 0 for maxToKeep', maxToKeep);
   if (!isCount(keepPeriod)) refuse('a whole number above 0 for keepPeriod', keepPeriod);
   if (best === undefined) return;
+  checkOptions('best of CheckpointManager', best, ['metric', 'mode', 'count']);
   if (typeof best.metric !== 'string') refuse('the name of a metric for best', best.metric);
   if (!['min', 'max', undefined].includes(best.mode)) refuse("'min' or 'max' for best.mode", best.mode);
   if (!isCount(best.count ?? 1)) refuse('a whole number above 0 for best.count', best.count);
