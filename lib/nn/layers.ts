@@ -1,18 +1,20 @@
 import { DrivetrainError } from '../native/index.js';
 import {
+  add,
+  checkTensor,
   dropout,
   embedding,
   type Generator,
-  gelu,
   layerNorm,
   linear,
   ones,
-  relu,
+  reshape,
   rmsNorm,
   transient,
   zeros,
 } from '../ops/index.js';
-import { type Tensor, wrap } from '../tensor/index.js';
+import { normaliseAxis, sizeOf, type Tensor, wrap } from '../tensor/index.js';
+import { checkWidth } from './checks.js';
 import { standardNormal, uniformByFanIn } from './initialise.js';
 import { Module } from './module.js';
 
@@ -142,20 +144,6 @@ export class Dropout extends Module {
   }
 }
 
-/** max(x, 0) */
-export class ReLU extends Module {
-  forward(x: Tensor): Tensor {
-    return relu(x);
-  }
-}
-
-/** x · Φ(x), by the error function. */
-export class GELU extends Module {
-  forward(x: Tensor): Tensor {
-    return gelu(x);
-  }
-}
-
 /** Modules one after the other. */
 export class Sequential extends Module {
   readonly layers: readonly Module[];
@@ -178,11 +166,35 @@ export class Sequential extends Module {
   }
 }
 
-function checkWidth(name: string, value: number): void {
-  if (!Number.isSafeInteger(value) || value < 1) {
-    throw new DrivetrainError(
-      'DT_INVALID_ARGUMENT',
-      `Expected ${name} to be a whole number from 1 on but received ${value}.`,
-    );
+/** x + layer(x). */
+export class Residual extends Module {
+  readonly layer: Module;
+
+  constructor(layer: Module) {
+    super();
+    this.layer = layer;
+  }
+
+  forward(x: Tensor): Tensor {
+    return transient(() => add(x, this.layer.forward(x)));
+  }
+}
+
+/** Makes one dimension of those from `startDim` (1 unless given) to `endDim` (the last unless given). */
+export class Flatten extends Module {
+  readonly startDim: number;
+  readonly endDim: number;
+
+  constructor(startDim = 1, endDim = -1) {
+    super();
+    this.startDim = startDim;
+    this.endDim = endDim;
+  }
+
+  forward(x: Tensor): Tensor {
+    checkTensor('Flatten', x);
+    const [start, end] = [this.startDim, this.endDim].map((axis) => normaliseAxis(axis, x.rank, 'Flatten'));
+    const one = sizeOf(x.shape.slice(start!, end! + 1));
+    return reshape(x, [...x.shape.slice(0, start!), one, ...x.shape.slice(end! + 1)]);
   }
 }
