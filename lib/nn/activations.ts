@@ -1,4 +1,15 @@
-import { gelu, greater, logSoftmax, mul, relu, sigmoid, softmax, tanh, transient, where } from '../ops/index.js';
+import {
+  gelu,
+  greater,
+  logSoftmax,
+  mul,
+  relu,
+  sigmoid,
+  softmax,
+  tanh,
+  transient,
+  where,
+} from '../ops/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { Module } from './module.js';
 

@@ -1,5 +1,17 @@
 import { DrivetrainError } from '../native/index.js';
-import { activeRecorder, add, assign, batchNorm, checkOptions, checkTensor, mul, normaliseBy, ones, transient, zeros } from '../ops/index.js';
+import {
+  activeRecorder,
+  add,
+  assign,
+  batchNorm,
+  checkOptions,
+  checkTensor,
+  mul,
+  normaliseBy,
+  ones,
+  transient,
+  zeros,
+} from '../ops/index.js';
 import { formatShape, type Tensor } from '../tensor/index.js';
 import { checkRange, checkWidth } from './checks.js';
 import { Module } from './module.js';

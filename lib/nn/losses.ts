@@ -143,19 +143,22 @@ export interface CosineSimilarityOptions {
   axis?: number;
 }
 
-/** As PyTorch's `cosine_embedding_loss` has it, which keeps vectors of nothing from dividing by zero. */
-const COSINE_EPS = 1e-12;
+/** What keeps vectors of nothing from dividing by zero, as in PyTorch: the least product of norms; added to each square. */
+const LEAST_NORMS = 1e-8;
+const ADDED_TO_SQUARES = 1e-12;
 
 /** a · b / (‖a‖ ‖b‖) along a dimension of two tensors of one shape; 0 where one is a vector of zeros. */
 export function cosineSimilarity(a: Tensor, b: Tensor, options: CosineSimilarityOptions = {}): Tensor {
   checkPair('cosineSimilarity', a, b);
   checkOptions('cosineSimilarity', options, ['axis']);
   const { axis = -1 } = options;
-  return transient(() => {
-    const along = (x: Tensor) => sum(x, { axis });
-    const squares = [a, b].map((x) => add(along(mul(x, x)), COSINE_EPS));
-    return div(along(mul(a, b)), mul(sqrt(squares[0]!), sqrt(squares[1]!)));
-  });
+  return transient(() => cosine(a, b, axis, (x, y) => maximum(mul(x, y), LEAST_NORMS ** 2)));
+}
+
+/** `product` makes of the sums of squares what the dot product is divided by the root of. */
+function cosine(a: Tensor, b: Tensor, axis: number, product: (x: Tensor, y: Tensor) => Tensor): Tensor {
+  const dot = (x: Tensor, y: Tensor) => sum(mul(x, y), { axis });
+  return div(dot(a, b), sqrt(product(dot(a, a), dot(b, b))));
 }
 
 export interface CosineEmbeddingLossOptions extends LossOptions {
@@ -183,9 +186,10 @@ export function cosineEmbeddingLoss(
     );
   }
   return transient(() => {
-    const cosine = cosineSimilarity(a, b);
-    const apart = relu(sub(cosine, margin));
-    return reduce(operation, where(greater(target, 0), sub(1, cosine), apart), reduction);
+    const added = (x: Tensor, y: Tensor) => mul(add(x, ADDED_TO_SQUARES), add(y, ADDED_TO_SQUARES));
+    const alike = cosine(a, b, -1, added);
+    const apart = relu(sub(alike, margin));
+    return reduce(operation, where(greater(target, 0), sub(1, alike), apart), reduction);
   });
 }
 

@@ -24,7 +24,8 @@ export abstract class Module {
     for (const [name, value] of this.#entries()) {
       const found = value instanceof Module ? [...value.namedParameters()] : [];
       for (const [inner, tensor] of found) if (!names.has(tensor)) names.set(tensor, `${name}.${inner}`);
-      if (!(value instanceof Tensor) || names.has(value) || buffers.has(value) || value.storage.frozen) continue;
+      if (!(value instanceof Tensor) || names.has(value) || buffers.has(value) || value.storage.frozen)
+        continue;
       names.set(value, name);
     }
     return new Map([...names].map(([tensor, name]) => [name, tensor]));
@@ -38,7 +39,9 @@ export abstract class Module {
 
   /** What the model is made of, by field name, in order; not what those are made of. */
   namedChildren(): Map<string, Module> {
-    return new Map([...this.#entries()].filter((entry): entry is [string, Module] => entry[1] instanceof Module));
+    return new Map(
+      [...this.#entries()].filter((entry): entry is [string, Module] => entry[1] instanceof Module),
+    );
   }
 
   parameters(): Tensor[] {

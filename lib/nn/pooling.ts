@@ -26,7 +26,12 @@ abstract class Pool<Extent extends Pair> extends Module {
   readonly stride: Extent;
   readonly padding: Extent;
 
-  protected constructor(layer: string, kernelSize: Extent, options: PoolOptions<Extent>, more: string[] = []) {
+  protected constructor(
+    layer: string,
+    kernelSize: Extent,
+    options: PoolOptions<Extent>,
+    more: string[] = [],
+  ) {
     super();
     checkOptions(layer, options, ['stride', 'padding', ...more]);
     const { stride = kernelSize, padding = 0 } = options;

@@ -176,8 +176,7 @@ const RULES: Partial<Record<Opcode, GradientRule>> = {
     maxPoolGrad(indices!, dy, x!, attrs as Windows),
   ],
   avgPool2d: ({ dy, inputs: [x], attrs }) => [avgPoolGrad(dy, x!, attrs as Windows)],
-  batchNorm: ({ dy, inputs, outputs, attrs }) =>
-    batchNormGrad(dy, inputs, outputs, (attrs as NormAttrs).eps),
+  batchNorm: ({ dy, inputs, outputs, attrs }) => batchNormGrad(dy, inputs, outputs, (attrs as NormAttrs).eps),
   embedding: ({ dy, inputs: [weight, indices] }) => [
     embeddingGrad(indices!, dy, weight!.shape[0]!),
     undefined,

@@ -48,7 +48,8 @@ void batch_norm_of(const OpCall& call) {
   const double count = static_cast<double>(all.count());
   all.for_each([&](size_t channel) {
     double sum = 0;
-    all.for_each_piece(channel, [&](size_t at, size_t n) { sum += static_cast<double>(kernels.sum(x + at, n)); });
+    all.for_each_piece(channel,
+                       [&](size_t at, size_t n) { sum += static_cast<double>(kernels.sum(x + at, n)); });
     const T mean = static_cast<T>(sum / count);
     double squares = 0, rest = 0;
     T centred[kPiece];
@@ -70,8 +71,8 @@ void batch_norm_of(const OpCall& call) {
   });
 }
 
-// operands: x, gamma, mean, variance, dy, dx, dgamma, dbeta; attrs: [eps]. With the normalised z = (x - mean) /
-// deviation: dx = gamma / deviation (dy - mean(dy) - z mean(dy z)).
+// operands: x, gamma, mean, variance, dy, dx, dgamma, dbeta; attrs: [eps]. With the normalised z = (x - mean)
+// / deviation: dx = gamma / deviation (dy - mean(dy) - z mean(dy z)).
 template <class T>
 void batch_norm_grad_of(const OpCall& call) {
   const Channels all(call[0]);
@@ -104,6 +105,8 @@ void batch_norm_grad_of(const OpCall& call) {
 }  // namespace
 
 void op_batchNorm(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, batch_norm_of, call); }
-void op_batchNormGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, batch_norm_grad_of, call); }
+void op_batchNormGrad(const OpCall& call) {
+  DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, batch_norm_grad_of, call);
+}
 
 }  // namespace drivetrain

@@ -51,7 +51,8 @@ struct Convolution {
 // One row of the columns: what tap `tap` of each window sees of a plane; 0 in the padding.
 template <class T>
 void row_of_columns(const Windows& w, const T* plane, size_t tap, T* row) {
-  const ptrdiff_t ky = static_cast<ptrdiff_t>(tap) / w.kernel[1], kx = static_cast<ptrdiff_t>(tap) % w.kernel[1];
+  const ptrdiff_t ky = static_cast<ptrdiff_t>(tap) / w.kernel[1],
+                  kx = static_cast<ptrdiff_t>(tap) % w.kernel[1];
   const ptrdiff_t first = w.first_inside(1, kx), end = std::max(w.end_inside(1, kx), first);
   for (ptrdiff_t y = 0; y < w.out[0]; y++, row += w.out[1]) {
     const ptrdiff_t from_y = w.place(0, y, ky);
@@ -72,7 +73,8 @@ void row_of_columns(const Windows& w, const T* plane, size_t tap, T* row) {
 // Adds a row of the columns to where it came from.
 template <class T>
 void add_row_of_columns(const Windows& w, const T* row, size_t tap, T* plane) {
-  const ptrdiff_t ky = static_cast<ptrdiff_t>(tap) / w.kernel[1], kx = static_cast<ptrdiff_t>(tap) % w.kernel[1];
+  const ptrdiff_t ky = static_cast<ptrdiff_t>(tap) / w.kernel[1],
+                  kx = static_cast<ptrdiff_t>(tap) % w.kernel[1];
   const ptrdiff_t first = w.first_inside(1, kx), end = w.end_inside(1, kx);
   if (first >= end) return;
   const size_t n = static_cast<size_t>(end - first);
@@ -88,7 +90,8 @@ void add_row_of_columns(const Windows& w, const T* row, size_t tap, T* plane) {
 
 // The columns of `count` samples: row r of sample s begins at columns[s * sample_step + r * row_step].
 template <class T>
-void columns_of(const Convolution& c, const T* x, size_t count, T* columns, size_t sample_step, size_t row_step) {
+void columns_of(const Convolution& c, const T* x, size_t count, T* columns, size_t sample_step,
+                size_t row_step) {
   parallel_chunks(count * c.channels, rows_per_chunk(c.taps * c.places), [&](size_t first, size_t end) {
     for (size_t i = first; i < end; i++) {
       const size_t sample = i / c.channels, channel = i % c.channels;
@@ -133,7 +136,8 @@ void conv2d_of(const OpCall& call) {
   const bool plain = c.is_plain();
   const size_t at_once = plain ? c.samples : c.samples_at_once<T>(), columns_step = c.rows() * c.places;
   if (out.size() == 0) return;
-  T* const columns = plain ? nullptr : static_cast<T*>(scratch(kColumnsSlot, at_once * columns_step * sizeof(T)));
+  T* const columns =
+      plain ? nullptr : static_cast<T*>(scratch(kColumnsSlot, at_once * columns_step * sizeof(T)));
   GemmArgs<T> args{};
   args.m = c.width(), args.n = c.places, args.k = c.depth();
   args.a = call[1].as<T>();
@@ -148,9 +152,9 @@ void conv2d_of(const OpCall& call) {
     if (!plain) columns_of(c, x, count, columns, columns_step, c.places);
     args.b = plain ? x : columns;
     args.c = y;
-    kernels_of<T>().gemm_batched(args, samples_and_groups(count, c.groups, 0, c.width() * c.depth(), columns_step,
-                                                          c.depth() * c.places, c.y_step(),
-                                                          c.width() * c.places));
+    kernels_of<T>().gemm_batched(args,
+                                 samples_and_groups(count, c.groups, 0, c.width() * c.depth(), columns_step,
+                                                    c.depth() * c.places, c.y_step(), c.width() * c.places));
     if (bias) add_bias(c, bias, y, count);
   }
 }
@@ -163,7 +167,8 @@ void conv2d_grad_input_of(const OpCall& call) {
   if (dy.size() == 0) return zero(dx);
   const bool plain = c.is_plain();
   const size_t at_once = plain ? c.samples : c.samples_at_once<T>(), columns_step = c.rows() * c.places;
-  T* const columns = plain ? nullptr : static_cast<T*>(scratch(kColumnsSlot, at_once * columns_step * sizeof(T)));
+  T* const columns =
+      plain ? nullptr : static_cast<T*>(scratch(kColumnsSlot, at_once * columns_step * sizeof(T)));
   GemmArgs<T> args{};
   args.m = c.depth(), args.n = c.places, args.k = c.width();
   args.a = call[0].as<T>();
@@ -176,9 +181,9 @@ void conv2d_grad_input_of(const OpCall& call) {
     T* to = dx.as<T>() + first * c.x_step();
     args.b = dy.as<T>() + first * c.y_step();
     args.c = plain ? to : columns;
-    kernels_of<T>().gemm_batched(args, samples_and_groups(count, c.groups, 0, c.width() * c.depth(), c.y_step(),
-                                                          c.width() * c.places, columns_step,
-                                                          c.depth() * c.places));
+    kernels_of<T>().gemm_batched(
+        args, samples_and_groups(count, c.groups, 0, c.width() * c.depth(), c.y_step(), c.width() * c.places,
+                                 columns_step, c.depth() * c.places));
     if (plain) continue;
     parallel_chunks(count * c.channels, rows_per_chunk(c.taps * c.places), [&](size_t from, size_t end) {
       for (size_t i = from; i < end; i++) {
@@ -221,8 +226,8 @@ void conv2d_grad_weight_of(const OpCall& call) {
     });
     args.k = count * c.places;
     args.beta = first == 0 ? T{0} : T{1};
-    kernels_of<T>().gemm_batched(args, samples_and_groups(1, c.groups, 0, c.width() * row, 0, c.depth() * row, 0,
-                                                          c.width() * c.depth()));
+    kernels_of<T>().gemm_batched(args, samples_and_groups(1, c.groups, 0, c.width() * row, 0, c.depth() * row,
+                                                          0, c.width() * c.depth()));
   }
 }
 

@@ -14,15 +14,17 @@ template <class Body>
 void for_each_plane(const TensorRef& y, const Windows& w, Body body) {
   size_t planes = 1;
   for (int i = 0; i + 2 < y.rank; i++) planes *= static_cast<size_t>(y.shape[i]);
-  parallel_chunks(planes, rows_per_chunk(w.in_size() + w.out_size() * w.taps()), [&](size_t first, size_t end) {
-    for (size_t plane = first; plane < end; plane++) body(plane);
-  });
+  parallel_chunks(planes, rows_per_chunk(w.in_size() + w.out_size() * w.taps()),
+                  [&](size_t first, size_t end) {
+                    for (size_t plane = first; plane < end; plane++) body(plane);
+                  });
 }
 
 // Calls body(index in the plane) for the taps of a window that are inside, row by row.
 template <class Body>
 void for_each_tap(const Windows& w, size_t window, Body body) {
-  const ptrdiff_t at[] = {static_cast<ptrdiff_t>(window) / w.out[1], static_cast<ptrdiff_t>(window) % w.out[1]};
+  const ptrdiff_t at[] = {static_cast<ptrdiff_t>(window) / w.out[1],
+                          static_cast<ptrdiff_t>(window) % w.out[1]};
   for (ptrdiff_t ky = 0; ky < w.kernel[0]; ky++) {
     const ptrdiff_t y = w.place(0, at[0], ky);
     if (y < 0 || y >= w.in[0]) continue;
@@ -103,8 +105,12 @@ void avg_pool_grad_of(const OpCall& call) {
 }  // namespace
 
 void op_maxPool2d(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, max_pool_of, call); }
-void op_maxPool2dGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[1].dtype, max_pool_grad_of, call); }
+void op_maxPool2dGrad(const OpCall& call) {
+  DRIVETRAIN_FLOAT_DISPATCH(call[1].dtype, max_pool_grad_of, call);
+}
 void op_avgPool2d(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, avg_pool_of, call); }
-void op_avgPool2dGrad(const OpCall& call) { DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, avg_pool_grad_of, call); }
+void op_avgPool2dGrad(const OpCall& call) {
+  DRIVETRAIN_FLOAT_DISPATCH(call[0].dtype, avg_pool_grad_of, call);
+}
 
 }  // namespace drivetrain

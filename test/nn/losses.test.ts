@@ -43,9 +43,7 @@ describe.each(Object.entries(cases))('%s', (name, one) => {
     const loss = functions[name.split(' ')[0]!]!;
     const integer = (i: number) => name.startsWith('crossEntropy') && i === 1;
     const inputs = one.inputs.map((input, i) =>
-      integer(i)
-        ? tensor([...input.data], { shape: input.shape, dtype: 'i64' })
-        : unpack(input, dtype),
+      integer(i) ? tensor([...input.data], { shape: input.shape, dtype: 'i64' }) : unpack(input, dtype),
     );
     const run = (...given: Tensor[]) => loss(...([...given, one.options] as unknown as [Tensor, Tensor]));
     const wanted = inputs.map((_, i) => i).filter((i) => one.inputGradients[i] !== null);
@@ -57,7 +55,13 @@ describe.each(Object.entries(cases))('%s', (name, one) => {
     )();
     const recorded = compile((...given: Tensor[]) => {
       const made = run(...given);
-      return [made, ...grad(sum(mul(made, weights)), wanted.map((i) => given[i]!))];
+      return [
+        made,
+        ...grad(
+          sum(mul(made, weights)),
+          wanted.map((i) => given[i]!),
+        ),
+      ];
     }).runSync(...inputs);
     expectLike(value, one.output, dtype, 'value');
     grads.forEach((gradient, i) => {
@@ -70,7 +74,9 @@ describe.each(Object.entries(cases))('%s', (name, one) => {
 });
 
 test('every loss has a golden', () => {
-  expect(new Set(Object.keys(cases).map((name) => name.split(' ')[0]))).toEqual(new Set(Object.keys(functions)));
+  expect(new Set(Object.keys(cases).map((name) => name.split(' ')[0]))).toEqual(
+    new Set(Object.keys(functions)),
+  );
 });
 
 describe('crossEntropy', () => {
@@ -119,12 +125,15 @@ describe('losses refuse', () => {
   const [x, y] = [zeros([2, 3]), zeros([3, 2])];
   const labels = zeros([2], { dtype: 'i32' });
 
-  test.each(Object.keys(functions).filter((name) => name !== 'crossEntropy'))('%s: shapes that differ', (name) => {
-    const refusal = refusalOf(() => functions[name]!(x, y, ...(name.startsWith('cosineE') ? [x] : [])));
-    expect(refusal.code).toBe('DT_SHAPE_MISMATCH');
-    expect(refusal.message).toContain('[2, 3]');
-    expect(refusal.message).toContain('[3, 2]');
-  });
+  test.each(Object.keys(functions).filter((name) => name !== 'crossEntropy'))(
+    '%s: shapes that differ',
+    (name) => {
+      const refusal = refusalOf(() => functions[name]!(x, y, ...(name.startsWith('cosineE') ? [x] : [])));
+      expect(refusal.code).toBe('DT_SHAPE_MISMATCH');
+      expect(refusal.message).toContain('[2, 3]');
+      expect(refusal.message).toContain('[3, 2]');
+    },
+  );
 
   test.each<[string, () => unknown, string]>([
     ['a misspelt option', () => crossEntropy(x, labels, { labelSmooth: 0.1 } as never), 'labelSmooth'],

@@ -26,7 +26,9 @@ export function loadTorch(model: Module, state: Readonly<Record<string, Packed>>
   if (dtype === 'f64') widen(model);
   const own = Object.keys(model.stateDict());
   expect(own.map((name) => torchName(name, state)).sort()).toEqual(Object.keys(state).sort());
-  model.loadStateDict(Object.fromEntries(own.map((name) => [name, unpack(state[torchName(name, state)]!, dtype)])));
+  model.loadStateDict(
+    Object.fromEntries(own.map((name) => [name, unpack(state[torchName(name, state)]!, dtype)])),
+  );
 }
 
 /** Makes the tensors of a model f64. Buffers stay what they are, as the model itself replaces them. */

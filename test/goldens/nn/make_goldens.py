@@ -146,5 +146,64 @@ def losses():
     })
 
 
+def with_masks(module, x, mask=None, causal=False):
+    """Of an encoder or a layer of one, or of attention by itself; PyTorch's fast path in evaluation is not taken."""
+    length = x.shape[1]
+    square = nn.Transformer.generate_square_subsequent_mask(length) if causal else None
+    if isinstance(module, nn.MultiheadAttention):
+        return module(x, x, x, key_padding_mask=mask, attn_mask=square, need_weights=False)[0]
+    if isinstance(module, nn.TransformerEncoder):
+        return module(x, mask=square, src_key_padding_mask=mask)
+    return module(x, src_mask=square, src_key_padding_mask=mask)
+
+
+class Sinusoids(nn.Module):
+    """sin and cos of p / 10000^(i / d), added."""
+
+    def forward(self, x):
+        length, width = x.shape[-2:]
+        position = torch.arange(length).double().unsqueeze(1)
+        even = torch.arange(0, width, 2).double()
+        angle = position / 10000 ** (even / width)
+        return x + torch.stack([angle.sin(), angle.cos()], -1).reshape(length, -1)[:, :width]
+
+
+def transformers():
+    padding = torch.arange(5) >= torch.tensor([5, 3]).reshape(2, 1)
+
+    def attention(*arguments, **options):
+        return nn.MultiheadAttention(*arguments, batch_first=True, **options)
+
+    def masked(module, x, mask=None, causal=False):
+        return {
+            **case(module, x, call=lambda given: with_masks(module, given, mask, causal)),
+            "padding": None if mask is None else {"shape": list(mask.shape), "data": mask.int().reshape(-1).tolist()},
+            "isCausal": causal,
+        }
+
+    def layer(**options):
+        return nn.TransformerEncoderLayer(8, 2, dim_feedforward=12, dropout=0.0, batch_first=True, **options)
+
+    cross = attention(8, 2)
+    write("transformers.json", {
+        "attention": masked(attention(8, 2), values(2, 5, 8)),
+        "attention without bias": masked(attention(6, 3, bias=False), values(2, 5, 6)),
+        "attention with padding": masked(attention(8, 2), values(2, 5, 8), padding),
+        "causal attention": masked(attention(8, 4), values(2, 5, 8), causal=True),
+        "causal attention with padding": masked(attention(8, 4), values(2, 5, 8), padding, True),
+        "cross-attention": case(cross, values(2, 3, 8), values(2, 5, 8), values(2, 5, 8),
+                                call=lambda q, k, v: cross(q, k, v, key_padding_mask=padding, need_weights=False)[0]),
+        "encoder layer": masked(layer(), values(2, 5, 8)),
+        "encoder layer with GELU": masked(layer(activation="gelu", layer_norm_eps=0.1), values(2, 5, 8), padding),
+        "encoder layer, normalisation first": masked(layer(norm_first=True), values(2, 5, 8), padding, True),
+        "encoder": masked(nn.TransformerEncoder(layer(), 2), values(2, 5, 8), padding),
+        "encoder, normalisation first": masked(
+            nn.TransformerEncoder(layer(norm_first=True, activation="gelu"), 3, nn.LayerNorm(8)), values(2, 5, 8), causal=True),
+        "positions": case(Sinusoids(), values(2, 7, 6)),
+        "positions of odd width": case(Sinusoids(), values(7, 5)),
+    })
+
+
 layers()
 losses()
+transformers()
