@@ -41,8 +41,8 @@ export {
   type MultiHeadAttentionOptions,
 } from './multi-head-attention.js';
 export { AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d } from './pooling.js';
-export { loadState, type StateEntry } from './state-dict.js';
 export { LearnedPositionalEncoding, PositionalEncoding } from './positions.js';
+export { loadState, type StateEntry } from './state-dict.js';
 export { Summary, type SummaryOptions, type SummaryRow, summary } from './summary.js';
 export {
   TransformerEncoder,

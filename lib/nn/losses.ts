@@ -2,10 +2,10 @@ import { DrivetrainError } from '../native/index.js';
 import {
   abs,
   add,
+  type CrossEntropyOptions as CrossEntropyRules,
   cast,
   checkOptions,
   checkTensor,
-  type CrossEntropyOptions as CrossEntropyRules,
   clamp,
   crossEntropyRows,
   div,

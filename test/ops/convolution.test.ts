@@ -149,11 +149,11 @@ describe('conv2d', () => {
     );
   });
 
-  // 1 MiB of columns is made at once: here for two of seven samples, and for one of three.
+  // 4 MiB of columns are made at once: here for two of seven samples, and for some rows of one.
   test.each<[string, Geometry]>([
-    ['some samples at once', sized(7, 12, 30)],
-    ['one sample at once', sized(3, 24, 40)],
-    ['1 × 1 kernels', { ...sized(7, 40, 30), kernel: [1, 1], padding: [0, 0] }],
+    ['some samples at once', sized(7, 36, 40)],
+    ['some rows of one sample at once', { ...sized(2, 36, 90), stride: [2, 1], groups: 2, channels: 18 }],
+    ['1 × 1 kernels', { ...sized(7, 600, 20), kernel: [1, 1], padding: [0, 0] }],
   ])('and its gradients are the plain sums for a batch that is taken in parts: %s', (_, g) => {
     const shapes = shapesOf(g);
     const x = whole(sizeOf(shapes.x), 1);
@@ -165,11 +165,11 @@ describe('conv2d', () => {
       want.dx[j]! += dy[i]! * weight[k]!;
       want.dweight[k]! += dy[i]! * x[j]!;
     });
-    const { padding } = g;
+    const { padding, stride, groups } = g;
     const [a, b, weights] = [laidOut(x, shapes.x), laidOut(weight, shapes.weight), laidOut(dy, shapes.y)];
-    expect(numbersOf(contentOf(conv2d(a, b, undefined, { padding })))).toEqual(want.y);
+    expect(numbersOf(contentOf(conv2d(a, b, undefined, { padding, stride, groups })))).toEqual(want.y);
     const { grads } = valueAndGrad((s: Tensor, t: Tensor) =>
-      sum(mul(conv2d(s, t, undefined, { padding }), weights)),
+      sum(mul(conv2d(s, t, undefined, { padding, stride, groups }), weights)),
     )(a, b);
     expect(numbersOf(contentOf(grads[0]!))).toEqual(want.dx);
     expect(numbersOf(contentOf(grads[1]!))).toEqual(want.dweight);
