@@ -20,17 +20,16 @@ void for_each_plane(const TensorRef& y, const Windows& w, Body body) {
                   });
 }
 
-// Calls body(index in the plane) for the taps of a window that are inside, row by row.
+// Calls body(first, end, at, step) for each tap of the windows of one row, tap by tap: windows [first, end)
+// see the elements at, at + step, ... of the plane.
 template <class Body>
-void for_each_tap(const Windows& w, size_t window, Body body) {
-  const ptrdiff_t at[] = {static_cast<ptrdiff_t>(window) / w.out[1],
-                          static_cast<ptrdiff_t>(window) % w.out[1]};
+void for_each_tap(const Windows& w, ptrdiff_t row, Body body) {
   for (ptrdiff_t ky = 0; ky < w.kernel[0]; ky++) {
-    const ptrdiff_t y = w.place(0, at[0], ky);
+    const ptrdiff_t y = w.place(0, row, ky);
     if (y < 0 || y >= w.in[0]) continue;
     for (ptrdiff_t kx = 0; kx < w.kernel[1]; kx++) {
-      const ptrdiff_t x = w.place(1, at[1], kx);
-      if (x >= 0 && x < w.in[1]) body(y * w.in[1] + x);
+      const ptrdiff_t first = w.first_inside(1, kx);
+      body(first, w.end_inside(1, kx), y * w.in[1] + w.place(1, first, kx), w.stride[1]);
     }
   }
 }
@@ -44,17 +43,16 @@ void max_pool_of(const OpCall& call) {
     const T* x = call[0].as<T>() + plane * w.in_size();
     T* y = call[1].as<T>() + plane * w.out_size();
     int32_t* indices = call[2].as<int32_t>() + plane * w.out_size();
-    for (size_t i = 0; i < w.out_size(); i++) {
-      T largest = -static_cast<T>(__builtin_inf());
-      ptrdiff_t index = -1;
-      for_each_tap(w, i, [&](ptrdiff_t at) {
-        if (index >= 0 && !(x[at] > largest) && (x[at] == x[at] || largest != largest)) return;
-        largest = x[at];
-        index = at;
+    std::fill(y, y + w.out_size(), -static_cast<T>(__builtin_inf()));
+    std::fill(indices, indices + w.out_size(), -1);
+    for (ptrdiff_t row = 0; row < w.out[0]; row++, y += w.out[1], indices += w.out[1])
+      for_each_tap(w, row, [&](ptrdiff_t first, ptrdiff_t end, ptrdiff_t at, ptrdiff_t step) {
+        for (ptrdiff_t i = first; i < end; i++, at += step) {
+          const bool larger = (x[at] > y[i]) | (indices[i] < 0) | ((x[at] != x[at]) & (y[i] == y[i]));
+          y[i] = larger ? x[at] : y[i];
+          indices[i] = larger ? static_cast<int32_t>(at) : indices[i];
+        }
       });
-      y[i] = largest;
-      indices[i] = static_cast<int32_t>(index);
-    }
   });
 }
 
@@ -80,10 +78,12 @@ void avg_pool_of(const OpCall& call) {
   for_each_plane(call[1], w, [&](size_t plane) {
     const T* x = call[0].as<T>() + plane * w.in_size();
     T* y = call[1].as<T>() + plane * w.out_size();
-    for (size_t i = 0; i < w.out_size(); i++) {
-      T sum = 0;
-      for_each_tap(w, i, [&](ptrdiff_t at) { sum += x[at]; });
-      y[i] = sum * share;
+    std::fill(y, y + w.out_size(), T{0});
+    for (ptrdiff_t row = 0; row < w.out[0]; row++, y += w.out[1]) {
+      for_each_tap(w, row, [&](ptrdiff_t first, ptrdiff_t end, ptrdiff_t at, ptrdiff_t step) {
+        for (ptrdiff_t i = first; i < end; i++, at += step) y[i] += x[at];
+      });
+      for (ptrdiff_t i = 0; i < w.out[1]; i++) y[i] *= share;
     }
   });
 }
@@ -97,8 +97,10 @@ void avg_pool_grad_of(const OpCall& call) {
     const T* dy = call[0].as<T>() + plane * w.out_size();
     T* dx = call[1].as<T>() + plane * w.in_size();
     std::fill(dx, dx + w.in_size(), T{0});
-    for (size_t i = 0; i < w.out_size(); i++)
-      for_each_tap(w, i, [&](ptrdiff_t at) { dx[at] += dy[i] * share; });
+    for (ptrdiff_t row = 0; row < w.out[0]; row++, dy += w.out[1])
+      for_each_tap(w, row, [&](ptrdiff_t first, ptrdiff_t end, ptrdiff_t at, ptrdiff_t step) {
+        for (ptrdiff_t i = first; i < end; i++, at += step) dx[at] += dy[i] * share;
+      });
   });
 }
 
