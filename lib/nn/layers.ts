@@ -1,6 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import {
   add,
+  checkOptions,
   checkTensor,
   dropout,
   embedding,
@@ -35,8 +36,10 @@ export class Linear extends Module {
   /** [out] */
   readonly bias?: Tensor;
 
-  constructor(inFeatures: number, outFeatures: number, { bias = true, generator }: LinearOptions = {}) {
+  constructor(inFeatures: number, outFeatures: number, options: LinearOptions = {}) {
     super();
+    checkOptions('Linear', options, ['bias', 'generator']);
+    const { bias = true, generator } = options;
     checkWidth('inFeatures', inFeatures);
     checkWidth('outFeatures', outFeatures);
     this.weight = uniformByFanIn([outFeatures, inFeatures], inFeatures, generator);
@@ -53,11 +56,12 @@ export class Embedding extends Module {
   /** [rows, features] */
   readonly weight: Tensor;
 
-  constructor(rows: number, features: number, { generator }: LayerOptions = {}) {
+  constructor(rows: number, features: number, options: LayerOptions = {}) {
     super();
     checkWidth('rows', rows);
     checkWidth('features', features);
-    this.weight = standardNormal([rows, features], generator);
+    checkOptions('Embedding', options, ['generator']);
+    this.weight = standardNormal([rows, features], options.generator);
   }
 
   forward(indices: Tensor): Tensor {
@@ -78,9 +82,11 @@ export class LayerNorm extends Module {
   readonly bias: Tensor;
   readonly eps: number;
 
-  constructor(features: number, { eps = 1e-5 }: LayerNormOptions = {}) {
+  constructor(features: number, options: LayerNormOptions = {}) {
     super();
     checkWidth('features', features);
+    checkOptions('LayerNorm', options, ['eps']);
+    const { eps = 1e-5 } = options;
     this.weight = ones([features]);
     this.bias = zeros([features]);
     this.eps = eps;
@@ -102,11 +108,12 @@ export class RMSNorm extends Module {
   readonly weight: Tensor;
   readonly eps: number | undefined;
 
-  constructor(features: number, { eps }: RMSNormOptions = {}) {
+  constructor(features: number, options: RMSNormOptions = {}) {
     super();
     checkWidth('features', features);
+    checkOptions('RMSNorm', options, ['eps']);
     this.weight = ones([features]);
-    this.eps = eps;
+    this.eps = options.eps;
   }
 
   forward(x: Tensor): Tensor {
@@ -114,16 +121,15 @@ export class RMSNorm extends Module {
   }
 }
 
-/** In training, sets elements to zero with probability `p` and scales the others by 1 / (1 − p); else does nothing. */
+/** In training, sets elements to zero with probability `p` and scales the others by 1 / (1 − p); else gives x itself. */
 export class Dropout extends Module {
   readonly p: number;
   private readonly generator: Generator | undefined;
-  /** The probability in force, read each time a program runs: p in training, else 0. */
-  readonly #active = new Float64Array(1);
-  readonly #activeTensor = wrap(this.#active, []);
+  readonly #rate: Tensor;
 
-  constructor(p = 0.5, { generator }: LayerOptions = {}) {
+  constructor(p = 0.5, options: LayerOptions = {}) {
     super();
+    checkOptions('Dropout', options, ['generator']);
     if (!(p >= 0 && p <= 1)) {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
@@ -131,16 +137,13 @@ export class Dropout extends Module {
       );
     }
     this.p = p;
-    this.generator = generator;
-    this.setTraining(true);
+    this.generator = options.generator;
+    this.#rate = wrap(Float64Array.of(p), []);
   }
 
   forward(x: Tensor): Tensor {
-    return dropout(x, this.#activeTensor, this.generator);
-  }
-
-  protected override setTraining(training: boolean): void {
-    this.#active[0] = training ? this.p : 0;
+    checkTensor('Dropout', x);
+    return this.mode(() => this.training) ? dropout(x, this.#rate, this.generator) : x;
   }
 }
 
@@ -172,6 +175,12 @@ export class Residual extends Module {
 
   constructor(layer: Module) {
     super();
+    if (!(layer instanceof Module)) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected a module for Residual, as in new Residual(new Linear(3, 3)), but received ${typeof layer}.`,
+      );
+    }
     this.layer = layer;
   }
 

@@ -64,7 +64,6 @@ export abstract class Module {
   /** Training mode: dropout drops, batches are normalised by themselves. Compiled functions look at it when they are called. */
   train(training = true): this {
     this.#training = training;
-    this.setTraining(training);
     for (const [, value] of this.#entries()) if (value instanceof Module) value.train(training);
     return this;
   }
@@ -102,8 +101,6 @@ export abstract class Module {
     const lines = children.map((child) => `\n  ${child}`).join('');
     return `${this.constructor.name}(${own.join(', ')}${lines}${lines && '\n'})`;
   }
-
-  protected setTraining(_training: boolean): void {}
 
   /** Makes a tensor in a field state that training does not change as a parameter: a buffer of PyTorch. */
   protected buffer(tensor: Tensor): Tensor {

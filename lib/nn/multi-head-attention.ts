@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
 import {
   checkOneOf,
@@ -83,6 +84,12 @@ export class MultiHeadAttention extends Module {
     for (const x of [query, key, value]) this.#checkSequence(x, query);
     checkShapeIs('MultiHeadAttention', 'value', value, key.shape);
     const { keyPaddingMask, isCausal = false } = masks;
+    if (typeof isCausal !== 'boolean') {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected true or false as isCausal of MultiHeadAttention but received ${inspect(isCausal)}.`,
+      );
+    }
     return transient(() => {
       const [q, k, v] = this.#project(query, key, value);
       const mask = keyPaddingMask && keysThatCount(keyPaddingMask, key);

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { add, cast, checkTensor, slice, transient } from '../ops/index.js';
+import { add, cast, checkOptions, checkTensor, slice, transient } from '../ops/index.js';
 import { formatShape, type Tensor, tensor } from '../tensor/index.js';
 import { checkWidth } from './checks.js';
 import { standardNormal } from './initialise.js';
@@ -39,11 +39,12 @@ export class LearnedPositionalEncoding extends Module {
   /** [maxLen, dModel] */
   readonly weight: Tensor;
 
-  constructor(dModel: number, maxLen: number, { generator }: LayerOptions = {}) {
+  constructor(dModel: number, maxLen: number, options: LayerOptions = {}) {
     super();
     checkWidth('dModel', dModel);
     checkWidth('maxLen', maxLen);
-    this.weight = standardNormal([maxLen, dModel], generator);
+    checkOptions('LearnedPositionalEncoding', options, ['generator']);
+    this.weight = standardNormal([maxLen, dModel], options.generator);
   }
 
   forward(x: Tensor): Tensor {

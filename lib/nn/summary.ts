@@ -80,7 +80,6 @@ export class Summary {
         .trimEnd(),
     );
     const rule = '─'.repeat(widths.reduce((a, b) => a + b + 2, -2));
-    const mebibytes = (bytes: number) => `${(bytes / 2 ** 20).toFixed(2)} MiB`;
     return [
       lines[0]!,
       rule,
@@ -88,7 +87,7 @@ export class Summary {
       rule,
       `Parameters: ${count(this.parameters)} (${count(this.trainable)} trainable)`,
       `Multiply-adds: ${count(this.multiplyAdds)}`,
-      `Memory: input ${mebibytes(this.inputBytes)}, outputs ${mebibytes(this.outputBytes)}, parameters ${mebibytes(this.parameterBytes)}`,
+      `Memory: input ${legible(this.inputBytes)}, outputs ${legible(this.outputBytes)}, parameters ${legible(this.parameterBytes)}`,
     ].join('\n');
   }
 
@@ -183,6 +182,11 @@ function multiplyAddsOf(
     default:
       return 0;
   }
+}
+
+function legible(bytes: number): string {
+  if (bytes < 2 ** 10) return `${bytes} B`;
+  return bytes < 2 ** 20 ? `${(bytes / 2 ** 10).toFixed(1)} KiB` : `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }
 
 /** Of parameters, frozen ones too, and each once. */

@@ -98,6 +98,7 @@ describe('summary', () => {
     expect(text).toContain('Output shape');
     expect(text).toMatch(/Conv2d \(layers\.0\) +\[1, 6, 24, 24\] +156 +86,400/);
     expect(text).toContain('Parameters: 8,818 (8,818 trainable)');
+    expect(text).toContain('Memory: input 3.1 KiB, outputs 50.7 KiB, parameters 34.5 KiB');
     expect(inspect(summary(convolutional(), [1, 1, 28, 28]))).toBe(text);
   });
 
