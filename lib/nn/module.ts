@@ -61,7 +61,7 @@ export abstract class Module {
     loadState(this.#state(), state);
   }
 
-  /** Training mode: dropout drops, batches are normalised by themselves. Compiled functions look at it when they are called. */
+  /** Training mode: dropout drops, batches are normalised by themselves. Compiled functions ask for it at each call. */
   train(training = true): this {
     this.#training = training;
     for (const [, value] of this.#entries()) if (value instanceof Module) value.train(training);

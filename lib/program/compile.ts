@@ -22,10 +22,11 @@ export interface Compiled<A extends readonly Tensor[], R> {
 }
 
 /**
- * Turns `fn` into a native program. `fn` is run once for each set of input shapes and dtypes, on tensors without values:
- * what it does with them is recorded, differentiated where it calls `grad`, and from then on executed natively, off the
- * event loop, as one call. Tensors from outside that it uses are captured by reference. Its writes to them (an
- * optimizer's step, `assign`) happen all together at the end of a run, or not at all.
+ * Turns `fn` into a native program. `fn` is run once for each set of input shapes and dtypes, and once more where a layer
+ * is in a mode in which it does something else, on tensors without values: what it does with them is recorded,
+ * differentiated where it calls `grad`, and from then on executed natively, off the event loop, as one call. Tensors from
+ * outside that it uses are captured by reference. Its writes to them (an optimizer's step, `assign`) happen all together
+ * at the end of a run, or not at all.
  */
 export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R): Compiled<A, R> {
   if (typeof fn !== 'function') {
