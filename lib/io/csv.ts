@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
-import { checkOptions } from '../ops/index.js';
+import { checkOptions } from '../tensor/index.js';
 import { CsvDecoder, type CsvRecord, type CsvSource } from './csv-decoder.js';
 import { checkRecordLength, corruptText, readRecords, type TextDecoding } from './text.js';
 

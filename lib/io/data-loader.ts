@@ -1,7 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
-import { checkOptions } from '../ops/index.js';
-import { Tensor } from '../tensor/index.js';
+import { checkOptions, Tensor } from '../tensor/index.js';
 import { type Collated, collate as defaultCollate } from './collate.js';
 import type { BatchDataset, Dataset } from './dataset.js';
 import { checkCount, inOrder, type Sampler, shuffledOrder } from './sampler.js';

@@ -1,4 +1,4 @@
-import { checkOptions } from '../ops/index.js';
+import { checkOptions } from '../tensor/index.js';
 import { checkRecordLength, corruptText, readRecords, type TextDecoding } from './text.js';
 
 export interface JsonlOptions {

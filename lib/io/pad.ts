@@ -1,6 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { checkOptions } from '../ops/index.js';
-import { checkHeldBy, empty, type Tensor } from '../tensor/index.js';
+import { checkHeldBy, checkOptions, empty, type Tensor } from '../tensor/index.js';
 
 export interface PadOptions {
   /** The number that fills up; 0 unless given. */

@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DrivetrainError } from '../native/index.js';
-import { checkOptions } from '../ops/index.js';
-import type { Tensor } from '../tensor/index.js';
+import { checkOptions, type Tensor } from '../tensor/index.js';
 import { asFileError } from './files.js';
 import { padSequences } from './pad.js';
 import { checkCount } from './sampler.js';

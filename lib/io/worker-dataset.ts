@@ -1,7 +1,6 @@
 import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { DrivetrainError, type ErrorCode } from '../native/index.js';
-import { checkOptions } from '../ops/index.js';
-import { wrap } from '../tensor/index.js';
+import { checkOptions, wrap } from '../tensor/index.js';
 import type { BatchDataset } from './dataset.js';
 import {
   LENGTH,

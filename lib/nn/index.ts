@@ -1,17 +1,51 @@
+export { GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh } from './activations.js';
+export { BatchNorm1d, BatchNorm2d, type BatchNormOptions } from './batch-norm.js';
+export { Conv1d, Conv2d } from './convolution.js';
+export * as init from './init.js';
 export {
   Dropout,
   Embedding,
-  GELU,
+  Flatten,
   LayerNorm,
   type LayerNormOptions,
   type LayerOptions,
   Linear,
   type LinearOptions,
-  ReLU,
+  Residual,
   RMSNorm,
   type RMSNormOptions,
   Sequential,
 } from './layers.js';
-export { crossEntropy, mseLoss } from './losses.js';
+export {
+  bceWithLogits,
+  type CosineEmbeddingLossOptions,
+  type CosineSimilarityOptions,
+  type CrossEntropyOptions,
+  cosineEmbeddingLoss,
+  cosineSimilarity,
+  crossEntropy,
+  type HuberLossOptions,
+  huberLoss,
+  type KlDivOptions,
+  klDiv,
+  type LossOptions,
+  l1Loss,
+  mseLoss,
+  type SmoothL1LossOptions,
+  smoothL1Loss,
+} from './losses.js';
 export { Module } from './module.js';
+export {
+  type AttentionMasks,
+  MultiHeadAttention,
+  type MultiHeadAttentionOptions,
+} from './multi-head-attention.js';
+export { AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d } from './pooling.js';
+export { LearnedPositionalEncoding, PositionalEncoding } from './positions.js';
 export { loadState, type StateEntry } from './state-dict.js';
+export { Summary, type SummaryOptions, type SummaryRow, summary } from './summary.js';
+export {
+  TransformerEncoder,
+  TransformerEncoderLayer,
+  type TransformerEncoderLayerOptions,
+} from './transformer.js';

@@ -1,18 +1,20 @@
 import { DrivetrainError } from '../native/index.js';
 import {
+  add,
+  checkTensor,
   dropout,
   embedding,
   type Generator,
-  gelu,
   layerNorm,
   linear,
   ones,
-  relu,
+  reshape,
   rmsNorm,
   transient,
   zeros,
 } from '../ops/index.js';
-import { checkOptions, type Tensor, wrap } from '../tensor/index.js';
+import { checkOptions, normaliseAxis, sizeOf, type Tensor, wrap } from '../tensor/index.js';
+import { checkWidth } from './checks.js';
 import { standardNormal, uniformByFanIn } from './initialise.js';
 import { Module } from './module.js';
 
@@ -55,9 +57,9 @@ export class Embedding extends Module {
 
   constructor(rows: number, features: number, options: LayerOptions = {}) {
     super();
-    checkOptions('Embedding', options, ['generator']);
     checkWidth('rows', rows);
     checkWidth('features', features);
+    checkOptions('Embedding', options, ['generator']);
     this.weight = standardNormal([rows, features], options.generator);
   }
 
@@ -81,11 +83,12 @@ export class LayerNorm extends Module {
 
   constructor(features: number, options: LayerNormOptions = {}) {
     super();
-    checkOptions('LayerNorm', options, ['eps']);
     checkWidth('features', features);
+    checkOptions('LayerNorm', options, ['eps']);
+    const { eps = 1e-5 } = options;
     this.weight = ones([features]);
     this.bias = zeros([features]);
-    this.eps = options.eps ?? 1e-5;
+    this.eps = eps;
   }
 
   forward(x: Tensor): Tensor {
@@ -106,8 +109,8 @@ export class RMSNorm extends Module {
 
   constructor(features: number, options: RMSNormOptions = {}) {
     super();
-    checkOptions('RMSNorm', options, ['eps']);
     checkWidth('features', features);
+    checkOptions('RMSNorm', options, ['eps']);
     this.weight = ones([features]);
     this.eps = options.eps;
   }
@@ -117,13 +120,11 @@ export class RMSNorm extends Module {
   }
 }
 
-/** In training, sets elements to zero with probability `p` and scales the others by 1 / (1 − p); else does nothing. */
+/** In training, sets elements to zero with probability `p` and scales the others by 1 / (1 − p); else gives x itself. */
 export class Dropout extends Module {
   readonly p: number;
   private readonly generator: Generator | undefined;
-  /** The probability in force, read each time a program runs: p in training, else 0. */
-  readonly #active = new Float64Array(1);
-  readonly #activeTensor = wrap(this.#active, []);
+  readonly #rate: Tensor;
 
   constructor(p = 0.5, options: LayerOptions = {}) {
     super();
@@ -136,29 +137,12 @@ export class Dropout extends Module {
     }
     this.p = p;
     this.generator = options.generator;
-    this.setTraining(true);
+    this.#rate = wrap(Float64Array.of(p), []);
   }
 
   forward(x: Tensor): Tensor {
-    return dropout(x, this.#activeTensor, this.generator);
-  }
-
-  protected override setTraining(training: boolean): void {
-    this.#active[0] = training ? this.p : 0;
-  }
-}
-
-/** max(x, 0) */
-export class ReLU extends Module {
-  forward(x: Tensor): Tensor {
-    return relu(x);
-  }
-}
-
-/** x · Φ(x), by the error function. */
-export class GELU extends Module {
-  forward(x: Tensor): Tensor {
-    return gelu(x);
+    checkTensor('Dropout', x);
+    return this.mode(() => this.training) ? dropout(x, this.#rate, this.generator) : x;
   }
 }
 
@@ -184,11 +168,41 @@ export class Sequential extends Module {
   }
 }
 
-function checkWidth(name: string, value: number): void {
-  if (!Number.isSafeInteger(value) || value < 1) {
-    throw new DrivetrainError(
-      'DT_INVALID_ARGUMENT',
-      `Expected ${name} to be a whole number from 1 on but received ${value}.`,
-    );
+/** x + layer(x). */
+export class Residual extends Module {
+  readonly layer: Module;
+
+  constructor(layer: Module) {
+    super();
+    if (!(layer instanceof Module)) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected a module for Residual, as in new Residual(new Linear(3, 3)), but received ${typeof layer}.`,
+      );
+    }
+    this.layer = layer;
+  }
+
+  forward(x: Tensor): Tensor {
+    return transient(() => add(x, this.layer.forward(x)));
+  }
+}
+
+/** Makes one dimension of those from `startDim` (1 unless given) to `endDim` (the last unless given). */
+export class Flatten extends Module {
+  readonly startDim: number;
+  readonly endDim: number;
+
+  constructor(startDim = 1, endDim = -1) {
+    super();
+    this.startDim = startDim;
+    this.endDim = endDim;
+  }
+
+  forward(x: Tensor): Tensor {
+    checkTensor('Flatten', x);
+    const [start, end] = [this.startDim, this.endDim].map((axis) => normaliseAxis(axis, x.rank, 'Flatten'));
+    const one = sizeOf(x.shape.slice(start!, end! + 1));
+    return reshape(x, [...x.shape.slice(0, start!), one, ...x.shape.slice(end! + 1)]);
   }
 }

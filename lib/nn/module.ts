@@ -1,23 +1,47 @@
-import { assign } from '../ops/index.js';
-import { Tensor } from '../tensor/index.js';
+import { inspect } from 'node:util';
+import { activeRecorder, assign } from '../ops/index.js';
+import { formatShape, Tensor } from '../tensor/index.js';
 import { loadState, type StateEntry } from './state-dict.js';
+
+/** Tensors that are state but no parameters. */
+const buffers = new WeakSet<Tensor>();
 
 /**
  * A part of a model: what it holds in its fields (tensors, modules, arrays of modules) are its parameters and its
  * children. Names are paths of field names, as in PyTorch: `layers.0.weight`.
  */
 export abstract class Module {
-  abstract forward(...inputs: Tensor[]): Tensor;
+  #training = true;
 
-  /** Tensors that training changes, by name, in the order of the fields; one that stands in two places is named once. */
+  abstract forward(input: Tensor, ...others: unknown[]): Tensor;
+
+  /**
+   * Tensors that training changes, by name, in the order of the fields; one that stands in two places is named once.
+   * Frozen ones are not among them, nor are buffers.
+   */
   namedParameters(): Map<string, Tensor> {
     const names = new Map<Tensor, string>();
     for (const [name, value] of this.#entries()) {
       const found = value instanceof Module ? [...value.namedParameters()] : [];
       for (const [inner, tensor] of found) if (!names.has(tensor)) names.set(tensor, `${name}.${inner}`);
-      if (value instanceof Tensor && !names.has(value)) names.set(value, name);
+      if (!(value instanceof Tensor) || names.has(value) || buffers.has(value) || value.storage.frozen)
+        continue;
+      names.set(value, name);
     }
     return new Map([...names].map(([tensor, name]) => [name, tensor]));
+  }
+
+  /** Tensors that are state but no parameters, by name: running statistics. */
+  namedBuffers(): Map<string, Tensor> {
+    const all = this.#state().filter(({ tensor }) => buffers.has(tensor));
+    return new Map(all.map(({ name, tensor }) => [name, tensor]));
+  }
+
+  /** What the model is made of, by field name, in order; not what those are made of. */
+  namedChildren(): Map<string, Module> {
+    return new Map(
+      [...this.#entries()].filter((entry): entry is [string, Module] => entry[1] instanceof Module),
+    );
   }
 
   parameters(): Tensor[] {
@@ -37,9 +61,9 @@ export abstract class Module {
     loadState(this.#state(), state);
   }
 
-  /** Training mode: dropout drops. Read by compiled functions each time they run. */
+  /** Training mode: dropout drops, batches are normalised by themselves. Compiled functions ask for it at each call. */
   train(training = true): this {
-    this.setTraining(training);
+    this.#training = training;
     for (const [, value] of this.#entries()) if (value instanceof Module) value.train(training);
     return this;
   }
@@ -49,16 +73,46 @@ export abstract class Module {
     return this.train(false);
   }
 
+  /** Whether it is in training mode. */
+  get training(): boolean {
+    return this.#training;
+  }
+
   /**
-   * Freezes all tensors of the model, for inference: programs recorded from now on keep the weights of matrix products in
-   * the layout of this processor's kernels. Training it and loading into it are refused then (`DT_FROZEN`).
+   * Freezes all tensors of the model, or of the part of one that it is: they are no parameters any more, and programs
+   * recorded from now on keep the weights of matrix products in the layout of this processor's kernels. Training them and
+   * loading into them are refused then (`DT_FROZEN`).
    */
   freeze(): this {
     for (const { tensor } of this.#state()) tensor.freeze();
     return this;
   }
 
-  protected setTraining(_training: boolean): void {}
+  /** The kind of each module and what it is made of; tensors by shape, without their values. */
+  [inspect.custom](): string {
+    const own: string[] = [];
+    for (const [name, value] of Object.entries(this)) {
+      if (value instanceof Tensor) own.push(`${name}: ${value.dtype} ${formatShape(value.shape)}`);
+      else if (isPlain(value)) own.push(`${name}: ${inspect(value)}`);
+    }
+    const children = [...this.namedChildren()].map(([name, child]) =>
+      `${name}: ${child[inspect.custom]()}`.replaceAll('\n', '\n  '),
+    );
+    const lines = children.map((child) => `\n  ${child}`).join('');
+    return `${this.constructor.name}(${own.join(', ')}${lines}${lines && '\n'})`;
+  }
+
+  /** Makes a tensor in a field state that training does not change as a parameter: a buffer of PyTorch. */
+  protected buffer(tensor: Tensor): Tensor {
+    buffers.add(tensor);
+    return tensor;
+  }
+
+  /** The value of `read`, for acting upon: a compiled function is recorded anew where it has changed. */
+  protected mode(read: () => boolean): boolean {
+    activeRecorder()?.reads?.(read);
+    return read();
+  }
 
   /** Throws where `loadField` would. */
   protected checkLoadable(_field: string, target: Tensor): void {
@@ -88,4 +142,10 @@ export abstract class Module {
       else for (const [i, item] of value.entries()) yield [`${name}.${i}`, item];
     }
   }
+}
+
+/** Whether it is a number or a word, or a few of them: an option of a layer. */
+function isPlain(value: unknown): boolean {
+  const simple = (one: unknown) => ['number', 'boolean', 'string'].includes(typeof one);
+  return simple(value) || (Array.isArray(value) && value.length > 0 && value.every(simple));
 }

@@ -1,7 +1,13 @@
 import { cpus } from 'node:os';
 import { type DeviceInfo, device, type TypedArray } from '../native/index.js';
-import { checkOptions } from '../ops/index.js';
-import { defaultPool, type MemoryPool, type MemoryPoolStatistics, Tensor, wrap } from '../tensor/index.js';
+import {
+  checkOptions,
+  defaultPool,
+  type MemoryPool,
+  type MemoryPoolStatistics,
+  Tensor,
+  wrap,
+} from '../tensor/index.js';
 import { Diagnosis, type Finding } from './diagnosis.js';
 import { lookAt, type Numbers } from './numbers.js';
 import type { TrainingMetrics } from './training-metrics.js';

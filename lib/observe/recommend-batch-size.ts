@@ -1,8 +1,7 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
-import { checkOptions } from '../ops/index.js';
 import type { Compiled, Footprint } from '../program/index.js';
-import { DTYPES, defaultPool, SymbolicStorage, sizeOf, Tensor } from '../tensor/index.js';
+import { checkOptions, DTYPES, defaultPool, SymbolicStorage, sizeOf, Tensor } from '../tensor/index.js';
 import type { MonitoredOptimizer } from './training-monitor.js';
 
 export interface BatchSizeQuery {

@@ -1,7 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
-import { checkOptions } from '../ops/index.js';
-import { defaultPool } from '../tensor/index.js';
+import { checkOptions, defaultPool } from '../tensor/index.js';
 
 /** Methods that the advice may name: classes of drivetrain. */
 export type AdvisedOptimizer = 'Adam' | 'Adam8bit' | 'AdamW' | 'AdamW8bit' | 'LAMB';

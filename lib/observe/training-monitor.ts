@@ -1,7 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError, type TypedArray } from '../native/index.js';
-import { checkOptions } from '../ops/index.js';
-import { defaultPool, isHalf, type MemoryPool, Tensor, wrap } from '../tensor/index.js';
+import { checkOptions, defaultPool, isHalf, type MemoryPool, Tensor, wrap } from '../tensor/index.js';
 import { type Health, judge } from './health.js';
 import { defaultRegistry, type Registry } from './metrics.js';
 import { ParameterProbe, type ParameterReport } from './parameter-probe.js';

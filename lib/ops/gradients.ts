@@ -1,7 +1,9 @@
 import type { Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import { type AttentionAttrs, attentionGrad } from './attention.js';
+import { batchNormGrad } from './batch-norm.js';
 import { concatGrad } from './concat.js';
+import { type ConvAttrs, conv2dGrad } from './convolution.js';
 import { cast, embedSlice } from './copy.js';
 import { full, fullLike } from './create.js';
 import {
@@ -23,9 +25,11 @@ import { embeddingGrad } from './embedding.js';
 import { type MatmulAttrs, product } from './matmul.js';
 import type { View } from './op.js';
 import type { Opcode } from './opcodes.js';
+import { avgPoolGrad, maxPoolGrad } from './pooling.js';
 import { type DropoutAttrs, dropoutOp } from './random.js';
 import { type Reduction, sum, sumTo } from './reduce.js';
 import {
+  type CrossEntropyAttrs,
   crossEntropyGrad,
   layerNormGrad,
   logSoftmaxGrad,
@@ -35,6 +39,7 @@ import {
 } from './rows.js';
 import { topkGrad } from './topk.js';
 import { broadcastTo, permute, reshape, transpose } from './views.js';
+import type { Windows } from './windows.js';
 
 /** What a gradient rule has to work with. */
 export interface GradientContext {
@@ -158,11 +163,20 @@ const RULES: Partial<Record<Opcode, GradientRule>> = {
 
   softmax: unary((dy, _, y) => softmaxGrad(y, dy)),
   logSoftmax: unary((dy, _, y) => logSoftmaxGrad(y, dy)),
-  crossEntropy: ({ dy, inputs: [logits, labels] }) => [crossEntropyGrad(logits!, labels!, dy), undefined],
+  crossEntropy: ({ dy, inputs: [logits, labels], attrs }) => [
+    crossEntropyGrad(logits!, labels!, dy, attrs as CrossEntropyAttrs),
+    undefined,
+  ],
   layerNorm: ({ dy, inputs: [x, gamma], attrs }) => layerNormGrad(x!, gamma!, dy, (attrs as NormAttrs).eps),
   rmsNorm: ({ dy, inputs: [x, weight], attrs }) => rmsNormGrad(x!, weight!, dy, (attrs as NormAttrs).eps),
   scaledDotProductAttention: ({ dy, inputs, outputs, attrs }) =>
     attentionGrad(dy, outputs, inputs, attrs as AttentionAttrs),
+  conv2d: ({ dy, inputs, attrs, needs }) => conv2dGrad(dy, inputs, attrs as ConvAttrs, needs),
+  maxPool2d: ({ dy, inputs: [x], outputs: [, indices], attrs }) => [
+    maxPoolGrad(indices!, dy, x!, attrs as Windows),
+  ],
+  avgPool2d: ({ dy, inputs: [x], attrs }) => [avgPoolGrad(dy, x!, attrs as Windows)],
+  batchNorm: ({ dy, inputs, outputs, attrs }) => batchNormGrad(dy, inputs, outputs, (attrs as NormAttrs).eps),
   embedding: ({ dy, inputs: [weight, indices] }) => [
     embeddingGrad(indices!, dy, weight!.shape[0]!),
     undefined,

@@ -1,9 +1,11 @@
 export { accumulate, type GradientSums } from './accumulate.js';
 export { activeRecorder, apply, transient, withRecorder } from './apply.js';
 export { type AttentionOptions, scaledDotProductAttention } from './attention.js';
+export { type BatchStatistics, batchNorm, normaliseBy } from './batch-norm.js';
 export { bindingWords, writeBinding } from './bindings.js';
-export { checkOneOf, checkOptions, checkTensor, describeNonTensor } from './checks.js';
+export { checkOneOf, checkShapeIs, checkTensor, describeNonTensor } from './checks.js';
 export { concat, stack } from './concat.js';
+export { type Conv1dOptions, type Conv2dOptions, conv1d, conv2d } from './convolution.js';
 export { assign, cast, clone, contiguous } from './copy.js';
 export { arange, type CreateOptions, full, fullLike, ones, zeros } from './create.js';
 export {
@@ -56,10 +58,30 @@ export type { Op, Recorder, TensorSpec, View } from './op.js';
 export { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
 export { type OptimizerOpcode, type OptimizerOperands, OptimizerStep } from './optimizers.js';
 export type { OutOptions } from './out.js';
+export {
+  type AvgPool1dOptions,
+  type AvgPool2dOptions,
+  adaptiveAvgPool2d,
+  avgPool1d,
+  avgPool2d,
+  type MaxPool1dOptions,
+  type MaxPool2dOptions,
+  maxPool1d,
+  maxPool2d,
+} from './pooling.js';
 export { dequantizeRows, quantizeLinear, quantizeRows } from './quantize.js';
 export { dropout, Generator, type RandomOptions, rand, randn, seed } from './random.js';
 export { argmax, globalNorm, max, mean, type Norms, norms, type ReduceOptions, sum } from './reduce.js';
-export { crossEntropyRows, layerNorm, logSoftmax, type RmsNormOptions, rmsNorm, softmax } from './rows.js';
+export {
+  type CrossEntropyOptions,
+  crossEntropyRows,
+  layerNorm,
+  logSoftmax,
+  type RmsNormOptions,
+  rmsNorm,
+  softmax,
+} from './rows.js';
 export { type RowGradient, sparseAdamStep } from './sparse-adam.js';
 export { type TopkOptions, topk } from './topk.js';
 export { broadcastTo, permute, reshape, slice, transpose } from './views.js';
+export { type Pair, pairOf } from './windows.js';

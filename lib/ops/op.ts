@@ -34,4 +34,6 @@ export interface Recorder {
   view(view: View, input: Tensor, output: Tensor): void;
   /** Calls `fn` when the recorded function has returned; absent where ops run at once. */
   atEnd?(fn: () => void): void;
+  /** What the recorded function asked for and acted upon, as a mode: where `read` gives another value, it is recorded anew. */
+  reads?(read: () => boolean): void;
 }

@@ -1,11 +1,12 @@
+import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
 import { checkOptions, formatShape, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import { checkEps, checkFloat, checkMinRank, checkOneOf, checkSameDtype, checkShapeIs } from './checks.js';
-import type { Op } from './op.js';
+import type { Op, TensorSpec } from './op.js';
 import type { Opcode } from './opcodes.js';
 
-const sameAsFirst: Op['infer'] = ([x]) => [{ shape: x!.shape, dtype: x!.dtype }];
+const sameAsFirst = ([x]: readonly Tensor[]): TensorSpec[] => [{ shape: x!.shape, dtype: x!.dtype }];
 
 function rowOp(name: Opcode): (x: Tensor) => Tensor {
   const op: Op = { name, infer: sameAsFirst, inPlace: true };
@@ -29,18 +30,45 @@ export const logSoftmax = rowOp('logSoftmax');
 export const softmaxGrad = rowGradOp('softmaxGrad');
 export const logSoftmaxGrad = rowGradOp('logSoftmaxGrad');
 
-const crossEntropyOp: Op = {
+export interface CrossEntropyOptions {
+  /** The share of the loss that all classes have alike, from 0 to 1; 0 unless given. */
+  labelSmoothing?: number;
+  /** A label whose rows count for nothing; none unless given. (PyTorch has −100 unless told otherwise.) */
+  ignoreIndex?: number;
+}
+
+export interface CrossEntropyAttrs {
+  readonly labelSmoothing: number;
+  readonly ignoreIndex: number | undefined;
+}
+
+const crossEntropyNumbers = ({ labelSmoothing, ignoreIndex }: CrossEntropyAttrs) => [
+  labelSmoothing,
+  Number(ignoreIndex !== undefined),
+  ignoreIndex ?? 0,
+];
+
+const crossEntropyOp: Op<CrossEntropyAttrs> = {
   name: 'crossEntropy',
   infer: ([logits]) => [{ shape: [logits!.shape[0]!], dtype: logits!.dtype }],
+  numbers: crossEntropyNumbers,
 };
 
-const crossEntropyGradOp: Op = { name: 'crossEntropyGrad', infer: sameAsFirst };
+const crossEntropyGradOp: Op<CrossEntropyAttrs> = {
+  name: 'crossEntropyGrad',
+  infer: sameAsFirst,
+  numbers: crossEntropyNumbers,
+};
 
 /**
  * For each row of logits [n, classes] the negative log-likelihood of its label under the softmax: [n]. Labels [n] are
- * i32 or i64; one outside [0, classes) gives NaN.
+ * i32 or i64; one outside [0, classes) gives NaN, an ignored one 0. Label smoothing: Szegedy et al., arXiv:1512.00567.
  */
-export function crossEntropyRows(logits: Tensor, labels: Tensor): Tensor {
+export function crossEntropyRows(
+  logits: Tensor,
+  labels: Tensor,
+  { labelSmoothing = 0, ignoreIndex }: CrossEntropyOptions = {},
+): Tensor {
   checkFloat('crossEntropy', logits);
   checkOneOf('crossEntropy', 'labels', labels, ['i32', 'i64']);
   if (logits.rank !== 2 || logits.shape[1] === 0) {
@@ -50,11 +78,25 @@ export function crossEntropyRows(logits: Tensor, labels: Tensor): Tensor {
     );
   }
   checkShapeIs('crossEntropy', 'labels', labels, [logits.shape[0]!]);
-  return apply(crossEntropyOp, [logits, labels], undefined)[0]!;
+  if (
+    !(labelSmoothing >= 0 && labelSmoothing <= 1) ||
+    !(ignoreIndex === undefined || Number.isSafeInteger(ignoreIndex))
+  ) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected labelSmoothing of crossEntropy from 0 to 1 and a whole number as ignoreIndex but received ${inspect({ labelSmoothing, ignoreIndex })}.`,
+    );
+  }
+  return apply(crossEntropyOp, [logits, labels], { labelSmoothing, ignoreIndex })[0]!;
 }
 
-export function crossEntropyGrad(logits: Tensor, labels: Tensor, dy: Tensor): Tensor {
-  return apply(crossEntropyGradOp, [logits, labels, dy], undefined)[0]!;
+export function crossEntropyGrad(
+  logits: Tensor,
+  labels: Tensor,
+  dy: Tensor,
+  attrs: CrossEntropyAttrs,
+): Tensor {
+  return apply(crossEntropyGradOp, [logits, labels, dy], attrs)[0]!;
 }
 
 export interface NormAttrs {

@@ -5,7 +5,6 @@ import {
   add,
   assign,
   cast,
-  checkOptions,
   clone,
   div,
   equal,
@@ -15,7 +14,7 @@ import {
   transient,
   where,
 } from '../ops/index.js';
-import { outsideScopes, type Tensor } from '../tensor/index.js';
+import { checkOptions, outsideScopes, type Tensor } from '../tensor/index.js';
 
 export interface AveragedModelOptions {
   /** What remains of the average with each update, in [0, 1): an exponential moving average. Unless given, all count alike. */

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
-import { checkOptions } from '../ops/index.js';
+import { checkOptions } from '../tensor/index.js';
 import { notify } from './notify.js';
 
 export type CircuitState = 'closed' | 'open' | 'half-open';

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
-import { checkOptions } from '../ops/index.js';
+import { checkOptions } from '../tensor/index.js';
 import type { Update } from './custom-step.js';
 import type { StateKind } from './flat-state.js';
 import { GRADIENT_OPTIONS, type GradientOptions } from './gradient-control.js';

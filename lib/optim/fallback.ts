@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { DrivetrainError, type ErrorCode, type TypedArray } from '../native/index.js';
-import { activeRecorder, checkOptions } from '../ops/index.js';
-import { sameElements, sameShape, type Tensor } from '../tensor/index.js';
+import { activeRecorder } from '../ops/index.js';
+import { checkOptions, sameElements, sameShape, type Tensor } from '../tensor/index.js';
 import { carryOver, keep, type Stepping } from './carry-over.js';
 import { CircuitBreaker, type CircuitState } from './circuit-breaker.js';
 import { NO_OPTIONS, type StepOptions, type StepReport } from './gradient-control.js';

@@ -5,7 +5,6 @@ import {
   add,
   assign,
   cast,
-  checkOptions,
   clone,
   concat,
   equal,
@@ -19,7 +18,7 @@ import {
   transient,
   where,
 } from '../ops/index.js';
-import { outsideScopes, type Tensor, tensor } from '../tensor/index.js';
+import { checkOptions, outsideScopes, type Tensor, tensor } from '../tensor/index.js';
 import { AT, type LossScale } from './gradient-control.js';
 import { checkStepper, type Stepper } from './optimizer.js';
 

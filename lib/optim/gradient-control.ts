@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
-import { activeRecorder, cast, checkOptions, gradientControl, norms, transient } from '../ops/index.js';
-import { DTYPES, formatShape, Tensor } from '../tensor/index.js';
+import { activeRecorder, cast, gradientControl, norms, transient } from '../ops/index.js';
+import { checkOptions, DTYPES, formatShape, Tensor } from '../tensor/index.js';
 import { filledBeside } from './flat-state.js';
 
 /** Options of an optimizer as a whole, beside those of its groups: what it makes of gradients before a step. */

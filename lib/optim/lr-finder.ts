@@ -1,6 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
-import { assign, checkOptions, clone } from '../ops/index.js';
-import type { Tensor } from '../tensor/index.js';
+import { assign, clone } from '../ops/index.js';
+import { checkOptions, type Tensor } from '../tensor/index.js';
 import { curveSvg } from './lr-curve.js';
 import type { Optimizer } from './optimizer.js';
 import { checkPositive, checkSteps } from './schedules/checks.js';

@@ -7,6 +7,9 @@ import { record } from './record.js';
 /** Programs kept for one function: one for each set of input shapes, the least recently used is let go. */
 const MAX_PROGRAMS = 32;
 
+/** Of one set of input shapes, those for the latest modes of layers. */
+const MAX_MODES = 4;
+
 /** A function that runs as a native program. Calling it awaits the run; outputs are fresh tensors that the caller disposes. */
 export interface Compiled<A extends readonly Tensor[], R> {
   (...inputs: A): Promise<R>;
@@ -19,10 +22,11 @@ export interface Compiled<A extends readonly Tensor[], R> {
 }
 
 /**
- * Turns `fn` into a native program. `fn` is run once for each set of input shapes and dtypes, on tensors without values:
- * what it does with them is recorded, differentiated where it calls `grad`, and from then on executed natively, off the
- * event loop, as one call. Tensors from outside that it uses are captured by reference. Its writes to them (an
- * optimizer's step, `assign`) happen all together at the end of a run, or not at all.
+ * Turns `fn` into a native program. `fn` is run once for each set of input shapes and dtypes, and once more where a layer
+ * is in a mode in which it does something else, on tensors without values: what it does with them is recorded,
+ * differentiated where it calls `grad`, and from then on executed natively, off the event loop, as one call. Tensors from
+ * outside that it uses are captured by reference. Its writes to them (an optimizer's step, `assign`) happen all together
+ * at the end of a run, or not at all.
  */
 export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R): Compiled<A, R> {
   if (typeof fn !== 'function') {
@@ -31,16 +35,18 @@ export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
       `Expected a function for compile, as in compile((x) => model.forward(x)), but received ${typeof fn}.`,
     );
   }
-  const programs = new Map<string, Program<R>>();
+  const programs = new Map<string, readonly Program<R>[]>();
   let latest: Program<R> | undefined;
 
   const programFor = (inputs: readonly Tensor[]): Program<R> => {
-    if (latest?.accepts(inputs)) return latest;
+    if (latest?.accepts(inputs) && latest.holds()) return latest;
     const key = inputs.map(describe).join(';');
-    const known = programs.get(key);
-    if (known !== undefined) programs.delete(key);
-    const program = known ?? new Program(record(fn as unknown as (...inputs: Tensor[]) => R, inputs));
-    programs.set(key, program);
+    const known = programs.get(key) ?? [];
+    const program =
+      known.find((one) => one.holds()) ??
+      new Program(record(fn as unknown as (...inputs: Tensor[]) => R, inputs));
+    programs.delete(key);
+    programs.set(key, [program, ...known.filter((one) => one !== program)].slice(0, MAX_MODES));
     if (programs.size > MAX_PROGRAMS) programs.delete(programs.keys().next().value!);
     latest = program;
     return program;

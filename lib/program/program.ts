@@ -67,6 +67,7 @@ export class Program<R> {
   /** Those of them that are a caller's. */
   readonly #writtenCallers: readonly Storage[];
   readonly #result: R;
+  readonly #holds: () => boolean;
 
   constructor(recording: Recording<R>) {
     const { compute, commit } = splitSections(optimise(recording));
@@ -76,6 +77,7 @@ export class Program<R> {
     this.#inputs = recording.inputs;
     this.#outputs = recording.outputs;
     this.#result = recording.result;
+    this.#holds = recording.holds;
     this.#captured = capturedBy(steps);
     checkApart(this.#captured);
     this.#written = new Set(this.#captured.filter(({ written }) => written).map(({ storage }) => storage));
@@ -151,6 +153,11 @@ export class Program<R> {
     return true;
   }
 
+  /** Whether the modes of layers that it was recorded in are as they were: training or evaluation, frozen or not. */
+  holds(): boolean {
+    return this.#holds();
+  }
+
   /** Slots have the shapes that were recorded: any other input would be read out of bounds. */
   #checkInputs(inputs: readonly Tensor[]): void {
     if (this.accepts(inputs) && inputs.every(({ contiguous }) => contiguous)) return;
@@ -169,6 +176,7 @@ export class Program<R> {
     resolve: (storage: Storage) => Storage,
   ): void {
     this.#checkInputs(inputs);
+    if (!this.holds()) throw recordedInAnotherMode();
     const arenas = this.#arenaBytes > 0 ? 1 : 0;
     const slots = arenas + inputs.length + this.#outputs.length + this.#captured.length;
     const page = commandPage(bindingWords(slots));
@@ -263,6 +271,13 @@ function checkApart(captured: readonly Captured[]): void {
       );
     }
   }
+}
+
+function recordedInAnotherMode(): DrivetrainError {
+  return new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    'Expected layers in the mode (training or evaluation, frozen or not) that this program was recorded in but one has another by now; the compiled function itself records what is new.',
+  );
 }
 
 function writtenInput({ shape }: Tensor): DrivetrainError {

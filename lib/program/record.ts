@@ -28,6 +28,8 @@ export interface Recording<R> {
   /** The function's result, its tensors symbolic and each with storage of its own. */
   readonly result: R;
   readonly outputs: readonly Tensor[];
+  /** Whether what the function read and acted upon, as modes of layers, is as it was. */
+  readonly holds: () => boolean;
 }
 
 export interface InputSpec {
@@ -38,6 +40,7 @@ export interface InputSpec {
 class ProgramRecorder implements Recorder, Taped {
   readonly tape: TapeEntry[] = [];
   readonly #atEnd: (() => void)[] = [];
+  readonly #read: { read: () => boolean; value: boolean }[] = [];
 
   apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
     inputs.forEach((input, i) => {
@@ -54,6 +57,14 @@ class ProgramRecorder implements Recorder, Taped {
 
   atEnd(fn: () => void): void {
     this.#atEnd.push(fn);
+  }
+
+  reads(read: () => boolean): void {
+    this.#read.push({ read, value: read() });
+  }
+
+  holds(): boolean {
+    return this.#read.every(({ read, value }) => read() === value);
   }
 
   finish(): void {
@@ -112,7 +123,7 @@ export function record<R>(fn: (...inputs: Tensor[]) => R, specs: readonly InputS
   );
   const steps = recorder.tape.filter((entry) => entry.kind === 'op');
   checkKnown(steps, inputs, outputs);
-  return { inputs, steps, result: result as R, outputs };
+  return { inputs, steps, result: result as R, outputs, holds: () => recorder.holds() };
 }
 
 /** An output must be a whole, row-major symbolic storage that no other output has: anything else is copied. */

@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { DataLoader } from '../io/index.js';
 import { DrivetrainError } from '../native/index.js';
 import { Module } from '../nn/index.js';
-import { checkOptions } from '../ops/index.js';
+import { checkOptions } from '../tensor/index.js';
 import type { FitOptions } from './fit.js';
 
 const OPTIONS = [

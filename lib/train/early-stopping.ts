@@ -2,8 +2,8 @@ import { inspect } from 'node:util';
 import type { Stateful } from '../io/index.js';
 import { DrivetrainError } from '../native/index.js';
 import type { Module } from '../nn/index.js';
-import { checkOptions, clone } from '../ops/index.js';
-import { outsideScopes, type Tensor } from '../tensor/index.js';
+import { clone } from '../ops/index.js';
+import { checkOptions, outsideScopes, type Tensor } from '../tensor/index.js';
 import type { Figures } from './progress.js';
 
 export interface EarlyStoppingOptions {

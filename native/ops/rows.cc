@@ -38,29 +38,59 @@ int64_t label(const TensorRef& labels, size_t i) {
   return labels.dtype == DType::kI64 ? labels.as<int64_t>()[i] : labels.as<int32_t>()[i];
 }
 
-// operands: logits [n, c], labels [n], losses [n]. A label outside [0, c) gives NaN.
+// attrs: [smoothing, whether a label is ignored, which]
+struct LabelRules {
+  double smoothing;
+  bool ignores;
+  int64_t ignored;
+
+  explicit LabelRules(const OpCall& call)
+      : smoothing(call.attrs[0]), ignores(call.attrs[1] != 0), ignored(static_cast<int64_t>(call.attrs[2])) {}
+  bool skips(int64_t target) const { return ignores && target == ignored; }
+};
+
+// operands: logits [n, c], labels [n], losses [n]; attrs: LabelRules. A label outside [0, c) gives NaN, an
+// ignored one 0. With smoothing s the loss is (1 - s) times that of the label and s times the classes' mean:
+// log-sum-exp(x) - (1 - s) x[label] - s mean(x).
 template <class T>
 void cross_entropy_of(const OpCall& call) {
+  const LabelRules rules(call);
   for_each_row(call[0], [&](size_t row, size_t at, size_t n) {
     const int64_t target = label(call[1], row);
-    const bool valid = target >= 0 && target < static_cast<int64_t>(n);
-    call[2].as<T>()[row] =
-        valid ? kernels_of<T>().cross_entropy(call[0].as<T>() + at, n, static_cast<size_t>(target))
-              : static_cast<T>(__builtin_nan(""));
+    const T* logits = call[0].as<T>() + at;
+    T& loss = call[2].as<T>()[row];
+    if (rules.skips(target)) {
+      loss = 0;
+    } else if (target < 0 || target >= static_cast<int64_t>(n)) {
+      loss = static_cast<T>(__builtin_nan(""));
+    } else {
+      loss = kernels_of<T>().cross_entropy(logits, n, static_cast<size_t>(target));
+      if (rules.smoothing != 0)
+        loss += static_cast<T>(rules.smoothing) *
+                (logits[target] - kernels_of<T>().sum(logits, n) / static_cast<T>(n));
+    }
   });
 }
 
-// operands: logits [n, c], labels [n], gradients of the losses [n], gradients of the logits [n, c].
+// operands: logits [n, c], labels [n], gradients of the losses [n], gradients of the logits [n, c]; attrs:
+// LabelRules.
 template <class T>
 void cross_entropy_grad_of(const OpCall& call) {
+  const LabelRules rules(call);
   for_each_row(call[0], [&](size_t row, size_t at, size_t n) {
     const int64_t target = label(call[1], row);
     T* out = call[3].as<T>() + at;
-    if (target >= 0 && target < static_cast<int64_t>(n)) {
-      kernels_of<T>().cross_entropy_grad(call[0].as<T>() + at, n, static_cast<size_t>(target),
-                                         call[2].as<T>()[row], out);
-    } else {
+    if (rules.skips(target)) {
+      kernels_of<T>().fill(T{0}, out, n);
+    } else if (target < 0 || target >= static_cast<int64_t>(n)) {
       kernels_of<T>().fill(static_cast<T>(__builtin_nan("")), out, n);
+    } else {
+      const T dy = call[2].as<T>()[row];
+      kernels_of<T>().cross_entropy_grad(call[0].as<T>() + at, n, static_cast<size_t>(target), dy, out);
+      if (rules.smoothing == 0) return;
+      const T moved = dy * static_cast<T>(rules.smoothing), share = moved / static_cast<T>(n);
+      kernels_of<T>().binary[kSub](out, 1, &share, 0, out, n);
+      out[target] += moved;
     }
   });
 }

@@ -9,7 +9,9 @@ import {
   Linear,
   mseLoss,
   ReLU,
+  Residual,
   RMSNorm,
+  relu,
   Sequential,
   type Tensor,
   tensor,
@@ -202,4 +204,20 @@ test('mseLoss of two dtypes is refused', () => {
 
 test.each([0, -1, 1.5])('RMSNorm refuses %d features', (features) => {
   expect(refusalOf(() => new RMSNorm(features)).code).toBe('DT_INVALID_ARGUMENT');
+});
+
+test.each<[string, () => unknown]>([
+  ['Linear', () => new Linear(2, 2, { biases: false } as never)],
+  ['Embedding', () => new Embedding(2, 2, { seed: 1 } as never)],
+  ['LayerNorm', () => new LayerNorm(2, { epsilon: 1 } as never)],
+  ['RMSNorm', () => new RMSNorm(2, 1e-6 as never)],
+  ['Dropout', () => new Dropout(0.5, { seed: 1 } as never)],
+])('%s refuses options that it does not have', (layer, make) => {
+  const refusal = refusalOf(make);
+  expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
+  expect(refusal.message).toContain(`as options of ${layer}`);
+});
+
+test('Residual refuses what is no module', () => {
+  expect(refusalOf(() => new Residual(relu as never)).message).toContain('function');
 });

@@ -1,9 +1,19 @@
 import {
+  AdaptiveAvgPool2d,
   add,
+  BatchNorm1d,
+  BatchNorm2d,
+  bceWithLogits,
+  Conv2d,
   clipGradNorm,
+  cosineEmbeddingLoss,
   crossEntropy,
   defaultPool,
+  Flatten,
+  huberLoss,
+  LayerNorm,
   Linear,
+  MaxPool2d,
   mean,
   mseLoss,
   mul,
@@ -12,10 +22,13 @@ import {
   ReLU,
   rand,
   Sequential,
+  SiLU,
   softmax,
   sub,
   sum,
   type Tensor,
+  TransformerEncoder,
+  TransformerEncoderLayer,
   tensor,
   transpose,
   valueAndGrad,
@@ -27,6 +40,28 @@ const labels = tensor([0, 1, 2, 3], { dtype: 'i32' });
 const model = new Sequential(new Linear(8, 8), new ReLU(), new Linear(8, 8));
 const small = quantize(model);
 const differentiate = valueAndGrad((t: Tensor) => mean(mul(t, t)));
+const image = ones([2, 1, 8, 8]);
+const convolutional = new Sequential(
+  new Conv2d(1, 4, 3),
+  new BatchNorm2d(4),
+  new SiLU(),
+  new MaxPool2d(2),
+  new AdaptiveAvgPool2d(2),
+  new Flatten(),
+  new BatchNorm1d(16),
+  new Linear(16, 2),
+);
+const signs = tensor([1, -1, 1, -1]);
+const sequence = ones([2, 5, 8]);
+const padding = tensor(
+  [
+    [0, 0, 0, 0, 1],
+    [0, 0, 0, 0, 0],
+  ],
+  { dtype: 'bool' },
+);
+const encoder = new TransformerEncoder(() => new TransformerEncoderLayer(8, 2), 2, new LayerNorm(8));
+const resting = new TransformerEncoder(() => new TransformerEncoderLayer(8, 2), 2).eval();
 rand([1]).dispose(); // the default generator lasts
 
 const calls: Record<string, () => Tensor | Tensor[]> = {
@@ -39,6 +74,21 @@ const calls: Record<string, () => Tensor | Tensor[]> = {
   crossEntropy: () => crossEntropy(x, labels),
   'random numbers': () => rand([10]),
   'a model': () => model.forward(x),
+  'a convolutional model': () => convolutional.forward(image),
+  'gradients of a convolutional model': () => {
+    const { value, grads } = valueAndGrad(
+      () => mean(convolutional.forward(image)),
+      convolutional.parameters(),
+    )();
+    return [value, ...grads];
+  },
+  'a transformer encoder': () => encoder.forward(sequence, { keyPaddingMask: padding, isCausal: true }),
+  'a transformer encoder in evaluation': () => resting.forward(sequence, { keyPaddingMask: padding }),
+  'crossEntropy with an ignored label': () =>
+    crossEntropy(x, labels, { ignoreIndex: 1, labelSmoothing: 0.1 }),
+  bceWithLogits: () => bceWithLogits(x, x),
+  cosineEmbeddingLoss: () => cosineEmbeddingLoss(x, x, signs),
+  huberLoss: () => huberLoss(x, x, { reduction: 'none' }),
   'a quantized model': () => small.forward(x),
   clipGradNorm: () => {
     const { gradients, norm } = clipGradNorm([x], 1);

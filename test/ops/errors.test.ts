@@ -24,6 +24,9 @@ const attend = (options: drivetrain.AttentionOptions) => {
   return scaledDotProductAttention(x, x, x, options);
 };
 
+const conv2d = (options: drivetrain.Conv2dOptions) =>
+  drivetrain.conv2d(ones([1, 2, 3, 3]), ones([2, 2, 1, 1]), undefined, options);
+
 const UNARY = ['neg', 'abs', 'sign', 'exp', 'log', 'sqrt', 'tanh', 'sigmoid', 'relu', 'gelu'] as const;
 const ROWS = ['softmax', 'logSoftmax'] as const;
 const REDUCE = ['sum', 'mean', 'max', 'argmax'] as const;
@@ -78,6 +81,29 @@ const functions: Record<string, Fn> = {
   norms: (x) => drivetrain.norms([x]),
   mseLoss: (x) => drivetrain.mseLoss(x, tensor([1, 2])),
   'mseLoss, target': (x) => drivetrain.mseLoss(tensor([1, 2]), x),
+  conv2d: (x) => drivetrain.conv2d(x, zeros([1, 1, 1, 1])),
+  'conv2d, weight': (x) => drivetrain.conv2d(zeros([1, 2, 1, 1]), x),
+  'conv2d, bias': (x) => drivetrain.conv2d(zeros([1, 2, 1, 1]), zeros([2, 2, 1, 1]), x),
+  conv1d: (x) => drivetrain.conv1d(x, zeros([1, 1, 1])),
+  'conv1d, weight': (x) => drivetrain.conv1d(zeros([1, 2, 1]), x),
+  'conv1d, bias': (x) => drivetrain.conv1d(zeros([1, 2, 1]), zeros([2, 2, 1]), x),
+  maxPool2d: (x) => drivetrain.maxPool2d(x, 1),
+  maxPool1d: (x) => drivetrain.maxPool1d(x, 1),
+  avgPool2d: (x) => drivetrain.avgPool2d(x, 1),
+  avgPool1d: (x) => drivetrain.avgPool1d(x, 1),
+  adaptiveAvgPool2d: (x) => drivetrain.adaptiveAvgPool2d(x, 1),
+  batchNorm: (x) => drivetrain.batchNorm(x, ones([1]), ones([1])),
+  'batchNorm, gamma': (x) => drivetrain.batchNorm(zeros([2, 2]), x, zeros([2])),
+  'batchNorm, beta': (x) => drivetrain.batchNorm(zeros([2, 2]), zeros([2]), x),
+  normaliseBy: (x) =>
+    drivetrain.normaliseBy(x, zeros([2]), zeros([2]), { mean: zeros([2]), variance: ones([2]) }),
+  l1Loss: (x) => drivetrain.l1Loss(x, tensor([1, 2])),
+  huberLoss: (x) => drivetrain.huberLoss(tensor([1, 2]), x),
+  smoothL1Loss: (x) => drivetrain.smoothL1Loss(x, tensor([1, 2])),
+  bceWithLogits: (x) => drivetrain.bceWithLogits(x, tensor([1, 2])),
+  klDiv: (x) => drivetrain.klDiv(x, tensor([1, 2])),
+  cosineSimilarity: (x) => drivetrain.cosineSimilarity(x, tensor([1, 2])),
+  'cosineEmbeddingLoss, target': (x) => drivetrain.cosineEmbeddingLoss(zeros([2, 3]), zeros([2, 3]), x),
   embedding: (x) => embedding(x, tensor([0], { dtype: 'i32' })),
   'embedding, indices': (x) => embedding(tensor([[1]]), x),
   globalNorm: (x) => globalNorm([tensor([1]), x]),
@@ -93,7 +119,7 @@ const functions: Record<string, Fn> = {
 };
 
 /** May be left out. */
-const optional = ['linear, bias'];
+const optional = ['linear, bias', 'conv2d, bias', 'conv1d, bias'];
 /** Gives its argument back as it is. */
 const untouched = ['contiguous'];
 
@@ -116,7 +142,7 @@ describe.each(Object.entries(functions))('%s', (name, fn) => {
 
   test('refuses what was disposed, and names its shape', () => {
     // Of a dtype and shape that would do.
-    const kinds: [number | number[] | number[][], DType][] = [
+    const kinds: [drivetrain.NestedNumbers, DType][] = [
       [[1, 2], 'f32'],
       [[1, 0], 'bool'],
       [[[1, 2]], 'f32'],
@@ -124,6 +150,11 @@ describe.each(Object.entries(functions))('%s', (name, fn) => {
       [[0], 'i32'],
       [[1, 2], 'i8'],
       [[[1, 2]], 'i8'],
+      [[[[1, 2]]], 'f32'],
+      [[[[1], [2]]], 'f32'],
+      [[[[[1, 2]]]], 'f32'],
+      [[[[[1]], [[2]]]], 'f32'],
+      [[[1], [2]], 'f32'],
     ];
     const gone = kinds
       .map(([data, dtype]) => tensor(data, { dtype }))
@@ -274,6 +305,23 @@ describe('inside compile', () => {
 });
 
 test.each<[string, () => unknown]>([
+  ['conv2d', () => conv2d({ strides: 2 } as never)],
+  ['conv2d', () => conv2d({ stride: 0 })],
+  ['conv2d', () => conv2d({ stride: [1, 2, 3] as never })],
+  ['conv2d', () => conv2d({ padding: -1 })],
+  ['conv2d', () => conv2d({ padding: 'same' as never })],
+  ['conv2d', () => conv2d({ dilation: 1.5 })],
+  [
+    'conv1d',
+    () => drivetrain.conv1d(ones([1, 1, 3]), ones([1, 1, 1]), undefined, { stride: [1, 2] as never }),
+  ],
+  ['maxPool2d', () => drivetrain.maxPool2d(ones([3, 3]), 2, { ceilMode: true } as never)],
+  ['maxPool2d', () => drivetrain.maxPool2d(ones([3, 3]), 0)],
+  ['maxPool2d', () => drivetrain.maxPool2d(ones([3, 3]), 2, { padding: 2 })],
+  ['avgPool2d', () => drivetrain.avgPool2d(ones([3, 3]), 2, { dilation: 2 } as never)],
+  ['avgPool1d', () => drivetrain.avgPool1d(ones([3]), [1, 2] as never)],
+  ['adaptiveAvgPool2d', () => drivetrain.adaptiveAvgPool2d(ones([3, 3]), 0)],
+  ['batchNorm', () => drivetrain.batchNorm(ones([3, 3]), ones([3]), ones([3]), -1)],
   ['topk', () => topk(zeros([3]), 1, { dim: 0 } as never)],
   ['clamp', () => clamp(zeros([3]), 0 as never)],
   ['sum', () => sum(zeros([3]), { keepdims: true } as never)],

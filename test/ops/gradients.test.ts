@@ -1,12 +1,18 @@
 import {
   abs,
+  adaptiveAvgPool2d,
   add,
+  avgPool1d,
+  avgPool2d,
+  batchNorm,
   broadcastTo,
   cast,
   clamp,
   clone,
   compile,
   concat,
+  conv1d,
+  conv2d,
   div,
   dropout,
   embedding,
@@ -21,6 +27,8 @@ import {
   matmul,
   max,
   maximum,
+  maxPool1d,
+  maxPool2d,
   mean,
   minimum,
   mul,
@@ -167,7 +175,14 @@ const cases: Partial<Record<Opcode, Case[]>> = {
   ],
   softmax: [unary(softmax, input([3, 7], 1, 3)), unary(softmax, input([2, 2, 1], 1))],
   logSoftmax: [unary(logSoftmax, input([3, 7], 1, 3)), unary(logSoftmax, input([1, 17], 1))],
-  crossEntropy: [{ fn: (x) => crossEntropyRows(x!, labels), inputs: [input([4, 3], 1)] }],
+  crossEntropy: [
+    { fn: (x) => crossEntropyRows(x!, labels), inputs: [input([4, 3], 1)] },
+    {
+      fn: (x) => crossEntropyRows(x!, labels, { labelSmoothing: 0.3, ignoreIndex: 0 }),
+      inputs: [input([4, 3], 1)],
+    },
+    { fn: (x) => crossEntropyRows(x!, labels, { labelSmoothing: 1 }), inputs: [input([4, 3], 1)] },
+  ],
   layerNorm: [
     { fn: (x, g, b) => layerNorm(x!, g!, b!), inputs: [input([3, 9], 1), input([9], 2), input([9], 3)] },
     {
@@ -196,6 +211,46 @@ const cases: Partial<Record<Opcode, Case[]>> = {
     {
       fn: (x) => scaledDotProductAttention(x!, x!, transpose(x!, 0, 1), { mask }),
       inputs: [input([3, 3, 4], 1)],
+    },
+  ],
+  conv2d: [
+    {
+      fn: conv2d as Case['fn'],
+      inputs: [input([2, 3, 5, 4], 1), input([2, 3, 2, 3], 2), input([2], 3)],
+    },
+    {
+      fn: (x, w) =>
+        conv2d(x!, w!, undefined, { stride: [2, 1], padding: [2, 1], dilation: [1, 2], groups: 2 }),
+      inputs: [input([2, 4, 5, 5], 1), input([6, 2, 3, 2], 2)],
+    },
+    { fn: conv2d as Case['fn'], inputs: [input([2, 3, 2, 3], 1), input([4, 3, 1, 1], 2)] },
+    {
+      fn: (x, w, b) => conv1d(transpose(x!), w!, b!, { stride: 2, padding: 1 }),
+      inputs: [input([2, 6, 3], 1), input([4, 3, 3], 2), input([4], 3)],
+    },
+  ],
+  maxPool2d: [
+    unary((x) => maxPool2d(x, 2), apart([2, 4, 5])),
+    unary((x) => maxPool2d(x, [3, 2], { stride: 1, padding: 1, dilation: [1, 2] }), apart([1, 2, 5, 5])),
+    unary((x) => maxPool1d(x, 3, { stride: 1 }), apart([3, 7])),
+  ],
+  avgPool2d: [
+    unary((x) => avgPool2d(x, 2), apart([2, 4, 5])),
+    unary((x) => avgPool2d(x, [3, 2], { stride: 1, padding: 1 }), apart([1, 2, 4, 5])),
+    unary((x) => avgPool1d(x, 3, { stride: 1, padding: 1 }), apart([3, 7])),
+  ],
+  batchNorm: [
+    {
+      fn: (x, g, b) => batchNorm(x!, g!, b!).y,
+      inputs: [input([5, 3], 1), input([3], 2), input([3], 3)],
+    },
+    {
+      fn: (x, g, b) => batchNorm(x!, g!, b!, 0.5).y,
+      inputs: [input([2, 3, 4], 1), input([3], 2), input([3], 3)],
+    },
+    {
+      fn: (x, g, b) => batchNorm(permute(x!, [1, 0, 3, 2]), g!, b!).y,
+      inputs: [input([2, 3, 2, 2], 1), input([2], 2), input([2], 3)],
     },
   ],
   embedding: [{ fn: (w) => embedding(w!, rows), inputs: [input([5, 3], 1)] }],
@@ -232,6 +287,11 @@ describe.each(Object.entries(cases))('the gradient of %s', (_, list) => {
       expectGradients((...tensors) => weighted(fn(...tensors)), inputs, fresh);
     },
   );
+});
+
+test('the gradient of adaptiveAvgPool2d is that of central differences, both ways', () => {
+  expectGradients((x) => weighted(adaptiveAvgPool2d(x!, [3, 2])), [input([2, 4, 5], 5)]);
+  expectGradients((x) => weighted(adaptiveAvgPool2d(x!, 1)), [input([2, 4, 5], 5)]);
 });
 
 describe('the gradient of a view is that of central differences, both ways:', () => {

@@ -1,8 +1,8 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../../native/index.js';
 import { loadState, type StateEntry } from '../../nn/index.js';
-import { add, assign, checkOptions, zeros } from '../../ops/index.js';
-import { outsideScopes, type Tensor } from '../../tensor/index.js';
+import { add, assign, zeros } from '../../ops/index.js';
+import { checkOptions, outsideScopes, type Tensor } from '../../tensor/index.js';
 import { computedIn } from '../flat-state.js';
 import type { Parameters } from '../parameters.js';
 import { GradientCompressor, largestOf } from './gradient-compressor.js';

@@ -4,7 +4,6 @@ import { loadState } from '../../nn/index.js';
 import {
   add,
   assign,
-  checkOptions,
   div,
   Generator,
   globalNorm,
@@ -14,7 +13,7 @@ import {
   transient,
   zeros,
 } from '../../ops/index.js';
-import { isHalf, outsideScopes, Tensor, tensor, wrap } from '../../tensor/index.js';
+import { checkOptions, isHalf, outsideScopes, Tensor, tensor, wrap } from '../../tensor/index.js';
 import type { StepReport } from '../gradient-control.js';
 import { checkStepper, type Stepper } from '../optimizer.js';
 import { type PrivateSteps, RdpAccountant } from './accountant.js';

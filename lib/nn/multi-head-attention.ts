@@ -1,0 +1,160 @@
+import { inspect } from 'node:util';
+import { DrivetrainError } from '../native/index.js';
+import {
+  checkOneOf,
+  checkShapeIs,
+  checkTensor,
+  equal,
+  linear,
+  matmul,
+  mul,
+  permute,
+  reshape,
+  scaledDotProductAttention,
+  slice,
+  softmax,
+  transient,
+  transpose,
+  where,
+  zeros,
+} from '../ops/index.js';
+import { checkOptions, formatShape, type Tensor, tensor } from '../tensor/index.js';
+import { checkWidth } from './checks.js';
+import { constant, xavierUniform } from './init.js';
+import { Dropout, Linear, type LinearOptions } from './layers.js';
+import { Module } from './module.js';
+
+export interface MultiHeadAttentionOptions extends LinearOptions {
+  /** The probability with which a weight of attention is dropped in training; 0 unless given. */
+  dropout?: number;
+}
+
+/** Which keys a query may attend to: all unless given. */
+export interface AttentionMasks {
+  /** bool [batch, keys], true for a key that is padding, as in PyTorch. */
+  readonly keyPaddingMask?: Tensor;
+  /** Whether query i attends to keys 0 to i only. */
+  readonly isCausal?: boolean;
+}
+
+/** Beside any score of attention, nothing; yet finite, for rows where all is masked. */
+const NOTHING = -1e30;
+
+/**
+ * Attention in several heads: queries [batch, length, embedDim] to the same shape. Batches come first, as with PyTorch's
+ * `batch_first=True`. A query whose keys are all masked gives what `outProj` makes of zeros. Vaswani et al.,
+ * arXiv:1706.03762.
+ */
+export class MultiHeadAttention extends Module {
+  readonly embedDim: number;
+  readonly numHeads: number;
+  /** [3 · embedDim, embedDim]: of queries, keys and values, one under another. Xavier-uniform at first. */
+  readonly inProjWeight: Tensor;
+  /** [3 · embedDim], zeros at first. */
+  readonly inProjBias?: Tensor;
+  readonly outProj: Linear;
+  /** Of weights of attention. */
+  readonly dropout: Dropout;
+
+  constructor(embedDim: number, numHeads: number, options: MultiHeadAttentionOptions = {}) {
+    super();
+    checkWidth('embedDim', embedDim);
+    checkWidth('numHeads', numHeads);
+    checkOptions('MultiHeadAttention', options, ['dropout', 'bias', 'generator']);
+    if (embedDim % numHeads !== 0) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected numHeads to divide embedDim, which is ${embedDim}, but received ${numHeads}.`,
+      );
+    }
+    const { dropout: p = 0, bias = true, ...source } = options;
+    this.embedDim = embedDim;
+    this.numHeads = numHeads;
+    this.inProjWeight = xavierUniform(zeros([3 * embedDim, embedDim]), source);
+    if (bias) this.inProjBias = zeros([3 * embedDim]);
+    this.outProj = new Linear(embedDim, embedDim, { bias, ...source });
+    if (this.outProj.bias) constant(this.outProj.bias, 0);
+    this.dropout = new Dropout(p, source);
+  }
+
+  /** Queries attend to themselves unless keys are given, and values are the keys unless given. */
+  forward(query: Tensor, key: Tensor = query, value: Tensor = key, masks: AttentionMasks = {}): Tensor {
+    checkOptions('MultiHeadAttention', masks, ['keyPaddingMask', 'isCausal']);
+    for (const x of [query, key, value]) this.#checkSequence(x, query);
+    checkShapeIs('MultiHeadAttention', 'value', value, key.shape);
+    const { keyPaddingMask, isCausal = false } = masks;
+    if (typeof isCausal !== 'boolean') {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected true or false as isCausal of MultiHeadAttention but received ${inspect(isCausal)}.`,
+      );
+    }
+    return transient(() => {
+      const [q, k, v] = this.#project(query, key, value);
+      const mask = keyPaddingMask && keysThatCount(keyPaddingMask, key);
+      const attended = this.#drops()
+        ? this.#attendWithDropout(q, k, v, mask, isCausal)
+        : scaledDotProductAttention(q, k, v, { isCausal, ...(mask && { mask }) });
+      return this.outProj.forward(reshape(transpose(attended, -3, -2), query.shape));
+    });
+  }
+
+  /** Queries, keys and values as [..., batch, heads, length, width]; in one product where all are of one sequence. */
+  #project(query: Tensor, key: Tensor, value: Tensor): [Tensor, Tensor, Tensor] {
+    const { inProjWeight: weight, inProjBias: bias, embedDim, numHeads } = this;
+    const width = embedDim / numHeads;
+    const [batch, length] = query.shape as [number, number];
+    if (query === key && key === value) {
+      const all = reshape(linear(query, weight, bias), [batch, length, 3, numHeads, width]);
+      const heads = permute(all, [2, 0, 3, 1, 4]);
+      const part = (i: number) => slice(heads, 0, i, i + 1);
+      return [part(0), part(1), part(2)];
+    }
+    const part = (x: Tensor, i: number) => {
+      const rows = (t: Tensor) => slice(t, 0, i * embedDim, (i + 1) * embedDim);
+      const projected = linear(x, rows(weight), bias && rows(bias));
+      return transpose(reshape(projected, [batch, x.shape[1]!, numHeads, width]), 1, 2);
+    };
+    return [part(query, 0), part(key, 1), part(value, 2)];
+  }
+
+  #drops(): boolean {
+    return this.dropout.p > 0 && this.mode(() => this.dropout.training);
+  }
+
+  /** Weights of attention are made as a matrix, so that some of them can be dropped. */
+  #attendWithDropout(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, isCausal: boolean): Tensor {
+    const masks = [
+      ...(mask ? [mask] : []),
+      ...(isCausal ? [lowerTriangle(q.shape.at(-2)!, k.shape.at(-2)!)] : []),
+    ];
+    const only = (x: Tensor, otherwise: number) => masks.reduce((y, one) => where(one, y, otherwise), x);
+    const scores = mul(matmul(q, transpose(k)), 1 / Math.sqrt(q.shape.at(-1)!));
+    return matmul(this.dropout.forward(only(softmax(only(scores, NOTHING)), 0)), v);
+  }
+
+  #checkSequence(x: Tensor, query: Tensor): void {
+    checkTensor('MultiHeadAttention', x);
+    if (x.rank === 3 && x.shape[2] === this.embedDim && x.shape[0] === query.shape[0]) return;
+    throw new DrivetrainError(
+      'DT_SHAPE_MISMATCH',
+      `Expected [batch, length, ${this.embedDim}], of one batch, for MultiHeadAttention but received ${formatShape(query.shape)} and ${formatShape(x.shape)}.`,
+    );
+  }
+}
+
+/** A mask [batch, 1, 1, keys] of the keys that are no padding. */
+function keysThatCount(padding: Tensor, key: Tensor): Tensor {
+  const [batch, keys] = key.shape as [number, number];
+  checkOneOf('MultiHeadAttention', 'keyPaddingMask', padding, ['bool']);
+  checkShapeIs('MultiHeadAttention', 'keyPaddingMask', padding, [batch, keys]);
+  return reshape(equal(padding, 0), [batch, 1, 1, keys]);
+}
+
+/** True where the row is at or after the column. */
+function lowerTriangle(rows: number, columns: number): Tensor {
+  const bits = Uint8Array.from({ length: rows * columns }, (_, i) =>
+    Number(i % columns <= Math.floor(i / columns)),
+  );
+  return tensor(bits, { shape: [rows, columns], dtype: 'bool' });
+}
