@@ -18,7 +18,9 @@ import { type EpochReport, type Figures, Progress, type ProgressOutput } from '.
 export type Batches = DataLoader<unknown, readonly Tensor[]>;
 
 /** A scalar of a model's output and the rest of the batch: a mean over its samples. */
-export type Figure = (output: Tensor, ...targets: Tensor[]) => Tensor;
+export type Figure =
+  | ((output: Tensor, target: Tensor) => Tensor)
+  | ((output: Tensor, ...targets: Tensor[]) => Tensor);
 
 export interface FitOptions {
   /** Epochs in all, those that a checkpoint has behind it included. */
@@ -79,7 +81,10 @@ export async function fit(model: Module, data: Batches, options: FitOptions): Pr
   const parameters = optimizer.paramGroups.flatMap(({ params }) => params);
   const figuresOf = (output: Tensor, targets: Tensor[]) =>
     Object.fromEntries(
-      Object.entries({ loss, ...metrics }).map(([name, of]) => [name, of(output, ...targets)]),
+      Object.entries({ loss, ...metrics }).map(([name, of]) => [
+        name,
+        (of as (output: Tensor, ...targets: Tensor[]) => Tensor)(output, ...targets),
+      ]),
     );
   const step = compile((...[input, ...targets]: Tensor[]) => {
     const figures = figuresOf(model.forward(input!), targets);
