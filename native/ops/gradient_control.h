@@ -15,8 +15,8 @@ struct GradientControl {
   double limit;  // gradients that are not within it, as they came, count as 0; 0: all count
   double skip;   // 1: the step does nothing
   double due;    // 0: no step was asked for, and what follows is of the one before
-  // What was found: whether gradients were looked at, theirs over the scale of the loss, how many are not finite,
-  // and whether the step was left out for that.
+  // What was found: whether gradients were looked at, theirs over the scale of the loss, how many are not
+  // finite, and whether the step was left out for that.
   double looked, norm, largest, not_finite, left_out;
   double skipped, faulty;  // how many steps were left out so far, or had gradients beyond the limit
 };
