@@ -1,4 +1,4 @@
-import { AveragedModel, Linear, type Tensor, tensor } from 'drivetrain';
+import { AveragedModel, compile, full, Linear, Module, SGD, seed, type Tensor, tensor } from 'drivetrain';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { refusalOf } from '../ops/support.js';
@@ -88,4 +88,46 @@ test('goes on from its state', () => {
 
 test.each([-0.1, 1, NaN, '0.9' as unknown as number])('a decay of %o is refused', (decay) => {
   expect(refusalOf(() => new AveragedModel(new Linear(1, 1), { decay })).code).toBe('DT_INVALID_ARGUMENT');
+});
+
+test('inside of a compiled step it takes the parameters as the step leaves them, with the bits of eager updates', async () => {
+  for (const options of [{}, { decay: 0.9 }]) {
+    const make = () => {
+      seed(3);
+      const model = new Linear(3, 2);
+      return {
+        model,
+        optimizer: new SGD(model.parameters(), { lr: 0.1 }),
+        average: new AveragedModel(model, options),
+      };
+    };
+    const [eager, recorded] = [make(), make()];
+    const step = compile((...g: Tensor[]) => {
+      recorded.optimizer.step(g);
+      recorded.average.update();
+    });
+    for (let k = 0; k < 4; k++) {
+      const g = [full([2, 3], k + 1), full([2], -k)];
+      eager.optimizer.step(g);
+      eager.average.update();
+      await step(...g);
+    }
+    const bits = ({ average }: typeof eager) =>
+      Object.values(average.stateDict()).map((t) => [...t.toArray()]);
+    expect(bits(recorded)).toEqual(bits(eager));
+    expect(recorded.average.updates).toBe(4);
+  }
+});
+
+test('refuses misspelt options, and a model whose parameter would have the name of its count', () => {
+  class Odd extends Module {
+    updates = full([1], 0);
+    forward(x: Tensor): Tensor {
+      return x;
+    }
+  }
+  expect(refusalOf(() => new AveragedModel(new Linear(1, 1), { decya: 0.9 } as never)).message).toContain(
+    'decya',
+  );
+  expect(refusalOf(() => new AveragedModel(new Odd())).message).toContain('updates');
 });

@@ -282,3 +282,49 @@ test('the state of another number of groups is refused', () => {
   );
   expect(schedule.steps).toBe(0);
 });
+
+describe('misspelt options, and what is no optimizer, are refused by', () => {
+  const optimizer = new SGD([new Float32Array(1)], { lr: 1 });
+  const valid: readonly (readonly [string, (of: never, more: object) => unknown])[] = [
+    ['ConstantLR', (of, more) => new ConstantLR(of, { factor: 0.5, ...more })],
+    ['LinearLR', (of, more) => new LinearLR(of, { totalIters: 2, ...more })],
+    ['PolynomialLR', (of, more) => new PolynomialLR(of, { power: 2, ...more })],
+    ['ExponentialLR', (of, more) => new ExponentialLR(of, { gamma: 0.9, ...more })],
+    ['StepLR', (of, more) => new StepLR(of, { stepSize: 2, ...more })],
+    ['MultiStepLR', (of, more) => new MultiStepLR(of, { milestones: [2], ...more })],
+    ['InverseSquareRootLR', (of, more) => new InverseSquareRootLR(of, { warmupSteps: 2, ...more })],
+    ['LambdaLR', (of, more) => new LambdaLR(of, { lrLambda: () => 1, ...more })],
+    ['CosineAnnealingLR', (of, more) => new CosineAnnealingLR(of, { tMax: 2, ...more })],
+    ['CosineAnnealingWarmRestarts', (of, more) => new CosineAnnealingWarmRestarts(of, { t0: 2, ...more })],
+    ['WarmupCosineLR', (of, more) => new WarmupCosineLR(of, { totalSteps: 20, ...more })],
+    ['CyclicLR', (of, more) => new CyclicLR(of, { baseLr: 0.1, maxLr: 1, ...more })],
+    ['OneCycleLR', (of, more) => new OneCycleLR(of, { maxLr: 1, totalSteps: 9, ...more })],
+    ['ReduceLROnPlateau', (of, more) => new ReduceLROnPlateau(of, { patience: 2, ...more })],
+    [
+      'ChainedScheduler',
+      (of, more) => new ChainedScheduler(of, { schedulers: [new ConstantLR(optimizer)], ...more }),
+    ],
+    [
+      'SequentialLR',
+      (of, more) =>
+        new SequentialLR(of, { schedulers: [new ConstantLR(optimizer)], milestones: [], ...more }),
+    ],
+  ];
+
+  test.each(valid)('%s', (name, make) => {
+    make(optimizer as never, {});
+    const refusal = refusalOf(() => make(optimizer as never, { gama: 0.5 }));
+    expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
+    expect(refusal.message).toMatch(new RegExp(`options of ${name} but received gama`));
+    for (const wrong of [undefined, {}, [1]]) {
+      expect(refusalOf(() => make(wrong as never, {})).code).toBe('DT_INVALID_ARGUMENT');
+    }
+  });
+
+  test('layerwiseDecay', () => {
+    const layers = [{ parameters: () => [new Float32Array(1)] }];
+    expect(
+      refusalOf(() => layerwiseDecay(layers, { lr: 1, decay: 0.5, rate: 2 } as never)).message,
+    ).toContain('rate');
+  });
+});

@@ -28,8 +28,9 @@ export class SequentialLR extends LRScheduler {
   readonly #schedulers: readonly LRScheduler[];
   readonly #milestones: readonly number[];
 
-  constructor(optimizer: Scheduled, { schedulers, milestones }: SequentialOptions) {
-    super(optimizer);
+  constructor(optimizer: Scheduled, options: SequentialOptions) {
+    super(optimizer, options, ['schedulers', 'milestones']);
+    const { schedulers, milestones } = options;
     checkSchedules('SequentialLR', schedulers);
     checkMilestones('milestones', milestones, 1);
     if (milestones.length !== schedulers.length - 1) {
@@ -63,8 +64,9 @@ export class SequentialLR extends LRScheduler {
 export class ChainedScheduler extends LRScheduler {
   readonly #schedulers: readonly LRScheduler[];
 
-  constructor(optimizer: Scheduled, { schedulers }: { schedulers: readonly LRScheduler[] }) {
-    super(optimizer);
+  constructor(optimizer: Scheduled, options: { schedulers: readonly LRScheduler[] }) {
+    super(optimizer, options, ['schedulers']);
+    const { schedulers } = options;
     checkSchedules('ChainedScheduler', schedulers);
     this.#schedulers = [...schedulers];
     this.moveTo(0);

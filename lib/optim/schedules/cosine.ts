@@ -19,8 +19,9 @@ export class CosineAnnealingLR extends LRScheduler {
   readonly #tMax: number;
   readonly #etaMin: number;
 
-  constructor(optimizer: Scheduled, { tMax, etaMin = 0 }: CosineAnnealingOptions) {
-    super(optimizer);
+  constructor(optimizer: Scheduled, options: CosineAnnealingOptions) {
+    super(optimizer, options, ['tMax', 'etaMin']);
+    const { tMax, etaMin = 0 } = options;
     checkSteps('tMax', tMax, 1);
     checkBetween('etaMin', etaMin);
     this.#tMax = tMax;
@@ -46,8 +47,9 @@ export interface WarmRestartsOptions {
 export class CosineAnnealingWarmRestarts extends LRScheduler {
   readonly #options: Required<WarmRestartsOptions>;
 
-  constructor(optimizer: Scheduled, { t0, tMult = 1, etaMin = 0 }: WarmRestartsOptions) {
-    super(optimizer);
+  constructor(optimizer: Scheduled, options: WarmRestartsOptions) {
+    super(optimizer, options, ['t0', 'tMult', 'etaMin']);
+    const { t0, tMult = 1, etaMin = 0 } = options;
     checkSteps('t0', t0, 1);
     checkSteps('tMult', tMult, 1);
     checkBetween('etaMin', etaMin);
@@ -80,16 +82,14 @@ export interface WarmupCosineOptions {
 export class WarmupCosineLR extends LRScheduler {
   readonly #options: Required<WarmupCosineOptions>;
 
-  constructor(
-    optimizer: Scheduled,
-    {
+  constructor(optimizer: Scheduled, options: WarmupCosineOptions) {
+    super(optimizer, options, ['totalSteps', 'warmupSteps', 'floor']);
+    const {
       totalSteps,
       // Six hundredths by whole numbers: 0.06 · 50 is a little more than 3.
       warmupSteps = Math.min(totalSteps - 1, Math.ceil((totalSteps * 6) / 100)),
       floor = 0.01,
-    }: WarmupCosineOptions,
-  ) {
-    super(optimizer);
+    } = options;
     checkSteps('totalSteps', totalSteps, 1);
     checkSteps('warmupSteps', warmupSteps, 0);
     checkSteps('totalSteps', totalSteps, warmupSteps + 1);

@@ -59,9 +59,19 @@ export class CyclicLR extends LRScheduler {
   readonly #cycle: { total: number; up: number; mode: string; gamma: number };
   readonly #momentum: Required<MomentumCycleOptions>;
 
-  constructor(
-    optimizer: Scheduled,
-    {
+  constructor(optimizer: Scheduled, options: CyclicOptions) {
+    super(optimizer, options, [
+      'baseLr',
+      'maxLr',
+      'stepSizeUp',
+      'stepSizeDown',
+      'mode',
+      'gamma',
+      'cycleMomentum',
+      'baseMomentum',
+      'maxMomentum',
+    ]);
+    const {
       baseLr,
       maxLr,
       stepSizeUp = 2000,
@@ -71,9 +81,7 @@ export class CyclicLR extends LRScheduler {
       cycleMomentum = true,
       baseMomentum = 0.8,
       maxMomentum = 0.9,
-    }: CyclicOptions,
-  ) {
-    super(optimizer);
+    } = options;
     this.#base = perGroup('baseLr', baseLr, this.groups.length);
     this.#max = perGroup('maxLr', maxLr, this.groups.length);
     for (const rate of this.#base) checkBetween('baseLr', rate);
@@ -146,9 +154,20 @@ export class OneCycleLR extends LRScheduler {
   readonly #cosine: boolean;
   readonly #cycleMomentum: boolean;
 
-  constructor(
-    optimizer: Scheduled,
-    {
+  constructor(optimizer: Scheduled, options: OneCycleOptions) {
+    super(optimizer, options, [
+      'maxLr',
+      'totalSteps',
+      'pctStart',
+      'annealStrategy',
+      'divFactor',
+      'finalDivFactor',
+      'threePhase',
+      'cycleMomentum',
+      'baseMomentum',
+      'maxMomentum',
+    ]);
+    const {
       maxLr,
       totalSteps,
       pctStart = 0.3,
@@ -159,9 +178,7 @@ export class OneCycleLR extends LRScheduler {
       cycleMomentum = true,
       baseMomentum = 0.85,
       maxMomentum = 0.95,
-    }: OneCycleOptions,
-  ) {
-    super(optimizer);
+    } = options;
     this.#max = perGroup('maxLr', maxLr, this.groups.length);
     for (const rate of this.#max) checkBetween('maxLr', rate);
     checkSteps('totalSteps', totalSteps, 2);

@@ -14,8 +14,9 @@ export class ConstantLR extends LRScheduler {
   readonly #factor: number;
   readonly #totalIters: number;
 
-  constructor(optimizer: Scheduled, { factor = 1 / 3, totalIters = 5 }: ConstantOptions = {}) {
-    super(optimizer);
+  constructor(optimizer: Scheduled, options: ConstantOptions = {}) {
+    super(optimizer, options, ['factor', 'totalIters']);
+    const { factor = 1 / 3, totalIters = 5 } = options;
     checkBetween('factor', factor, 1);
     checkSteps('totalIters', totalIters, 0);
     this.#factor = factor;
@@ -41,11 +42,9 @@ export interface LinearLROptions {
 export class LinearLR extends LRScheduler {
   readonly #options: Required<LinearLROptions>;
 
-  constructor(
-    optimizer: Scheduled,
-    { startFactor = 1 / 3, endFactor = 1, totalIters = 5 }: LinearLROptions = {},
-  ) {
-    super(optimizer);
+  constructor(optimizer: Scheduled, options: LinearLROptions = {}) {
+    super(optimizer, options, ['startFactor', 'endFactor', 'totalIters']);
+    const { startFactor = 1 / 3, endFactor = 1, totalIters = 5 } = options;
     checkBetween('startFactor', startFactor, 1);
     checkBetween('endFactor', endFactor, 1);
     checkSteps('totalIters', totalIters, 1);
@@ -71,8 +70,9 @@ export class PolynomialLR extends LRScheduler {
   readonly #totalIters: number;
   readonly #power: number;
 
-  constructor(optimizer: Scheduled, { totalIters = 5, power = 1 }: PolynomialOptions = {}) {
-    super(optimizer);
+  constructor(optimizer: Scheduled, options: PolynomialOptions = {}) {
+    super(optimizer, options, ['totalIters', 'power']);
+    const { totalIters = 5, power = 1 } = options;
     checkSteps('totalIters', totalIters, 1);
     checkPositive('power', power);
     this.#totalIters = totalIters;
@@ -89,8 +89,9 @@ export class PolynomialLR extends LRScheduler {
 export class ExponentialLR extends LRScheduler {
   readonly #gamma: number;
 
-  constructor(optimizer: Scheduled, { gamma }: { gamma: number }) {
-    super(optimizer);
+  constructor(optimizer: Scheduled, options: { gamma: number }) {
+    super(optimizer, options, ['gamma']);
+    const { gamma } = options;
     checkBetween('gamma', gamma);
     this.#gamma = gamma;
     this.moveTo(0);
@@ -113,8 +114,9 @@ export class StepLR extends LRScheduler {
   readonly #stepSize: number;
   readonly #gamma: number;
 
-  constructor(optimizer: Scheduled, { stepSize, gamma = 0.1 }: StepOptions) {
-    super(optimizer);
+  constructor(optimizer: Scheduled, options: StepOptions) {
+    super(optimizer, options, ['stepSize', 'gamma']);
+    const { stepSize, gamma = 0.1 } = options;
     checkSteps('stepSize', stepSize, 1);
     checkBetween('gamma', gamma);
     this.#stepSize = stepSize;
@@ -139,8 +141,9 @@ export class MultiStepLR extends LRScheduler {
   readonly #milestones: readonly number[];
   readonly #gamma: number;
 
-  constructor(optimizer: Scheduled, { milestones, gamma = 0.1 }: MultiStepOptions) {
-    super(optimizer);
+  constructor(optimizer: Scheduled, options: MultiStepOptions) {
+    super(optimizer, options, ['milestones', 'gamma']);
+    const { milestones, gamma = 0.1 } = options;
     checkMilestones('milestones', milestones, 0);
     checkBetween('gamma', gamma);
     this.#milestones = [...milestones];
@@ -160,8 +163,9 @@ export class MultiStepLR extends LRScheduler {
 export class InverseSquareRootLR extends LRScheduler {
   readonly #warmupSteps: number;
 
-  constructor(optimizer: Scheduled, { warmupSteps }: { warmupSteps: number }) {
-    super(optimizer);
+  constructor(optimizer: Scheduled, options: { warmupSteps: number }) {
+    super(optimizer, options, ['warmupSteps']);
+    const { warmupSteps } = options;
     checkSteps('warmupSteps', warmupSteps, 1);
     this.#warmupSteps = warmupSteps;
     this.moveTo(0);
@@ -179,9 +183,10 @@ export class LambdaLR extends LRScheduler {
 
   constructor(
     optimizer: Scheduled,
-    { lrLambda }: { lrLambda: ((steps: number) => number) | readonly ((steps: number) => number)[] },
+    options: { lrLambda: ((steps: number) => number) | readonly ((steps: number) => number)[] },
   ) {
-    super(optimizer);
+    super(optimizer, options, ['lrLambda']);
+    const { lrLambda } = options;
     this.#factors = perGroup('lrLambda', lrLambda, this.groups.length);
     this.moveTo(0);
   }

@@ -1,3 +1,4 @@
+import { checkOptions } from '../../tensor/index.js';
 import type { Parameter } from '../parameters.js';
 import { checkBetween } from './checks.js';
 
@@ -14,8 +15,10 @@ export interface LayerwiseOptions {
  */
 export function layerwiseDecay(
   layers: readonly { parameters(): readonly Parameter[] }[],
-  { lr, decay }: LayerwiseOptions,
+  options: LayerwiseOptions,
 ): { params: readonly Parameter[]; lr: number }[] {
+  checkOptions('layerwiseDecay', options, ['lr', 'decay']);
+  const { lr, decay } = options;
   checkBetween('lr', lr);
   checkBetween('decay', decay, 1);
   const params = layers.map((layer) => layer.parameters()).filter(({ length }) => length > 0);

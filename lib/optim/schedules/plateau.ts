@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../../native/index.js';
 import { checkBetween, checkOneOf, checkSteps } from './checks.js';
 import { perGroup } from './per-group.js';
-import type { Scheduled } from './schedule.js';
+import { checkSchedule, type Scheduled } from './schedule.js';
 
 export interface PlateauOptions {
   /** Whether a smaller or a larger metric is better; `min` unless given. */
@@ -40,6 +40,16 @@ export class ReduceLROnPlateau {
   #cooldownLeft = 0;
 
   constructor(optimizer: Scheduled, options: PlateauOptions = {}) {
+    checkSchedule('ReduceLROnPlateau', optimizer, options, [
+      'mode',
+      'factor',
+      'patience',
+      'threshold',
+      'thresholdMode',
+      'cooldown',
+      'minLr',
+      'eps',
+    ]);
     const { mode = 'min', factor = 0.1, patience = 10, threshold = 1e-4, thresholdMode = 'rel' } = options;
     const { cooldown = 0, minLr = 0, eps = 1e-8 } = options;
     this.#groups = optimizer.paramGroups;

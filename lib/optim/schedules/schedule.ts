@@ -1,4 +1,6 @@
+import { inspect } from 'node:util';
 import { DrivetrainError } from '../../native/index.js';
+import { checkOptions } from '../../tensor/index.js';
 
 /** A parameter group, as far as a schedule is concerned. */
 export interface ScheduledGroup {
@@ -17,6 +19,22 @@ export interface ScheduleState {
   readonly steps: number;
   /** The learning rate that each group began with. */
   readonly initial: readonly number[];
+}
+
+/** Refuses what has no groups, and options that a schedule does not have. */
+export function checkSchedule(
+  name: string,
+  optimizer: Scheduled,
+  options: object,
+  known: readonly string[],
+): void {
+  if (!Array.isArray(optimizer?.paramGroups)) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected an optimizer for ${name} but received ${inspect(optimizer, { depth: 0 })}.`,
+    );
+  }
+  checkOptions(name, options, known);
 }
 
 /** The rate that each group began with, and the one that a schedule gave it last. */
@@ -40,7 +58,8 @@ export abstract class LRScheduler {
   #initial: readonly number[];
   #steps = 0;
 
-  protected constructor(optimizer: Scheduled) {
+  protected constructor(optimizer: Scheduled, options: object, known: readonly string[]) {
+    checkSchedule(this.constructor.name, optimizer, options, known);
     this.groups = optimizer.paramGroups;
     this.#initial = optimizer.paramGroups.map(initialRate);
   }
