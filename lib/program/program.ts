@@ -14,7 +14,7 @@ import {
   storagesOverlap,
   Tensor,
 } from '../tensor/index.js';
-import { splitSections, writtenBy } from './commit.js';
+import { splitSections } from './commit.js';
 import { encode } from './encode.js';
 import { optimise } from './optimise.js';
 import { align, type MemoryReport, planMemory } from './plan.js';
@@ -251,18 +251,42 @@ function checkCaptured(storage: Storage, written: boolean): void {
   if (storage instanceof BorrowedStorage) storage.checkAttached();
 }
 
-/** Refuses memory that the steps know by two storages, since their order would not hold for it where it is written. */
+/**
+ * Refuses memory that the steps know by two storages, since their order would not hold for it where it is written. Blocks
+ * of pools lie apart: of two that overlap, one is a caller's.
+ */
 function checkApart(captured: readonly Captured[]): void {
-  for (const a of captured) {
-    if (!a.storage.callerOwned) continue;
-    for (const b of captured) {
-      if (a === b || !(a.written || b.written) || !storagesOverlap(a.storage, b.storage)) continue;
-      throw new DrivetrainError(
-        'DT_INVALID_ARGUMENT',
-        `Expected memory that the compiled function writes to be wrapped once but two tensors that it uses overlap (${a.storage.byteLength} and ${b.storage.byteLength} bytes); wrap the whole array once and use views of that tensor (slice, reshape).`,
-      );
+  if (!captured.some(({ storage }) => storage.callerOwned)) return;
+  const byBuffer = new Map<unknown, Captured[]>();
+  for (const one of captured) {
+    if (one.storage.byteLength === 0) continue;
+    const others = byBuffer.get(one.storage.buffer);
+    if (others === undefined) byBuffer.set(one.storage.buffer, [one]);
+    else others.push(one);
+  }
+  for (const ranges of byBuffer.values()) {
+    ranges.sort((a, b) => a.storage.address - b.storage.address);
+    /** Of those that begin before: the one that ends last, and the written one that does. */
+    let last: Captured | undefined;
+    let lastWritten: Captured | undefined;
+    for (const one of ranges) {
+      const other = one.written ? last : lastWritten;
+      if (other !== undefined && one.storage.address < endOf(other)) throw overlapping(other, one);
+      if (last === undefined || endOf(one) > endOf(last)) last = one;
+      if (one.written && (lastWritten === undefined || endOf(one) > endOf(lastWritten))) lastWritten = one;
     }
   }
+}
+
+function endOf({ storage }: Captured): number {
+  return storage.address + storage.byteLength;
+}
+
+function overlapping(a: Captured, b: Captured): DrivetrainError {
+  return new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected memory that the compiled function writes to be wrapped once but two tensors that it uses overlap (${a.storage.byteLength} and ${b.storage.byteLength} bytes); wrap the whole array once and use views of that tensor (slice, reshape).`,
+  );
 }
 
 function writtenInput({ shape }: Tensor): DrivetrainError {
@@ -281,12 +305,11 @@ function notShared(): DrivetrainError {
 
 function capturedBy(steps: readonly Step[]): Captured[] {
   const captured = new Map<Storage, boolean>();
-  for (const step of steps) {
-    const written = writtenBy(step);
-    for (const input of step.inputs) {
-      if (input.storage.kind === 'symbolic') continue;
-      captured.set(input.storage, (captured.get(input.storage) ?? false) || written.includes(input));
-    }
+  for (const { op, inputs } of steps) {
+    inputs.forEach(({ storage }, i) => {
+      if (storage.kind === 'symbolic') return;
+      captured.set(storage, (captured.get(storage) ?? false) || (op.writes?.(i) ?? false));
+    });
   }
   return [...captured].map(([storage, written]) => ({ storage, written }));
 }
