@@ -19,6 +19,8 @@ export interface Step {
   readonly attrs: unknown;
   readonly inputs: readonly Tensor[];
   readonly outputs: readonly Tensor[];
+  /** Which backward pass through a `checkpoint` computes it again; absent where none does. */
+  readonly recomputed?: number;
 }
 
 /** What running a function on symbolic tensors left behind. */
