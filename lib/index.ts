@@ -128,6 +128,9 @@ export * from './optim/index.js';
 export {
   type Compiled,
   compile,
+  type ExplainedInstruction,
+  type ExplainedOperand,
+  type Explanation,
   type Footprint,
   grad,
   type MemoryReport,

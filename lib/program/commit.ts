@@ -30,8 +30,8 @@ export function splitSections(steps: readonly Step[]): Sections {
       const shadow = new SymbolicStorage(target.storage.byteLength);
       shadows.set(target.storage, shadow);
       const whole = wholeOf(target);
-      compute.push(copyStep(whole, onStorage(whole, shadow)));
-      commit.push(copyStep(onStorage(whole, shadow), whole));
+      compute.push({ ...copyStep(whole, onStorage(whole, shadow)), line: step.line });
+      commit.push({ ...copyStep(onStorage(whole, shadow), whole), line: step.line });
     }
     const redirect = (operand: Tensor): Tensor => {
       const shadow = shadows.get(operand.storage);

@@ -11,7 +11,8 @@ import {
   Tensor,
 } from '../tensor/index.js';
 import { coversStorage } from './plan.js';
-import type { Taped, TapeEntry } from './tape.js';
+import { callersLine, debug } from './source-line.js';
+import type { OpEntry, Taped, TapeEntry } from './tape.js';
 
 /** One recorded op: the tensors it reads and writes, in the order of its operands. */
 export interface Step {
@@ -21,6 +22,8 @@ export interface Step {
   readonly outputs: readonly Tensor[];
   /** Which backward pass through a `checkpoint` computes it again; absent where none does. */
   readonly recomputed?: number;
+  /** The line of the user's function that recorded it, with DRIVETRAIN_DEBUG=1. */
+  readonly line?: string | undefined;
 }
 
 /** What running a function on symbolic tensors left behind. */
@@ -40,13 +43,15 @@ export interface InputSpec {
 class ProgramRecorder implements Recorder, Taped {
   readonly tape: TapeEntry[] = [];
   readonly #atEnd: (() => void)[] = [];
+  #line: string | undefined;
 
   apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
     inputs.forEach((input, i) => {
       if (op.writes?.(i)) checkLasting(op, input);
     });
     const outputs = op.infer(inputs, attrs).map(({ shape, dtype }) => symbolic({ shape, dtype }));
-    this.tape.push({ kind: 'op', op: op as Op<unknown>, attrs, inputs, outputs });
+    const line = debug ? { line: this.#line ?? callersLine() } : undefined;
+    this.tape.push({ kind: 'op', op: op as Op<unknown>, attrs, inputs, outputs, ...line });
     return outputs;
   }
 
@@ -63,7 +68,15 @@ class ProgramRecorder implements Recorder, Taped {
   }
 
   backward<T>(fn: () => T): T {
-    return fn();
+    try {
+      return fn();
+    } finally {
+      this.#line = undefined;
+    }
+  }
+
+  differentiates({ line }: OpEntry): void {
+    this.#line = line && `${line} (its gradient)`;
   }
 }
 

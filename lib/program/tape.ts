@@ -13,15 +13,18 @@ import {
 } from '../ops/index.js';
 import { DTYPES, formatShape, isHalf, type Storage, type Tensor } from '../tensor/index.js';
 
+export interface OpEntry {
+  readonly kind: 'op';
+  readonly op: Op<unknown>;
+  readonly attrs: unknown;
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+  readonly line?: string | undefined;
+}
+
 /** What happened while a function ran, in order: ops and views, by the tensors that they took and gave. */
 export type TapeEntry =
-  | {
-      readonly kind: 'op';
-      readonly op: Op<unknown>;
-      readonly attrs: unknown;
-      readonly inputs: readonly Tensor[];
-      readonly outputs: readonly Tensor[];
-    }
+  | OpEntry
   | {
       readonly kind: 'view';
       readonly view: View;
@@ -34,6 +37,8 @@ export interface Taped {
   readonly tape: readonly TapeEntry[];
   /** Calls `fn`, which computes gradients from the tape. */
   backward<T>(fn: () => T): T;
+  /** Hears of the op whose gradient is computed next. */
+  differentiates?(entry: OpEntry): void;
 }
 
 /**
@@ -54,11 +59,17 @@ export function grad(loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
       `Expected a loss of one element for grad but received shape ${formatShape(loss.shape)}; reduce it with mean or sum.`,
     );
   }
-  const tape = [...recorder.tape];
-  return recorder.backward(() => differentiate(tape, loss, parameters));
+  const taped = recorder as Taped;
+  const tape = [...taped.tape];
+  return taped.backward(() => differentiate(taped, tape, loss, parameters));
 }
 
-function differentiate(tape: readonly TapeEntry[], loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
+function differentiate(
+  recorder: Taped,
+  tape: readonly TapeEntry[],
+  loss: Tensor,
+  parameters: readonly Tensor[],
+): Tensor[] {
   const dependent = dependentOn(tape, parameters);
   const lastWrite = lastWrites(tape);
   const gradients = new Map<Tensor, Tensor>([[loss, unitGradient(loss)]]);
@@ -69,6 +80,7 @@ function differentiate(tape: readonly TapeEntry[], loss: Tensor, parameters: rea
     // A rule reads its op's inputs and outputs again: they must be what they were.
     const touched = [...entry.inputs, ...entry.outputs];
     if (touched.some(({ storage }) => (lastWrite.get(storage) ?? -1) > i)) throw writtenSince();
+    if (entry.kind === 'op') recorder.differentiates?.(entry);
     const cotangents = backwardThrough(entry, dy, dependent);
     entry.inputs.forEach((input, k) => {
       const cotangent = cotangents[k];
