@@ -127,6 +127,7 @@ export {
 export * from './optim/index.js';
 export {
   type Compiled,
+  checkpoint,
   compile,
   type ExplainedInstruction,
   type ExplainedOperand,

@@ -56,8 +56,8 @@ class Contents {
 }
 
 /** All that native code gets to see of a step, but the layouts of its operands. */
-function keyOf({ op, attrs, inputs, recomputed = 0 }: Step, contents: Contents): string {
-  let key = `${op.name} ${recomputed}`;
+function keyOf({ op, attrs, inputs, region = -1 }: Step, contents: Contents): string {
+  let key = `${op.name} ${region}`;
   for (const { storage } of inputs) key += ` ${contents.of(storage)}`;
   for (const number of op.numbers?.(attrs, inputs) ?? []) key += Object.is(number, -0) ? ',-0' : `,${number}`;
   return key;

@@ -1,3 +1,4 @@
+export { checkpoint } from './checkpoint.js';
 export { type Compiled, compile } from './compile.js';
 export type { ExplainedInstruction, ExplainedOperand, Explanation } from './explain.js';
 export type { MemoryReport } from './plan.js';

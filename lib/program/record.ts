@@ -20,8 +20,8 @@ export interface Step {
   readonly attrs: unknown;
   readonly inputs: readonly Tensor[];
   readonly outputs: readonly Tensor[];
-  /** Which backward pass through a `checkpoint` computes it again; absent where none does. */
-  readonly recomputed?: number;
+  /** The part of the program that it belongs to, where `checkpoint` made one. */
+  readonly region?: number | undefined;
   /** The line of the user's function that recorded it, with DRIVETRAIN_DEBUG=1. */
   readonly line?: string | undefined;
 }
@@ -44,14 +44,17 @@ class ProgramRecorder implements Recorder, Taped {
   readonly tape: TapeEntry[] = [];
   readonly #atEnd: (() => void)[] = [];
   #line: string | undefined;
+  #regions = 0;
+  #region: number | undefined;
 
   apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
     inputs.forEach((input, i) => {
       if (op.writes?.(i)) checkLasting(op, input);
     });
     const outputs = op.infer(inputs, attrs).map(({ shape, dtype }) => symbolic({ shape, dtype }));
-    const line = debug ? { line: this.#line ?? callersLine() } : undefined;
-    this.tape.push({ kind: 'op', op: op as Op<unknown>, attrs, inputs, outputs, ...line });
+    const line = debug ? (this.#line ?? callersLine()) : undefined;
+    const region = this.#region;
+    this.tape.push({ kind: 'op', op: op as Op<unknown>, attrs, inputs, outputs, region, line });
     return outputs;
   }
 
@@ -72,6 +75,24 @@ class ProgramRecorder implements Recorder, Taped {
       return fn();
     } finally {
       this.#line = undefined;
+    }
+  }
+
+  inNewRegion<T>(fn: () => T): T {
+    return this.#region === undefined ? this.#within(2 * this.#regions++, fn) : fn();
+  }
+
+  again<T>(region: number, fn: () => T): T {
+    return this.#within(region + 1, fn);
+  }
+
+  #within<T>(region: number, fn: () => T): T {
+    const outer = this.#region;
+    this.#region = region;
+    try {
+      return fn();
+    } finally {
+      this.#region = outer;
     }
   }
 

@@ -6,12 +6,14 @@ import {
   type GradientContext,
   gradientRule,
   type Op,
+  type Recorder,
   unitGradient,
   type View,
   viewGradient,
   zeros,
 } from '../ops/index.js';
 import { DTYPES, formatShape, isHalf, type Storage, type Tensor } from '../tensor/index.js';
+import { Recomputation } from './checkpoint.js';
 
 export interface OpEntry {
   readonly kind: 'op';
@@ -19,6 +21,8 @@ export interface OpEntry {
   readonly attrs: unknown;
   readonly inputs: readonly Tensor[];
   readonly outputs: readonly Tensor[];
+  /** The part of the program that it belongs to, where `checkpoint` made one: even numbers, odd ones where it runs again. */
+  readonly region?: number | undefined;
   readonly line?: string | undefined;
 }
 
@@ -33,12 +37,16 @@ export type TapeEntry =
     };
 
 /** A recorder whose tape `grad` can read. */
-export interface Taped {
+export interface Taped extends Recorder {
   readonly tape: readonly TapeEntry[];
   /** Calls `fn`, which computes gradients from the tape. */
   backward<T>(fn: () => T): T;
   /** Hears of the op whose gradient is computed next. */
   differentiates?(entry: OpEntry): void;
+  /** Calls `fn`, whose ops belong to a region of their own; absent where there are none. */
+  inNewRegion?<T>(fn: () => T): T;
+  /** Calls `fn`, which records the ops of a region again. */
+  again?<T>(region: number, fn: () => T): T;
 }
 
 /**
@@ -72,6 +80,7 @@ function differentiate(
 ): Tensor[] {
   const dependent = dependentOn(tape, parameters);
   const lastWrite = lastWrites(tape);
+  const recomputed = new Recomputation(recorder, tape, lastWrite);
   const gradients = new Map<Tensor, Tensor>([[loss, unitGradient(loss)]]);
   for (let i = tape.length - 1; i >= 0; i--) {
     const entry = tape[i]!;
@@ -81,7 +90,7 @@ function differentiate(
     const touched = [...entry.inputs, ...entry.outputs];
     if (touched.some(({ storage }) => (lastWrite.get(storage) ?? -1) > i)) throw writtenSince();
     if (entry.kind === 'op') recorder.differentiates?.(entry);
-    const cotangents = backwardThrough(entry, dy, dependent);
+    const cotangents = backwardThrough(entry, dy, dependent, recomputed);
     entry.inputs.forEach((input, k) => {
       const cotangent = cotangents[k];
       if (cotangent === undefined || !dependent.has(input)) return;
@@ -103,6 +112,7 @@ function backwardThrough(
   entry: TapeEntry,
   dy: Tensor,
   dependent: ReadonlySet<Tensor>,
+  recomputed: Recomputation,
 ): readonly (Tensor | undefined)[] {
   if (entry.kind === 'view') return [viewGradient(entry.view, dy, entry.inputs[0])];
   const rule = gradientRule(entry.op.name);
@@ -112,8 +122,9 @@ function backwardThrough(
       `Expected ops with a gradient between the parameters and the loss but ${entry.op.name} has none.`,
     );
   }
-  const { inputs, outputs, attrs } = entry;
-  const context: GradientContext = { inputs, outputs, attrs, dy, needs: (k) => dependent.has(inputs[k]!) };
+  const { inputs, outputs } = recomputed.operandsOf(entry);
+  const needs = (k: number) => dependent.has(entry.inputs[k]!);
+  const context: GradientContext = { inputs, outputs, attrs: entry.attrs, dy, needs };
   return rule(context);
 }
 
