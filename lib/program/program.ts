@@ -14,6 +14,7 @@ import {
   storagesOverlap,
   Tensor,
 } from '../tensor/index.js';
+import { Arenas } from './arenas.js';
 import { splitSections } from './commit.js';
 import { encode } from './encode.js';
 import { Explanation, explainSteps } from './explain.js';
@@ -67,6 +68,8 @@ export class Program<R> {
   readonly #handle: number;
   /** Bytes of pool memory that each run takes for temporaries; none where native scratch has room for them. */
   readonly #arenaBytes: number;
+  /** Of awaited runs. */
+  readonly #arenas: Arenas;
   readonly #inputs: readonly Tensor[];
   readonly #outputs: readonly Tensor[];
   readonly #captured: readonly Captured[];
@@ -98,6 +101,7 @@ export class Program<R> {
     this.memory = plan.report;
     const { planned } = plan.report;
     this.#arenaBytes = planned > MAX_SCRATCH_BYTES ? planned : 0;
+    this.#arenas = new Arenas(this.#arenaBytes);
     const blocks = (storages: readonly Storage[]) =>
       storages.reduce((sum, { byteLength }) => sum + align(byteLength), 0);
     this.footprint = {
@@ -124,11 +128,13 @@ export class Program<R> {
    * gradients; then nothing was written. Throws `DT_NOT_SHARED` where it would write a caller's array.
    */
   async run(inputs: readonly Tensor[], options: RunOptions = {}): Promise<R> {
+    this.#checkInputs(inputs);
     const pool = currentPool();
     const memory = new RunMemory();
+    const arena = this.#arenaBytes > 0 ? this.#arenas.take(pool) : undefined;
     try {
       const held: SharedStorage[] = [];
-      this.#bind(memory, pool, inputs, (storage, written) => {
+      this.#bind(memory, pool, inputs, arena?.storage, (storage, written) => {
         const borrowed = storage instanceof BorrowedStorage;
         if (written && borrowed) throw notShared();
         const shared = borrowed ? snapshot(storage, pool) : storage;
@@ -146,14 +152,17 @@ export class Program<R> {
       return this.#results(memory);
     } finally {
       memory.dispose();
+      if (arena !== undefined) this.#arenas.giveBack(arena);
     }
   }
 
   /** Runs on the calling thread, which it holds: for small work. Throws `DT_TENSOR_BUSY` where an awaited run is in the way. */
   runSync(inputs: readonly Tensor[]): R {
+    this.#checkInputs(inputs);
     const memory = new RunMemory();
     try {
-      this.#bind(memory, currentPool(), inputs, (storage) => storage);
+      const pool = currentPool();
+      this.#bind(memory, pool, inputs, this.#ownArena(memory, pool), (storage) => storage);
       const status = binding.runSync(this.#handle, [inputs, this.#captured]);
       if (status !== Status.ok) throw status === Status.busy ? busy() : refused(this.#complaint());
       if (debug) this.#warn();
@@ -198,6 +207,7 @@ export class Program<R> {
 
   /** The least nanoseconds of each instruction in several runs. */
   #measure(inputs: readonly Tensor[]): Float64Array {
+    this.#checkInputs(inputs);
     const least = new Float64Array(this.instructions).fill(Number.POSITIVE_INFINITY);
     const times = new Float64Array(this.instructions);
     const pool = currentPool();
@@ -205,7 +215,7 @@ export class Program<R> {
     for (let i = 0; i < MAX_MEASUREMENTS && (i < 2 || performance.now() < end); i++) {
       const memory = new RunMemory();
       try {
-        this.#bind(memory, pool, inputs, (storage) => {
+        this.#bind(memory, pool, inputs, this.#ownArena(memory, pool), (storage) => {
           if (!this.#written.has(storage)) return storage;
           const copy = snapshot(storage, pool);
           memory.temporaries.push(copy);
@@ -219,6 +229,13 @@ export class Program<R> {
       for (let at = 0; at < times.length; at++) least[at] = Math.min(least[at]!, times[at]!);
     }
     return least;
+  }
+
+  #ownArena({ temporaries }: RunMemory, pool: MemoryPool): Storage | undefined {
+    if (this.#arenaBytes === 0) return undefined;
+    const arena = pool.allocate(this.#arenaBytes);
+    temporaries.push(arena);
+    return arena;
   }
 
   /** What a run that was refused adds to its error. */
@@ -266,13 +283,13 @@ export class Program<R> {
 
   /** Binds every slot in the command page, to new memory where it is the run's own; `resolve` says what stands in for a storage. */
   #bind(
-    { outputs, temporaries }: RunMemory,
+    { outputs }: RunMemory,
     pool: MemoryPool,
     inputs: readonly Tensor[],
+    arena: Storage | undefined,
     resolve: (storage: Storage, written: boolean) => Storage,
   ): void {
-    this.#checkInputs(inputs);
-    const arenas = this.#arenaBytes > 0 ? 1 : 0;
+    const arenas = arena === undefined ? 0 : 1;
     const slots = arenas + inputs.length + this.#outputs.length + this.#captured.length;
     const page = commandPage(bindingWords(slots));
     page[0] = slots;
@@ -280,11 +297,7 @@ export class Program<R> {
     const bind = (storage: Storage, written: boolean, byteOffset: number) => {
       at = writeBinding(page, at, resolve(storage, written), byteOffset, written);
     };
-    if (arenas > 0) {
-      const arena = pool.allocate(this.#arenaBytes);
-      temporaries.push(arena);
-      bind(arena, true, 0);
-    }
+    if (arena !== undefined) bind(arena, true, 0);
     for (const input of inputs) {
       input.checkUsable();
       if (this.#writes(input.storage)) throw writtenInput(input);
