@@ -119,7 +119,7 @@ function format({ instructions, memory, footprint, flops, microseconds }: Explan
   const rows = instructions.map((one, i) => [
     `${i}`,
     [one.op, ...one.fused].join(' + '),
-    `${operands(one.reads)} → ${operands(one.writes)}`.trimStart(),
+    `${operands(one.reads)} → ${operands(one.writes, one.reads.at(-1)?.dtype)}`.trimStart(),
     places(one),
     quantity(one.bytes),
     one.flops === 0 ? '' : quantity(one.flops),
@@ -157,10 +157,10 @@ function format({ instructions, memory, footprint, flops, microseconds }: Explan
 }
 
 /** A dtype is named where it is another one than before. */
-function operands(list: readonly ExplainedOperand[]): string {
+function operands(list: readonly ExplainedOperand[], before?: DType): string {
   const shown = list.slice(0, list.length > MAX_SHOWN ? MAX_SHOWN - 1 : MAX_SHOWN);
   const texts = shown.map(({ dtype, shape }, i) =>
-    dtype === list[i - 1]?.dtype ? formatShape(shape) : `${dtype} ${formatShape(shape)}`,
+    dtype === (list[i - 1]?.dtype ?? before) ? formatShape(shape) : `${dtype} ${formatShape(shape)}`,
   );
   if (shown.length < list.length) texts.push(`${list.length - shown.length} more`);
   return texts.join(', ');

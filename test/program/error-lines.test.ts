@@ -46,12 +46,14 @@ test('with DRIVETRAIN_DEBUG=1 they name the line that recorded it, and what made
     expect(messages[name]!.message).toContain(`first value that is not finite was made by log(f32 [2]) at `);
     expect(messages[name]!.message).toContain(at('refused'));
   }
-  expect(warnings.map(({ code }) => code)).toEqual(['DT_NON_FINITE', 'DT_NON_FINITE', 'DT_NON_FINITE']);
-  const [overflow, given, masked] = warnings.map(({ message }) => message);
+  expect(warnings.map(({ code }) => code)).toEqual(Array(4).fill('DT_NON_FINITE'));
+  const [overflow, given, masked, half] = warnings.map(({ message }) => message);
   expect(overflow).toContain('made by exp(f32 [3]) at ');
   expect(overflow).toContain(at('overflows'));
   expect(given).toContain('NaN came in through an input or a captured tensor, f32 [3]');
   expect(given).toContain(at('given'));
   expect(masked).toContain('made by softmax');
   expect(masked).toContain(at('masked'));
+  expect(half).toContain('made by cast(f32 [3, 2]) at ');
+  expect(half).toContain(at('half'));
 });
