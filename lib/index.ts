@@ -189,7 +189,11 @@ export {
 export * from './optim/index.js';
 export {
   type Compiled,
+  checkpoint,
   compile,
+  type ExplainedInstruction,
+  type ExplainedOperand,
+  type Explanation,
   type Footprint,
   grad,
   type MemoryReport,

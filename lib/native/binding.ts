@@ -62,6 +62,15 @@ export interface Binding {
   run(program: number, runId: number): number;
   /** Runs with the bindings in the command page now. `held` keeps callers' arrays alive until then. */
   runSync(program: number, held: unknown): number;
+  /** The same, and writes the nanoseconds of each instruction to `times`. */
+  profile(program: number, held: unknown, times: Float64Array): number;
+  /**
+   * Looks for non-finite values from the next run on: `roles` says of each operand of each instruction what it is, as in
+   * native/program/program.h.
+   */
+  watch(program: number, roles: Uint8Array): void;
+  /** Whether one was found since the last call; then its instruction, and the operand it came in by or -1, in `found`. */
+  takeNonFinite(program: number, found: Float64Array): boolean;
   cancel(runId: number): void;
 
   /** The size of a packed INT8 weight of k rows and n columns, for the kernels in use. */

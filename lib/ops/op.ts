@@ -20,6 +20,8 @@ export interface Op<A = undefined> {
   readonly writes?: (input: number) => boolean;
   /** The output may take the first input's memory. */
   readonly inPlace?: boolean;
+  /** Draws random numbers: never computed once for two. */
+  readonly random?: boolean;
 }
 
 /** What a function that only makes another view of the same storage has done: no instruction, but a gradient. */

@@ -96,7 +96,7 @@ export const OPCODES = [
 ] as const;
 
 /** Bumped when lib/native/binding.ts changes in a way that older addons do not have; part of the hash. */
-const SURFACE = 4;
+const SURFACE = 5;
 
 export type Opcode = (typeof OPCODES)[number];
 

@@ -24,6 +24,7 @@ const randomOp = (name: 'uniform' | 'normal'): Op<RandomAttrs> => ({
   name,
   infer: (_, { shape, dtype }) => [{ shape: [...shape], dtype }],
   numbers: ({ distance }) => [distance],
+  random: true,
 });
 const uniformOp = randomOp('uniform');
 const normalOp = randomOp('normal');
@@ -37,6 +38,7 @@ export const dropoutOp: Op<DropoutAttrs> = {
   name: 'dropout',
   infer: ([x]) => [{ shape: x!.shape, dtype: x!.dtype }],
   numbers: ({ distance }) => [distance],
+  random: true,
 };
 
 const advanceOp: Op<{ blocks: number }> = {

@@ -30,8 +30,8 @@ export function splitSections(steps: readonly Step[]): Sections {
       const shadow = new SymbolicStorage(target.storage.byteLength);
       shadows.set(target.storage, shadow);
       const whole = wholeOf(target);
-      compute.push(copyStep(whole, onStorage(whole, shadow)));
-      commit.push(copyStep(onStorage(whole, shadow), whole));
+      compute.push({ ...copyStep(whole, onStorage(whole, shadow)), line: step.line });
+      commit.push({ ...copyStep(onStorage(whole, shadow), whole), line: step.line });
     }
     const redirect = (operand: Tensor): Tensor => {
       const shadow = shadows.get(operand.storage);
@@ -42,31 +42,36 @@ export function splitSections(steps: readonly Step[]): Sections {
   return { compute, commit };
 }
 
+const NONE: readonly Tensor[] = [];
+
 /** The inputs that a step writes in place. */
-export function writtenBy({ op, inputs }: Step): Tensor[] {
-  return op.writes === undefined ? [] : inputs.filter((_, i) => op.writes!(i));
+export function writtenBy({ op, inputs }: Step): readonly Tensor[] {
+  return op.writes === undefined ? NONE : inputs.filter((_, i) => op.writes!(i));
 }
 
 function findShadowed(steps: readonly Step[]): Set<Storage> {
   const shadowed = new Set<Storage>();
   const written = new Set<Storage>();
+  /** The steps that use a storage and write some. */
+  const writers = new Map<Storage, Step[]>();
   for (const step of steps) {
-    const targets = writtenBy(step);
+    const targets = new Set(writtenBy(step));
     for (const input of step.inputs) {
-      if (written.has(input.storage) && !targets.includes(input)) shadowed.add(input.storage);
+      if (written.has(input.storage) && !targets.has(input)) shadowed.add(input.storage);
+      if (targets.size === 0) continue;
+      const known = writers.get(input.storage);
+      if (known === undefined) writers.set(input.storage, [step]);
+      else if (known.at(-1) !== step) known.push(step);
     }
     for (const { storage } of targets) written.add(storage);
   }
-  for (let grown = true; grown; ) {
-    grown = false;
-    for (const step of steps) {
-      const targets = writtenBy(step);
-      if (!step.inputs.some(({ storage }) => shadowed.has(storage))) continue;
-      for (const { storage } of targets) {
-        if (shadowed.has(storage)) continue;
-        shadowed.add(storage);
-        grown = true;
-      }
+  const spread = new Set<Step>();
+  // What is added meanwhile is visited as well.
+  for (const storage of shadowed) {
+    for (const step of writers.get(storage) ?? []) {
+      if (spread.has(step)) continue;
+      spread.add(step);
+      for (const target of writtenBy(step)) shadowed.add(target.storage);
     }
   }
   return shadowed;

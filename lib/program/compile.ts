@@ -1,6 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { activeRecorder, contiguous, describeNonTensor } from '../ops/index.js';
 import { Tensor } from '../tensor/index.js';
+import type { Explanation } from './explain.js';
 import { Program, type RunOptions } from './program.js';
 import { record } from './record.js';
 
@@ -19,6 +20,12 @@ export interface Compiled<A extends readonly Tensor[], R> {
   runSync(...inputs: A): R;
   /** The program for inputs of these shapes and dtypes, recorded now if it was not yet. */
   program(...inputs: A): Program<R>;
+  /**
+   * What the program for these inputs consists of: instructions, shapes, bytes, FLOPs, memory, and the time that each
+   * instruction takes. For that it runs several times on the calling thread, on copies of what it writes: nothing is
+   * changed. `console.log` prints a table.
+   */
+  explain(...inputs: A): Explanation;
 }
 
 /**
@@ -66,6 +73,11 @@ export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     run,
     runSync,
     program: (...inputs: A) => programFor(inputs),
+    explain: (...inputs: A) => {
+      checkOutsideRecording();
+      const program = programFor(inputs);
+      return withContiguous(inputs, (ready) => program.explain(ready));
+    },
   });
 }
 

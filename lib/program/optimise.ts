@@ -1,16 +1,18 @@
 import type { Storage } from '../tensor/index.js';
 import { writtenBy } from './commit.js';
+import { shareCommon } from './common.js';
 import { fuseProducts } from './fuse.js';
 import { packConstants } from './pack.js';
 import type { Recording, Step } from './record.js';
 
 /**
- * The steps that outputs or lasting state depend on, with what follows matrix products fused into them and frozen
- * operands packed.
+ * The steps that outputs or lasting state depend on, what is the same computed once, with what follows matrix products
+ * fused into them and frozen operands packed.
  */
 export function optimise<R>({ steps, outputs }: Recording<R>): Step[] {
   const storages = outputs.map(({ storage }) => storage);
-  const fused = fuseProducts(removeDead(steps, storages), storages);
+  const needed = shareCommon(removeDead(steps, storages), storages);
+  const fused = fuseProducts(needed, storages);
   // The constants of fused scales are no longer needed.
   return packConstants(removeDead(fused, storages));
 }

@@ -33,18 +33,16 @@ interface Interval {
  */
 export function planMemory(steps: readonly Step[], elsewhere: ReadonlySet<Storage>): MemoryPlan {
   const intervals = mergeInPlace(steps, lifetimes(steps, elsewhere));
-  const placed: Interval[] = [];
-  let planned = 0;
-  for (const interval of [...new Set(intervals.values())].sort((a, b) => b.bytes - a.bytes)) {
-    interval.offset = lowestGap(interval, placed);
-    placed.push(interval);
-    planned = Math.max(planned, interval.offset + interval.bytes);
-  }
+  const ordered = [...new Set(intervals.values())].sort((a, b) => b.bytes - a.bytes);
+  const placed = new Placed(ordered.length);
   const offsets = new Map<Storage, number>();
-  let naive = 0;
-  for (const { storages, offset } of placed) {
-    for (const storage of storages) {
-      offsets.set(storage, offset);
+  let [planned, naive] = [0, 0];
+  for (const interval of ordered) {
+    interval.offset = placed.lowestGap(interval);
+    placed.add(interval);
+    planned = Math.max(planned, interval.offset + interval.bytes);
+    for (const storage of interval.storages) {
+      offsets.set(storage, interval.offset);
       naive += align(storage.byteLength);
     }
   }
@@ -114,14 +112,46 @@ function sameLayout(a: Tensor, b: Tensor): boolean {
   return a.contiguous && b.contiguous && a.offset === b.offset && a.size === b.size;
 }
 
-function lowestGap(interval: Interval, placed: readonly Interval[]): number {
-  const neighbours = placed
-    .filter(({ first, last }) => first <= interval.last && interval.first <= last)
-    .sort((a, b) => a.offset - b.offset);
-  let offset = 0;
-  for (const neighbour of neighbours) {
-    if (offset + interval.bytes <= neighbour.offset) break;
-    offset = Math.max(offset, neighbour.offset + neighbour.bytes);
+/** Intervals that have their place, in the order of their offsets: in columns, which many intervals run through. */
+class Placed {
+  #count = 0;
+  readonly #first: Int32Array;
+  readonly #last: Int32Array;
+  readonly #begin: Float64Array;
+  readonly #end: Float64Array;
+
+  constructor(capacity: number) {
+    this.#first = new Int32Array(capacity);
+    this.#last = new Int32Array(capacity);
+    this.#begin = new Float64Array(capacity);
+    this.#end = new Float64Array(capacity);
   }
-  return offset;
+
+  /** The lowest offset at which the interval overlaps none that is alive at the same time. */
+  lowestGap({ bytes, first, last }: Interval): number {
+    let offset = 0;
+    for (let i = 0; i < this.#count; i++) {
+      if (this.#first[i]! > last || this.#last[i]! < first) continue;
+      if (offset + bytes <= this.#begin[i]!) break;
+      if (this.#end[i]! > offset) offset = this.#end[i]!;
+    }
+    return offset;
+  }
+
+  add({ bytes, first, last, offset }: Interval): void {
+    let [low, high] = [0, this.#count];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#begin[middle]! <= offset) low = middle + 1;
+      else high = middle;
+    }
+    for (const column of [this.#first, this.#last, this.#begin, this.#end]) {
+      column.copyWithin(low + 1, low, this.#count);
+    }
+    this.#first[low] = first;
+    this.#last[low] = last;
+    this.#begin[low] = offset;
+    this.#end[low] = offset + bytes;
+    this.#count++;
+  }
 }

@@ -8,18 +8,22 @@ import {
   empty,
   formatShape,
   type MemoryPool,
-  type SharedStorage,
+  SharedStorage,
   type Storage,
   sameShape,
   storagesOverlap,
   Tensor,
 } from '../tensor/index.js';
-import { splitSections, writtenBy } from './commit.js';
+import { Arenas } from './arenas.js';
+import { splitSections } from './commit.js';
 import { encode } from './encode.js';
+import { Explanation, explainSteps } from './explain.js';
+import { describeStep, foundNonFinite, watchNonFinite } from './non-finite.js';
 import { optimise } from './optimise.js';
-import { align, type MemoryReport, planMemory } from './plan.js';
+import { align, type MemoryPlan, type MemoryReport, planMemory } from './plan.js';
 import { mapTensors, type Recording, type Step } from './record.js';
 import { refused, submitRun } from './runs.js';
+import { debug } from './source-line.js';
 
 export interface RunOptions {
   /** Ends the run between two instructions, unless it has begun to write its results to lasting state. */
@@ -45,6 +49,10 @@ export interface Footprint {
 /** Temporaries up to this size lie in native scratch, one block a thread. */
 const MAX_SCRATCH_BYTES = 64 * 2 ** 10;
 
+/** `explain` measures for so long, at least twice and at most so often. */
+const MEASURED_MS = 100;
+const MAX_MEASUREMENTS = 20;
+
 const released = new FinalizationRegistry<number>((handle) => binding.releaseProgram(handle));
 
 /**
@@ -60,6 +68,8 @@ export class Program<R> {
   readonly #handle: number;
   /** Bytes of pool memory that each run takes for temporaries; none where native scratch has room for them. */
   readonly #arenaBytes: number;
+  /** Of awaited runs. */
+  readonly #arenas: Arenas;
   readonly #inputs: readonly Tensor[];
   readonly #outputs: readonly Tensor[];
   readonly #captured: readonly Captured[];
@@ -68,12 +78,19 @@ export class Program<R> {
   readonly #writtenCallers: readonly Storage[];
   readonly #result: R;
   readonly #holds: () => boolean;
+  readonly #steps: readonly Step[];
+  readonly #commitStart: number;
+  readonly #plan: MemoryPlan;
+  #warned = false;
 
   constructor(recording: Recording<R>) {
     const { compute, commit } = splitSections(optimise(recording));
     const steps = [...compute, ...commit];
     const ends = [...recording.inputs, ...recording.outputs].map(({ storage }) => storage);
     const plan = planMemory(steps, new Set(ends));
+    this.#steps = steps;
+    this.#commitStart = compute.length;
+    this.#plan = plan;
     this.#inputs = recording.inputs;
     this.#outputs = recording.outputs;
     this.#result = recording.result;
@@ -86,6 +103,7 @@ export class Program<R> {
     this.memory = plan.report;
     const { planned } = plan.report;
     this.#arenaBytes = planned > MAX_SCRATCH_BYTES ? planned : 0;
+    this.#arenas = new Arenas(this.#arenaBytes);
     const blocks = (storages: readonly Storage[]) =>
       storages.reduce((sum, { byteLength }) => sum + align(byteLength), 0);
     this.footprint = {
@@ -99,6 +117,11 @@ export class Program<R> {
     const bound = [...ends, ...this.#captured.map(({ storage }) => storage)];
     this.#handle = binding.createProgram(encode(steps, compute.length, plan, this.#arenaBytes > 0, bound));
     released.register(this, this.#handle);
+    if (debug) {
+      const given = new Set(recording.inputs.map(({ storage }) => storage));
+      const isInside = ({ storage }: Tensor) => storage.kind === 'symbolic' && !given.has(storage);
+      watchNonFinite(this.#handle, steps, plan, isInside);
+    }
   }
 
   /**
@@ -107,39 +130,136 @@ export class Program<R> {
    * gradients; then nothing was written. Throws `DT_NOT_SHARED` where it would write a caller's array.
    */
   async run(inputs: readonly Tensor[], options: RunOptions = {}): Promise<R> {
+    this.#checkInputs(inputs);
     const pool = currentPool();
     const memory = new RunMemory();
+    const arena = this.#arenaBytes > 0 ? this.#arenas.take(pool) : undefined;
     try {
       const held: SharedStorage[] = [];
-      this.#bind(memory, pool, inputs, (storage) => {
-        const shared = storage instanceof BorrowedStorage ? snapshot(storage, pool) : storage;
+      this.#bind(memory, pool, inputs, arena?.storage, (storage, written) => {
+        const borrowed = storage instanceof BorrowedStorage;
+        if (written && borrowed) throw notShared();
+        const shared = borrowed ? snapshot(storage, pool) : storage;
         if (shared !== storage) memory.temporaries.push(shared);
         held.push(shared as SharedStorage);
         return shared;
       });
       for (const storage of held) storage.enterRun();
       try {
-        await submitRun(this.#handle, options.signal);
+        await submitRun(this.#handle, options.signal, () => this.#complaint());
+        if (debug) this.#warn();
       } finally {
         for (const storage of held) storage.leaveRun();
       }
       return this.#results(memory);
     } finally {
       memory.dispose();
+      if (arena !== undefined) this.#arenas.giveBack(arena);
     }
   }
 
   /** Runs on the calling thread, which it holds: for small work. Throws `DT_TENSOR_BUSY` where an awaited run is in the way. */
   runSync(inputs: readonly Tensor[]): R {
+    this.#checkInputs(inputs);
     const memory = new RunMemory();
     try {
-      this.#bind(memory, currentPool(), inputs, (storage) => storage);
+      const pool = currentPool();
+      this.#bind(memory, pool, inputs, this.#ownArena(memory, pool), (storage) => storage);
       const status = binding.runSync(this.#handle, [inputs, this.#captured]);
-      if (status !== Status.ok) throw status === Status.busy ? busy() : refused();
+      if (status !== Status.ok) throw status === Status.busy ? busy() : refused(this.#complaint());
+      if (debug) this.#warn();
       return this.#results(memory);
     } finally {
       memory.dispose();
     }
+  }
+
+  /**
+   * What the program consists of, with the time of each instruction where inputs are given: then it runs several times on
+   * the calling thread, on copies of what it writes, so that nothing is changed.
+   */
+  explain(inputs?: readonly Tensor[]): Explanation {
+    const names = new Map<Storage, string>();
+    const name = (what: string, storages: readonly Storage[]) => {
+      storages.forEach((storage, i) => {
+        names.set(storage, `${what} ${i}`);
+      });
+    };
+    name(
+      'input',
+      this.#inputs.map(({ storage }) => storage),
+    );
+    name(
+      'result',
+      this.#outputs.map(({ storage }) => storage),
+    );
+    name(
+      'captured',
+      this.#captured.map(({ storage }) => storage),
+    );
+    for (const [storage, offset] of this.#plan.offsets) names.set(storage, `arena +${offset}`);
+    const instructions = explainSteps(
+      this.#steps,
+      this.#commitStart,
+      (storage) => names.get(storage)!,
+      inputs && this.#measure(inputs),
+    );
+    return new Explanation(instructions, this.memory, this.footprint);
+  }
+
+  /** The least nanoseconds of each instruction in several runs. */
+  #measure(inputs: readonly Tensor[]): Float64Array {
+    this.#checkInputs(inputs);
+    const least = new Float64Array(this.instructions).fill(Number.POSITIVE_INFINITY);
+    const times = new Float64Array(this.instructions);
+    const pool = currentPool();
+    const end = performance.now() + MEASURED_MS;
+    for (let i = 0; i < MAX_MEASUREMENTS && (i < 2 || performance.now() < end); i++) {
+      const memory = new RunMemory();
+      try {
+        this.#bind(memory, pool, inputs, this.#ownArena(memory, pool), (storage) => {
+          if (!this.#written.has(storage)) return storage;
+          const copy = snapshot(storage, pool);
+          memory.temporaries.push(copy);
+          return copy;
+        });
+        const status = binding.profile(this.#handle, [inputs, this.#captured], times);
+        if (status !== Status.ok) throw status === Status.busy ? busy() : refused(this.#complaint());
+      } finally {
+        memory.dispose();
+      }
+      for (let at = 0; at < times.length; at++) least[at] = Math.min(least[at]!, times[at]!);
+    }
+    return least;
+  }
+
+  #ownArena({ temporaries }: RunMemory, pool: MemoryPool): Storage | undefined {
+    if (this.#arenaBytes === 0) return undefined;
+    const arena = pool.allocate(this.#arenaBytes);
+    temporaries.push(arena);
+    return arena;
+  }
+
+  /** What a run that was refused adds to its error. */
+  #complaint(): string {
+    if (!debug) return 'DRIVETRAIN_DEBUG=1 names the op that made the first such value.';
+    return foundNonFinite(this.#handle, this.#steps) ?? '';
+  }
+
+  /** Says once where a value that is not finite came from. */
+  #warn(): void {
+    const found = foundNonFinite(this.#handle, this.#steps);
+    if (found === undefined || this.#warned) return;
+    this.#warned = true;
+    process.emitWarning(found, { type: 'DrivetrainWarning', code: 'DT_NON_FINITE' });
+  }
+
+  /** The step that uses, or writes, a captured storage. */
+  #userOf(captured: Captured): string {
+    const step = this.#steps.find(({ op, inputs }) =>
+      inputs.some((input, i) => input.storage === captured.storage && (!captured.written || op.writes?.(i))),
+    );
+    return describeStep(step!);
   }
 
   /** Whether the inputs have the shapes and dtypes that were recorded. */
@@ -170,28 +290,22 @@ export class Program<R> {
 
   /** Binds every slot in the command page, to new memory where it is the run's own; `resolve` says what stands in for a storage. */
   #bind(
-    { outputs, temporaries }: RunMemory,
+    { outputs }: RunMemory,
     pool: MemoryPool,
     inputs: readonly Tensor[],
-    resolve: (storage: Storage) => Storage,
+    arena: Storage | undefined,
+    resolve: (storage: Storage, written: boolean) => Storage,
   ): void {
-    this.#checkInputs(inputs);
     if (!this.holds()) throw recordedInAnotherMode();
-    const arenas = this.#arenaBytes > 0 ? 1 : 0;
+    const arenas = arena === undefined ? 0 : 1;
     const slots = arenas + inputs.length + this.#outputs.length + this.#captured.length;
     const page = commandPage(bindingWords(slots));
     page[0] = slots;
     let at = 1;
     const bind = (storage: Storage, written: boolean, byteOffset: number) => {
-      const bound = resolve(storage);
-      if (written && bound !== storage) throw notShared();
-      at = writeBinding(page, at, bound, byteOffset, written);
+      at = writeBinding(page, at, resolve(storage, written), byteOffset, written);
     };
-    if (arenas > 0) {
-      const arena = pool.allocate(this.#arenaBytes);
-      temporaries.push(arena);
-      bind(arena, true, 0);
-    }
+    if (arena !== undefined) bind(arena, true, 0);
     for (const input of inputs) {
       input.checkUsable();
       if (this.#writes(input.storage)) throw writtenInput(input);
@@ -202,9 +316,9 @@ export class Program<R> {
       outputs.push(output);
       bind(output.storage, true, 0);
     }
-    for (const { storage, written } of this.#captured) {
-      checkCaptured(storage, written);
-      bind(storage, written, 0);
+    for (const captured of this.#captured) {
+      checkCaptured(captured, () => this.#userOf(captured));
+      bind(captured.storage, captured.written, 0);
     }
   }
 
@@ -234,41 +348,61 @@ class RunMemory {
   }
 }
 
-/** A copy of a caller's array as it is now. */
-function snapshot(source: BorrowedStorage, pool: MemoryPool): SharedStorage {
-  source.checkAttached();
-  const copy = pool.allocate(source.byteLength);
+/** A copy of a storage as it is now. */
+function snapshot(source: Storage, pool: MemoryPool): SharedStorage {
   const bytes = (storage: Storage) => storage.view('u8', 0, source.byteLength) as Uint8Array;
-  bytes(copy).set(bytes(source));
-  return copy;
+  const original = bytes(source);
+  const copy = pool.allocate(source.byteLength);
+  const fill = () => bytes(copy).set(original);
+  try {
+    if (source instanceof SharedStorage) source.locked(false, fill);
+    else fill();
+    return copy;
+  } catch (error) {
+    copy.dispose();
+    throw error;
+  }
 }
 
-function checkCaptured(storage: Storage, written: boolean): void {
+function checkCaptured({ storage, written }: Captured, user: () => string): void {
   if (storage.disposed) {
     throw new DrivetrainError(
       'DT_DISPOSED',
-      'Expected the tensors that the compiled function uses to be in use but one was disposed, by dispose() or by the end of a scope.',
+      `Expected the tensors that the compiled function uses to be in use but one was disposed, by dispose() or by the end of a scope; it is used by ${user()}.`,
     );
   }
   if (written && storage.frozen) {
     throw new DrivetrainError(
       'DT_FROZEN',
-      'Expected tensors that may be written where the compiled function writes but one was frozen since it was recorded.',
+      `Expected tensors that may be written where the compiled function writes but one was frozen since it was recorded; it is written by ${user()}.`,
     );
   }
   if (storage instanceof BorrowedStorage) storage.checkAttached();
 }
 
-/** Refuses memory that the steps know by two storages, since their order would not hold for it where it is written. */
+/**
+ * Refuses memory that the steps know by two storages, since their order would not hold for it where it is written. Blocks
+ * of pools lie apart: of two that overlap, one is a caller's.
+ */
 function checkApart(captured: readonly Captured[]): void {
-  for (const a of captured) {
-    if (!a.storage.callerOwned) continue;
-    for (const b of captured) {
-      if (a === b || !(a.written || b.written) || !storagesOverlap(a.storage, b.storage)) continue;
-      throw new DrivetrainError(
-        'DT_INVALID_ARGUMENT',
-        `Expected memory that the compiled function writes to be wrapped once but two tensors that it uses overlap (${a.storage.byteLength} and ${b.storage.byteLength} bytes); wrap the whole array once and use views of that tensor (slice, reshape).`,
-      );
+  if (!captured.some(({ storage }) => storage.callerOwned)) return;
+  const byBuffer = new Map<unknown, Captured[]>();
+  for (const one of captured) {
+    if (one.storage.byteLength === 0) continue;
+    const others = byBuffer.get(one.storage.buffer);
+    if (others === undefined) byBuffer.set(one.storage.buffer, [one]);
+    else others.push(one);
+  }
+  for (const ranges of byBuffer.values()) {
+    ranges.sort((a, b) => a.storage.address - b.storage.address);
+    /** Of those that begin before: the one that ends last, and the written one that does. */
+    let last: Captured | undefined;
+    let lastWritten: Captured | undefined;
+    for (const one of ranges) {
+      const other = one.written ? last : lastWritten;
+      if (other !== undefined && one.storage.address < endOf(other)) throw overlapping(other, one);
+      if (last === undefined || endOf(one) > endOf(last)) last = one;
+      if (one.written && (lastWritten === undefined || endOf(one) > endOf(lastWritten))) lastWritten = one;
     }
   }
 }
@@ -277,6 +411,17 @@ function recordedInAnotherMode(): DrivetrainError {
   return new DrivetrainError(
     'DT_INVALID_ARGUMENT',
     'Expected layers in the mode (training or evaluation, frozen or not) that this program was recorded in but one has another by now; the compiled function itself records what is new.',
+  );
+}
+
+function endOf({ storage }: Captured): number {
+  return storage.address + storage.byteLength;
+}
+
+function overlapping(a: Captured, b: Captured): DrivetrainError {
+  return new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected memory that the compiled function writes to be wrapped once but two tensors that it uses overlap (${a.storage.byteLength} and ${b.storage.byteLength} bytes); wrap the whole array once and use views of that tensor (slice, reshape).`,
   );
 }
 
@@ -296,12 +441,11 @@ function notShared(): DrivetrainError {
 
 function capturedBy(steps: readonly Step[]): Captured[] {
   const captured = new Map<Storage, boolean>();
-  for (const step of steps) {
-    const written = writtenBy(step);
-    for (const input of step.inputs) {
-      if (input.storage.kind === 'symbolic') continue;
-      captured.set(input.storage, (captured.get(input.storage) ?? false) || written.includes(input));
-    }
+  for (const { op, inputs } of steps) {
+    inputs.forEach(({ storage }, i) => {
+      if (storage.kind === 'symbolic') return;
+      captured.set(storage, (captured.get(storage) ?? false) || (op.writes?.(i) ?? false));
+    });
   }
   return [...captured].map(([storage, written]) => ({ storage, written }));
 }

@@ -11,7 +11,8 @@ import {
   Tensor,
 } from '../tensor/index.js';
 import { coversStorage } from './plan.js';
-import type { Taped, TapeEntry } from './tape.js';
+import { callersLine, debug } from './source-line.js';
+import type { OpEntry, Taped, TapeEntry } from './tape.js';
 
 /** One recorded op: the tensors it reads and writes, in the order of its operands. */
 export interface Step {
@@ -19,6 +20,10 @@ export interface Step {
   readonly attrs: unknown;
   readonly inputs: readonly Tensor[];
   readonly outputs: readonly Tensor[];
+  /** The part of the program that it belongs to, where `checkpoint` made one. */
+  readonly region?: number | undefined;
+  /** The line of the user's function that recorded it, with DRIVETRAIN_DEBUG=1. */
+  readonly line?: string | undefined;
 }
 
 /** What running a function on symbolic tensors left behind. */
@@ -41,13 +46,18 @@ class ProgramRecorder implements Recorder, Taped {
   readonly tape: TapeEntry[] = [];
   readonly #atEnd: (() => void)[] = [];
   readonly #read: { read: () => boolean; value: boolean }[] = [];
+  #line: string | undefined;
+  #regions = 0;
+  #region: number | undefined;
 
   apply<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
     inputs.forEach((input, i) => {
       if (op.writes?.(i)) checkLasting(op, input);
     });
     const outputs = op.infer(inputs, attrs).map(({ shape, dtype }) => symbolic({ shape, dtype }));
-    this.tape.push({ kind: 'op', op: op as Op<unknown>, attrs, inputs, outputs });
+    const line = debug ? (this.#line ?? callersLine()) : undefined;
+    const region = this.#region;
+    this.tape.push({ kind: 'op', op: op as Op<unknown>, attrs, inputs, outputs, region, line });
     return outputs;
   }
 
@@ -72,7 +82,33 @@ class ProgramRecorder implements Recorder, Taped {
   }
 
   backward<T>(fn: () => T): T {
-    return fn();
+    try {
+      return fn();
+    } finally {
+      this.#line = undefined;
+    }
+  }
+
+  inNewRegion<T>(fn: () => T): T {
+    return this.#region === undefined ? this.#within(2 * this.#regions++, fn) : fn();
+  }
+
+  again<T>(region: number, fn: () => T): T {
+    return this.#within(region + 1, fn);
+  }
+
+  #within<T>(region: number, fn: () => T): T {
+    const outer = this.#region;
+    this.#region = region;
+    try {
+      return fn();
+    } finally {
+      this.#region = outer;
+    }
+  }
+
+  differentiates({ line }: OpEntry): void {
+    this.#line = line && `${line} (its gradient)`;
   }
 }
 

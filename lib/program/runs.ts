@@ -1,30 +1,20 @@
 import { binding, DrivetrainError, Status } from '../native/index.js';
 
-interface PendingRun {
-  readonly resolve: () => void;
-  readonly reject: (error: Error) => void;
-}
-
-/** Awaited runs that native code has not reported yet, by their id. */
-const pending = new Map<number, PendingRun>();
+/** Awaited runs that native code has not reported yet, by their id: what takes their status. */
+const pending = new Map<number, (status: number) => void>();
 let lastId = 0;
 
 binding.start((id, status) => {
-  const run = pending.get(id);
+  const end = pending.get(id);
   pending.delete(id);
-  if (status === Status.ok) run?.resolve();
-  else run?.reject(failure(status));
+  end?.(status);
 });
 
-/** Why a run wrote nothing. */
-function failure(status: number): DrivetrainError {
-  return status === Status.refused ? refused() : aborted();
-}
-
-export function refused(): DrivetrainError {
+/** `complaint` says where the values came from, as far as it is known. */
+export function refused(complaint: string): DrivetrainError {
   return new DrivetrainError(
     'DT_NON_FINITE',
-    "Expected gradients that are finite (and within maxMagnitude) in a compiled step but received others: nothing was changed. Lower the learning rate, look at the data, or make the optimizer with nonFinite: 'skip' or 'zero'.",
+    `Expected gradients that are finite (and within maxMagnitude) in a compiled step but received others: nothing was changed. Lower the learning rate, look at the data, or make the optimizer with nonFinite: 'skip' or 'zero'. ${complaint}`.trimEnd(),
   );
 }
 
@@ -35,8 +25,15 @@ function aborted(): DrivetrainError {
   );
 }
 
-/** Submits a run with the bindings in the command page. Rejects with `DT_ABORTED` where the signal ends it in time. */
-export async function submitRun(program: number, signal: AbortSignal | undefined): Promise<void> {
+/**
+ * Submits a run with the bindings in the command page. Rejects with `DT_ABORTED` where the signal ends it in time, and with
+ * `DT_NON_FINITE` and what `complaint` says where a step refuses its gradients.
+ */
+export async function submitRun(
+  program: number,
+  signal: AbortSignal | undefined,
+  complaint: () => string,
+): Promise<void> {
   if (signal !== undefined && typeof signal.addEventListener !== 'function') {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
@@ -48,14 +45,15 @@ export async function submitRun(program: number, signal: AbortSignal | undefined
   const cancel = () => binding.cancel(id);
   signal?.addEventListener('abort', cancel, { once: true });
   try {
-    await new Promise<void>((resolve, reject) => {
-      pending.set(id, { resolve, reject });
-      const status = binding.run(program, id);
-      if (status === Status.pending) return;
+    const status = await new Promise<number>((resolve) => {
+      pending.set(id, resolve);
+      const done = binding.run(program, id);
+      if (done === Status.pending) return;
       pending.delete(id);
       // In a turn of its own, as other runs end, so that a loop of awaited runs lets the event loop turn.
-      setImmediate(() => (status === Status.ok ? resolve() : reject(failure(status))));
+      setImmediate(() => resolve(done));
     });
+    if (status !== Status.ok) throw status === Status.refused ? refused(complaint()) : aborted();
   } finally {
     signal?.removeEventListener('abort', cancel);
   }

@@ -8,22 +8,29 @@ import {
   type GradientContext,
   gradientRule,
   type Op,
+  type Recorder,
   unitGradient,
   type View,
   viewGradient,
   zeros,
 } from '../ops/index.js';
 import { DTYPES, formatShape, isHalf, type Storage, type Tensor } from '../tensor/index.js';
+import { Recomputation } from './checkpoint.js';
+
+export interface OpEntry {
+  readonly kind: 'op';
+  readonly op: Op<unknown>;
+  readonly attrs: unknown;
+  readonly inputs: readonly Tensor[];
+  readonly outputs: readonly Tensor[];
+  /** The part of the program that it belongs to, where `checkpoint` made one: even numbers, odd ones where it runs again. */
+  readonly region?: number | undefined;
+  readonly line?: string | undefined;
+}
 
 /** What happened while a function ran, in order: ops and views, by the tensors that they took and gave. */
 export type TapeEntry =
-  | {
-      readonly kind: 'op';
-      readonly op: Op<unknown>;
-      readonly attrs: unknown;
-      readonly inputs: readonly Tensor[];
-      readonly outputs: readonly Tensor[];
-    }
+  | OpEntry
   | {
       readonly kind: 'view';
       readonly view: View;
@@ -32,10 +39,16 @@ export type TapeEntry =
     };
 
 /** A recorder whose tape `grad` can read. */
-export interface Taped {
+export interface Taped extends Recorder {
   readonly tape: readonly TapeEntry[];
   /** Calls `fn`, which computes gradients from the tape. */
   backward<T>(fn: () => T): T;
+  /** Hears of the op whose gradient is computed next. */
+  differentiates?(entry: OpEntry): void;
+  /** Calls `fn`, whose ops belong to a region of their own; absent where there are none. */
+  inNewRegion?<T>(fn: () => T): T;
+  /** Calls `fn`, which records the ops of a region again. */
+  again?<T>(region: number, fn: () => T): T;
 }
 
 /**
@@ -64,13 +77,20 @@ export function grad(loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
       `Expected a loss of one element for grad but received shape ${formatShape(loss.shape)}; reduce it with mean or sum.`,
     );
   }
-  const tape = [...recorder.tape];
-  return recorder.backward(() => differentiate(tape, loss, parameters));
+  const taped = recorder as Taped;
+  const tape = [...taped.tape];
+  return taped.backward(() => differentiate(taped, tape, loss, parameters));
 }
 
-function differentiate(tape: readonly TapeEntry[], loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
+function differentiate(
+  recorder: Taped,
+  tape: readonly TapeEntry[],
+  loss: Tensor,
+  parameters: readonly Tensor[],
+): Tensor[] {
   const dependent = dependentOn(tape, parameters);
   const lastWrite = lastWrites(tape);
+  const recomputed = new Recomputation(recorder, tape, lastWrite);
   const gradients = new Map<Tensor, Tensor>([[loss, unitGradient(loss)]]);
   for (let i = tape.length - 1; i >= 0; i--) {
     const entry = tape[i]!;
@@ -79,7 +99,8 @@ function differentiate(tape: readonly TapeEntry[], loss: Tensor, parameters: rea
     // A rule reads its op's inputs and outputs again: they must be what they were.
     const touched = [...entry.inputs, ...entry.outputs];
     if (touched.some(({ storage }) => (lastWrite.get(storage) ?? -1) > i)) throw writtenSince();
-    const cotangents = backwardThrough(entry, dy, dependent);
+    if (entry.kind === 'op') recorder.differentiates?.(entry);
+    const cotangents = backwardThrough(entry, dy, dependent, recomputed);
     entry.inputs.forEach((input, k) => {
       const cotangent = cotangents[k];
       if (cotangent === undefined || !dependent.has(input)) return;
@@ -101,6 +122,7 @@ function backwardThrough(
   entry: TapeEntry,
   dy: Tensor,
   dependent: ReadonlySet<Tensor>,
+  recomputed: Recomputation,
 ): readonly (Tensor | undefined)[] {
   if (entry.kind === 'view') return [viewGradient(entry.view, dy, entry.inputs[0])];
   const rule = gradientRule(entry.op.name);
@@ -110,8 +132,9 @@ function backwardThrough(
       `Expected ops with a gradient between the parameters and the loss but ${entry.op.name} has none.`,
     );
   }
-  const { inputs, outputs, attrs } = entry;
-  const context: GradientContext = { inputs, outputs, attrs, dy, needs: (k) => dependent.has(inputs[k]!) };
+  const { inputs, outputs } = recomputed.operandsOf(entry);
+  const needs = (k: number) => dependent.has(entry.inputs[k]!);
+  const context: GradientContext = { inputs, outputs, attrs: entry.attrs, dy, needs };
   return rule(context);
 }
 

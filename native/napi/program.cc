@@ -89,6 +89,38 @@ napi_value run_program_sync(napi_env env, napi_callback_info info) {
                                  [&](const Slot* slots) { return (*program)->execute(slots, nullptr); }));
 }
 
+napi_value profile_program(napi_env env, napi_callback_info info) {
+  const Arguments<3> arguments(env, info);
+  Environment& environment = Environment::of(env);
+  const auto* program = environment.programs.get(to_size(env, arguments[0]));
+  const double* words = environment.command_page;
+  environment.bindings.read(environment, words);
+  auto* const times = static_cast<double*>(data_of(env, arguments[2]));
+  return from_status(env, locked(environment.bindings, [&](const Slot* slots) {
+                       return (*program)->execute(slots, nullptr, times);
+                     }));
+}
+
+napi_value watch_program(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  const auto* const roles = static_cast<const uint8_t*>(data_of(env, arguments[1]));
+  const size_t count = bytes_of_array(env, arguments[1]);
+  (*Environment::of(env).programs.get(to_size(env, arguments[0])))->watch({roles, roles + count});
+  return nullptr;
+}
+
+napi_value take_non_finite(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  NonFinite found{};
+  if (!(*Environment::of(env).programs.get(to_size(env, arguments[0])))->take_non_finite(found)) {
+    return from_bool(env, false);
+  }
+  auto* const out = static_cast<double*>(data_of(env, arguments[1]));
+  out[0] = static_cast<double>(found.instruction);
+  out[1] = found.operand;
+  return from_bool(env, true);
+}
+
 napi_value cancel_run(napi_env env, napi_callback_info info) {
   const Arguments<1> arguments(env, info);
   Environment::of(env).cancel_run(to_double(env, arguments[0]));

@@ -1,9 +1,11 @@
 #include "program.h"
 
 #include <cassert>
+#include <chrono>
 
 #include "../kernels/parallel.h"
 #include "../runtime/denormals.h"
+#include "non_finite.h"
 
 namespace drivetrain {
 namespace {
@@ -91,7 +93,47 @@ void Program::give_back(Code code) {
   idle_.push_back(std::move(code));
 }
 
-Status Program::execute(const Slot* slots, const std::atomic<bool>* cancelled) {
+void Program::watch(std::vector<uint8_t> roles) {
+  std::lock_guard guard(mutex_);
+  roles_ = std::move(roles);
+  size_t first = 0;
+  for (const Instruction& instruction : code_) {
+    first_role_.push_back(first);
+    first += instruction.operands.size();
+  }
+  assert(first == roles_.size());
+}
+
+// Worse values than were read were made here. A NaN that came from outside is told where it is first read.
+void Program::look_at(size_t instruction, const std::vector<TensorRef>& operands) {
+  std::lock_guard guard(mutex_);
+  if (non_finite_) return;
+  const uint8_t* const roles = roles_.data() + first_role_[instruction];
+  Worst read = Worst::kFinite, written = Worst::kFinite;
+  int outside = -1;
+  for (size_t i = 0; i < operands.size(); i++) {
+    const auto role = static_cast<Role>(roles[i]);
+    if (role == Role::kIgnored) continue;
+    const Worst worst = worst_of(operands[i]);
+    if (role == Role::kReadFromOutside && worst == Worst::kNaN && outside < 0) outside = static_cast<int>(i);
+    Worst& side = role == Role::kWritten ? written : read;
+    side = std::max(side, worst);
+  }
+  if (outside >= 0)
+    non_finite_ = NonFinite{instruction, outside};
+  else if (written > read)
+    non_finite_ = NonFinite{instruction, -1};
+}
+
+bool Program::take_non_finite(NonFinite& out) {
+  std::lock_guard guard(mutex_);
+  if (!non_finite_) return false;
+  out = *non_finite_;
+  non_finite_.reset();
+  return true;
+}
+
+Status Program::execute(const Slot* slots, const std::atomic<bool>* cancelled, double* times) {
   const FlushDenormals flush;
   const Slot temporaries{static_cast<char*>(scratch(kTemporaries, scratch_bytes_)), scratch_bytes_};
   Code code = take_code();
@@ -102,7 +144,14 @@ Status Program::execute(const Slot* slots, const std::atomic<bool>* cancelled) {
       status = Status::kCancelled;
       break;
     }
-    run(code[i], slots, temporaries, &refused);
+    if (times) {
+      const auto begin = std::chrono::steady_clock::now();
+      run(code[i], slots, temporaries, &refused);
+      times[i] = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count();
+    } else {
+      run(code[i], slots, temporaries, &refused);
+    }
+    if (!roles_.empty()) look_at(i, code[i].operands);
     if (refused && i < commit_start_) status = Status::kRefused;
   }
   give_back(std::move(code));

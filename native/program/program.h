@@ -2,6 +2,7 @@
 #pragma once
 #include <atomic>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "../ops/table.h"
@@ -15,6 +16,16 @@ struct Slot {
 };
 
 constexpr int kScratchSlot = -1;
+
+// What an operand is to somebody who looks for non-finite values.
+enum class Role : uint8_t { kIgnored = 0, kRead = 1, kReadFromOutside = 2, kWritten = 3 };
+
+// Where a non-finite value was found: made by an instruction, or read by it from outside through one of its
+// operands.
+struct NonFinite {
+  size_t instruction;
+  int operand;  // -1: made
+};
 
 struct Instruction {
   struct Place {
@@ -39,14 +50,21 @@ class Program {
 
   // Runs on the calling thread and on the pool; `slots` are the memory of each slot. Of a run that is not kOk
   // nothing lasting was written: `cancelled` was set before the commit section began, or an op refused
-  // values.
-  Status execute(const Slot* slots, const std::atomic<bool>* cancelled);
+  // values. The nanoseconds of each instruction go to `times`, where given.
+  Status execute(const Slot* slots, const std::atomic<bool>* cancelled, double* times = nullptr);
+
+  // Looks for non-finite values from the next run on, for debugging. `roles` has one number for each operand
+  // of each instruction, in order: a Role.
+  void watch(std::vector<uint8_t> roles);
+  // The first instruction since the last call that made such a value, or that read a NaN from outside.
+  bool take_non_finite(NonFinite& out);
 
   // All elements of all operands: a measure of the work.
   size_t elements() const { return elements_; }
 
  private:
   Code take_code();
+  void look_at(size_t instruction, const std::vector<TensorRef>& operands);
   void give_back(Code code);
 
   Code code_;
@@ -58,6 +76,10 @@ class Program {
   // A run binds the operands of a copy of its own; copies are kept for later runs.
   std::mutex mutex_;
   std::vector<Code> idle_;
+
+  std::vector<uint8_t> roles_;      // empty: nobody looks
+  std::vector<size_t> first_role_;  // of each instruction
+  std::optional<NonFinite> non_finite_;
 };
 
 // Reads one instruction and moves past it. Layout, in doubles:

@@ -3,6 +3,9 @@ import {
   add,
   assign,
   compile,
+  type DrivetrainError,
+  defaultPool,
+  device,
   grad,
   Linear,
   matmul,
@@ -85,20 +88,22 @@ test('readers called between two writers see what the first one wrote', async ()
   });
 });
 
+/** A model that is trained and served. */
+function service() {
+  const model = new Sequential(new Linear(64, 128), new ReLU(), new Linear(128, 4));
+  const adam = new AdamW(model.parameters(), { lr: 0.01 });
+  const step = compile((x: Tensor, y: Tensor) => {
+    const error = sub(model.forward(x), y);
+    const loss = mean(mul(error, error));
+    adam.step(grad(loss, model.parameters()));
+    return loss;
+  });
+  const predict = compile((x: Tensor) => model.forward(x));
+  return { model, step, predict };
+}
+
 test('training and serving the same weights at once gives what they give one after the other', async () => {
-  const make = () => {
-    const model = new Sequential(new Linear(64, 128), new ReLU(), new Linear(128, 4));
-    const adam = new AdamW(model.parameters(), { lr: 0.01 });
-    const step = compile((x: Tensor, y: Tensor) => {
-      const error = sub(model.forward(x), y);
-      const loss = mean(mul(error, error));
-      adam.step(grad(loss, model.parameters()));
-      return loss;
-    });
-    const predict = compile((x: Tensor) => model.forward(x));
-    return { model, step, predict };
-  };
-  const [serial, concurrent] = [make(), make()];
+  const [serial, concurrent] = [service(), service()];
   concurrent.model.loadStateDict(serial.model.stateDict());
   const [x, y, query] = [matrix(32, 64, 0), matrix(32, 4, 1), matrix(3, 64, 2)];
   const expected: string[] = [];
@@ -114,6 +119,36 @@ test('training and serving the same weights at once gives what they give one aft
     runs.push(concurrent.step(x, y), concurrent.predict(query), concurrent.predict(x));
   }
   expect((await Promise.all(runs)).map(bits)).toEqual(expected);
+});
+
+test('under load from many clients, each prediction is that of the weights between two steps, and never of earlier ones', async () => {
+  const STEPS = 60;
+  const [serial, served] = [service(), service()];
+  served.model.loadStateDict(serial.model.stateDict());
+  const [x, y, query] = [matrix(32, 64, 0), matrix(32, 4, 1), matrix(48, 64, 2)];
+  const versions = new Map([[bits(await serial.predict(query)), 0]]);
+  for (let i = 1; i <= STEPS; i++) {
+    await serial.step(x, y);
+    versions.set(bits(await serial.predict(query)), i);
+  }
+  expect(versions.size).toBe(STEPS + 1);
+  let trained = false;
+  const train = async () => {
+    for (let i = 0; i < STEPS; i++) (await served.step(x, y)).dispose();
+    trained = true;
+  };
+  const client = async () => {
+    const seen: (number | undefined)[] = [];
+    do seen.push(versions.get(bits(await served.predict(query))));
+    while (!trained);
+    return seen;
+  };
+  const [, ...clients] = await Promise.all([train(), ...Array.from({ length: 12 }, client)]);
+  for (const seen of clients) {
+    expect(seen).not.toContain(undefined);
+    expect(seen).toEqual([...seen].sort((a, b) => a! - b!));
+  }
+  expect(versions.get(bits(await served.predict(query)))).toBe(STEPS);
 });
 
 test('programs that take several locks in different orders never wait for each other for ever', async () => {
@@ -150,4 +185,34 @@ test('runSync while runs are in flight', async () => {
   const runs = Array.from({ length: 100 }, () => f(x));
   for (let i = 0; i < 100; i++) expect(bits(f.runSync(x))).toBe(expected);
   for (const run of runs) expect(bits(await run)).toBe(expected);
+});
+
+test('however many runs of a program are in flight, they take no more blocks for temporaries than there are threads', async () => {
+  const f = compile((x: Tensor) => mean(slowly(x, 8)));
+  const x = ones([2 ** 18]);
+  const { temporaries, outputs } = f.program(x).footprint;
+  expect(temporaries).toBeGreaterThan(2 ** 20);
+  const { current } = defaultPool.statistics;
+  const runs = Array.from({ length: 40 }, () => f(x));
+  const { threads } = device.info();
+  expect(defaultPool.statistics.current - current).toBe(Math.min(40, threads) * temporaries + 40 * outputs);
+  const results = await Promise.all(runs);
+  expect(results.map((t) => t.item())).toEqual(Array(40).fill(9));
+  expect(defaultPool.statistics.current - current).toBeLessThanOrEqual(40 * outputs);
+});
+
+test('a run that waits for memory is cancelled, and those behind it go on', async () => {
+  const f = compile((x: Tensor) => slowly(x, 40));
+  const x = big();
+  const controllers = Array.from({ length: 12 }, () => new AbortController());
+  const runs = controllers.map(({ signal }) => f.run([x], { signal }));
+  const outcomes = Promise.allSettled(runs);
+  for (let i = 3; i < 12; i += 2) controllers[i]!.abort();
+  const settled = await outcomes;
+  settled.forEach((outcome, i) => {
+    if (outcome.status === 'fulfilled') expect(outcome.value.toArray()[3]).toBe(40);
+    else expect([i % 2, (outcome.reason as DrivetrainError).code]).toEqual([1, 'DT_ABORTED']);
+  });
+  expect(settled.at(-1)!.status).toBe('rejected');
+  expect((await f(x)).toArray()[0]).toBe(40);
 });
