@@ -1,7 +1,7 @@
 import {
   AdaBelief,
-  Adafactor,
   Adadelta,
+  Adafactor,
   Adagrad,
   Adam,
   Adam8bit,

@@ -36,11 +36,13 @@ export { gradientControl } from './gradient-control.js';
 export { type GradientContext, gradientRule, unitGradient, viewGradient } from './gradients.js';
 export { instructionWords, type Place, PROGRAM_WORDS, writeInstruction } from './instruction.js';
 export {
+  type Int8Attrs,
   linearInt8,
   matmulInt8,
   matmulInteger,
   packInt8,
   type QlinearMatmulOptions,
+  QUANTIZES,
   qlinearMatmul,
   type ZeroPoints,
 } from './int8.js';
@@ -62,4 +64,4 @@ export { argmax, globalNorm, max, mean, type Norms, norms, type ReduceOptions, s
 export { crossEntropyRows, layerNorm, logSoftmax, type RmsNormOptions, rmsNorm, softmax } from './rows.js';
 export { type RowGradient, sparseAdamStep } from './sparse-adam.js';
 export { type TopkOptions, topk } from './topk.js';
-export { broadcastTo, permute, reshape, slice, transpose } from './views.js';
+export { broadcastTo, detach, permute, reshape, slice, transpose } from './views.js';
