@@ -77,8 +77,7 @@ function copyWith(module: Module, changed: ReadonlyMap<Module, Module>): Module 
 
 /** A module with the methods of `prototype` and no fields: the constructors of subclasses, which would fill it, do not run. */
 function bare(prototype: object): Module {
-  const type = Object.assign(() => {}, { prototype });
-  return Reflect.construct(Module, [], type) as Module;
+  return Object.setPrototypeOf(Reflect.construct(Module, []), prototype) as Module;
 }
 
 /** Private members of a class, by its source: at the beginning of a line or a block, `#name` or `get #name`. */

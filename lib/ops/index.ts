@@ -46,6 +46,7 @@ export {
   qlinearMatmul,
   type ZeroPoints,
 } from './int8.js';
+export { maskInPlace } from './mask.js';
 export {
   type Activation,
   linear,

@@ -90,12 +90,12 @@ def pruning():
     for layer in layers:
         copy = torch.nn.Linear(layer.in_features, layer.out_features)
         copy.weight.data = layer.weight.data.clone()
-        prune.l1_unstructured(copy, "weight", amount=0.3)
+        prune.l1_unstructured(copy, "weight", amount=0.32)
         each.append(plain(copy.weight_mask))
     prune.global_unstructured([(layer, "weight") for layer in layers], prune.L1Unstructured, amount=0.4)
     return {
         "weights": weights,
-        "layer": {"amount": 0.3, "masks": each},
+        "layer": {"amount": 0.32, "masks": each},
         "global": {"amount": 0.4, "masks": [plain(layer.weight_mask) for layer in layers]},
         "rows": {"amount": 3, "kept": structured.weight_mask.amax(1).nonzero().reshape(-1).tolist()},
     }
