@@ -97,21 +97,27 @@ function parse(path: string, text: string | undefined): Readonly<Record<string, 
       `Expected a file from writeCompressed, with ${KEY} in its metadata, but received ${path}; readSafetensors reads others.`,
     );
   }
-  let content: { version?: unknown; layers?: Record<string, SavedLayer> } | null = null;
-  try {
-    content = JSON.parse(text) as typeof content;
-  } catch {
-    // No JSON is refused as other content is.
+  const { version, layers } = contentOf(text);
+  if (version === 1 && typeof layers === 'object' && layers !== null) {
+    if (Object.values(layers).every(isLayer)) return layers as Readonly<Record<string, SavedLayer>>;
   }
-  const layers = content?.version === 1 && typeof content.layers === 'object' ? content.layers : undefined;
-  if (layers !== undefined && layers !== null && Object.values(layers).every(isLayer)) return layers;
   throw new DrivetrainError(
     'DT_CORRUPT_FILE',
     `Expected the layers of a compressed model, version 1, in the metadata of ${path} but received something else under ${KEY}.`,
   );
 }
 
-function isLayer(layer: SavedLayer | null): boolean {
+/** What JSON says; nothing where it is none. */
+function contentOf(text: string): { version?: unknown; layers?: unknown } {
+  try {
+    return (JSON.parse(text) as object | null) ?? {};
+  } catch {
+    return {};
+  }
+}
+
+function isLayer(value: unknown): boolean {
+  const layer = value as SavedLayer | null;
   const isSize = (n: unknown) => Number.isSafeInteger(n) && (n as number) >= 1;
   return (
     typeof layer === 'object' &&

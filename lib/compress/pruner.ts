@@ -137,7 +137,7 @@ function keptOf(arrays: readonly (Float32Array | Float64Array)[], sparsity: numb
   if (count === 0) return arrays.map(({ length }) => new Uint8Array(length).fill(1));
   const threshold = sorted[count - 1]!;
   // Of those equal to the threshold, so many are pruned.
-  let equal = count - sorted.findIndex((value) => value === threshold);
+  let equal = count - sorted.indexOf(threshold);
   return arrays.map((array) =>
     Uint8Array.from(array, (value) => (value > threshold || (value === threshold && equal-- <= 0) ? 1 : 0)),
   );

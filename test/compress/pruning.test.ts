@@ -190,14 +190,14 @@ describe('what is pruned stays 0 through steps of', () => {
         for (let i = 0; i < 5; i++) {
           if (way === 'recorded') await step(values.x, values.y);
           else optimizer.step(valueAndGrad(lossOf, params)(values.x, values.y).grads);
-          weights.forEach((weight, k) => expect(zerosIn(weight)).toEqual(zeros[k]));
+          expect(weights.map(zerosIn)).toEqual(zeros);
         }
         // And the others moved.
         expect(bitsOf(weights[1]!.toArray())).not.toBe(values.before);
         return weights.map(contentOf);
       }),
     );
-    results[0]!.forEach((weight, i) => expectSameBits(results[1]![i]!, weight));
+    for (const [i, weight] of results[0]!.entries()) expectSameBits(results[1]![i]!, weight);
   });
 
   test('a scaler round it, and a pruner that prunes more between runs of one program', async () => {
@@ -249,7 +249,7 @@ function fixed(model: Module): { x: Tensor; y: Tensor; before: string } {
       { shape },
     );
   };
-  model.parameters().forEach((p, i) => assign(p, wave(p.shape, i)));
+  for (const [i, p] of model.parameters().entries()) assign(p, wave(p.shape, i));
   return { x: wave([8, 70], 5), y: wave([8, 3], 6), before: bitsOf(model.parameters()[2]!.toArray()) };
 }
 
