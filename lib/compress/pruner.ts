@@ -25,8 +25,8 @@ interface Masked {
  * are state that programs read. Biases are left alone. Han and others, arXiv:1506.02626.
  */
 export class Pruner {
-  /** By the names of parameters, `layers.0.weight`; not `#private`: a scope that returns this has to find its tensors. */
-  private readonly masked: ReadonlyMap<string, Masked>;
+  /** By the names of parameters: `layers.0.weight`. */
+  readonly #masked: ReadonlyMap<string, Masked>;
   readonly #scope: 'global' | 'layer';
 
   constructor(model: Module, options: PrunerOptions = {}) {
@@ -44,7 +44,7 @@ export class Pruner {
         `Expected contiguous weights of f32 or f64 for Pruner but received ${weight.dtype}${weight.contiguous ? '' : ', strided,'} in ${name}.`,
       );
     }
-    this.masked = outsideScopes(
+    this.#masked = outsideScopes(
       () =>
         new Map(
           [...layers].map(([name, { weight }]) => {
@@ -57,7 +57,7 @@ export class Pruner {
 
   /** The share of weights that are 0 by their masks. */
   get sparsity(): number {
-    const masks = [...this.masked.values()].map(({ mask }) => mask.toArray() as Uint8Array);
+    const masks = [...this.#masked.values()].map(({ mask }) => mask.toArray() as Uint8Array);
     const all = masks.reduce((sum, mask) => sum + mask.length, 0);
     const kept = masks.reduce((sum, mask) => sum + mask.reduce((count, one) => count + one, 0), 0);
     return 1 - kept / all;
@@ -72,11 +72,11 @@ export class Pruner {
       throw invalid('sparsity from 0 to 1', String(sparsity));
     }
     this.checkReady();
-    const all = [...this.masked].map(([name, { weight }]) => magnitudesOf(name, weight));
+    const all = [...this.#masked].map(([name, { weight }]) => magnitudesOf(name, weight));
     const groups = this.#scope === 'global' ? [all] : all.map((one) => [one]);
     const kept = groups.flatMap((group) => keptOf(group, sparsity));
     transient(() => {
-      [...this.masked.values()].forEach(({ mask }, i) => {
+      [...this.#masked.values()].forEach(({ mask }, i) => {
         assign(mask, tensor(kept[i]!, { shape: mask.shape, dtype: 'bool' }));
       });
     });
@@ -85,19 +85,19 @@ export class Pruner {
 
   /** Makes what is pruned 0 again, after whatever has changed the weights; eager, or inside `compile(fn)` one instruction a layer. */
   apply(): void {
-    for (const { weight, mask } of this.masked.values()) maskInPlace(weight, mask);
+    for (const { weight, mask } of this.#masked.values()) maskInPlace(weight, mask);
   }
 
   /** The masks by the names of the weights, bool: the tensors themselves. */
   stateDict(): Record<string, Tensor> {
-    return Object.fromEntries([...this.masked].map(([name, { mask }]) => [name, mask]));
+    return Object.fromEntries([...this.#masked].map(([name, { mask }]) => [name, mask]));
   }
 
   /** Copies masks of the same names and shapes, and makes what they prune 0; throws before anything is written. */
   loadStateDict(state: Readonly<Record<string, Tensor>>): void {
     this.checkReady();
     loadState(
-      [...this.masked].map(([name, { mask }]) => ({
+      [...this.#masked].map(([name, { mask }]) => ({
         name,
         tensor: mask,
         check: () => mask.checkReady(true),
@@ -110,7 +110,7 @@ export class Pruner {
 
   /** Throws where `apply` would. @internal */
   checkReady(): void {
-    for (const { weight, mask } of this.masked.values()) {
+    for (const { weight, mask } of this.#masked.values()) {
       weight.checkReady(true);
       mask.checkReady(true);
     }

@@ -134,11 +134,9 @@ async function train(
 }
 
 function accuracy(model: Sequential, { x, y }: Digits): number {
-  const [found, labels] = [argmax(model.forward(x)).toArray(), y.toArray()];
-  return (
-    labels.reduce((sum: number, label, i) => sum + (Number(label) === Number(found[i]) ? 1 : 0), 0) /
-    labels.length
-  );
+  const found = Array.from(argmax(model.forward(x)).toArray(), Number);
+  const labels = Array.from(y.toArray(), Number);
+  return labels.filter((label, i) => label === found[i]).length / labels.length;
 }
 
 test('a student with few labels learns more from a teacher than from the labels alone, at the same cost', async () => {
