@@ -16,7 +16,9 @@ export function keepAccuracy(
   const target = share * original;
   const all = score([]);
   if (all >= target) return new Set();
-  const alone = new Map(names.map((name) => [name, score(names.filter((other) => other !== name))]));
+  const alone = new Map(
+    names.map((name) => [name, names.length === 1 ? all : score(names.filter((other) => other !== name))]),
+  );
   const sensitive = [...names].sort((a, b) => alone.get(a)! - alone.get(b)!);
   let best = all;
   for (let count = 1; count < names.length; count++) {

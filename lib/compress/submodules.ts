@@ -81,10 +81,16 @@ function bare(prototype: object): Module {
 }
 
 /** Private members of a class, by its source: at the beginning of a line or a block, `#name` or `get #name`. */
-const PRIVATE = /(?:^|[{};])\s*(?:(?:async|get|set)\s+|\*\s*)?(#[\w$]+)\s*[=;(}\n]/m;
+const PRIVATE = /(?:^|[{};])\s*(?:(?:async|get|set)\s+|\*)?(#[\w$]+)\s*[=;(}\n]/m;
 
-/** Only a class's own constructor makes its #private members. */
+/** Only a class's own constructor makes its #private members; and a function in a field is that of the original. */
 function checkCopyable(module: Module): void {
+  if (Object.hasOwn(module, 'forward')) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected modules that can be copied, field by field, but received ${module.constructor.name}, whose forward is a field and would go on using the original; make it a method.`,
+    );
+  }
   for (
     let prototype = Object.getPrototypeOf(module) as object;
     prototype !== Module.prototype;

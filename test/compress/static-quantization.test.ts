@@ -191,6 +191,20 @@ describe('quantize', () => {
     expect(small.layers[0]).toBe(own);
   });
 
+  test('takes a class that only speaks of private members', () => {
+    class Spoken extends Module {
+      inner = new Linear(2, 2);
+      /**
+       * #scale = 2
+       */
+      unit = '#scale';
+      forward(x: Tensor): Tensor {
+        return this.inner.forward(x);
+      }
+    }
+    expect((quantize(new Spoken()) as Spoken).inner).toBeInstanceOf(QuantizedLinear);
+  });
+
   test('takes a model of several inputs', () => {
     class Two extends Module {
       left = new Linear(3, 4, { generator: rng });
@@ -254,6 +268,10 @@ describe('quantize', () => {
       return this.#scale > 1 ? this.inner.forward(x) : x;
     }
   }
+  class Bound extends Module {
+    inner = new Linear(2, 2);
+    override forward = (x: Tensor): Tensor => this.inner.forward(x);
+  }
   class Captured extends Module {
     inner = new Linear(2, 2);
     unused = new Linear(2, 2);
@@ -294,6 +312,7 @@ describe('quantize', () => {
     ['a layer that no input reaches', () => quantize(new Captured(), { calibration: [x] }), 'unused'],
     ['inputs of NaN', () => quantize(new Sequential(layer()), { calibration: [tensor([[1, NaN]])] }), 'NaN'],
     ['a class with private members', () => quantize(new Private()), '#scale'],
+    ['a forward that is a field', () => quantize(new Bound()), 'Bound'],
     ['a share without evaluate', () => quantize(layer(), { preserveAccuracy: 0.9 }), 'evaluate'],
     ['a share above 1', () => quantize(layer(), { preserveAccuracy: 1.1, evaluate: () => 1 }), '1.1'],
   ])('refuses %s', (_, run, part) => {
