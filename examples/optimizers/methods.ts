@@ -1,7 +1,7 @@
 import {
   AdaBelief,
-  Adadelta,
   Adafactor,
+  Adadelta,
   Adagrad,
   Adam,
   Adam8bit,

@@ -254,11 +254,7 @@ export function checkCount(gradients: unknown, count: number): void {
 
 /** Elements of two bytes are of the dtype that a parameter of two bytes has. */
 function wrapFlat(gradient: TypedArray, dtype: DType): Tensor {
-  return wrap(
-    gradient,
-    [gradient.length],
-    gradient.BYTES_PER_ELEMENT === 2 && isHalf(dtype) ? { dtype } : {},
-  );
+  return wrap(gradient, [gradient.length], gradient.BYTES_PER_ELEMENT === 2 && isHalf(dtype) ? { dtype } : {});
 }
 
 /** A gradient of a parameter as a tensor; `index` is its place in errors. */
@@ -271,11 +267,7 @@ export function asGradient(
   // A flat typed array may stand for a gradient of any shape with as many elements.
   const like = isTensor ? undefined : wrapLike(gradient, parameter);
   if (like !== undefined) return like;
-  const tensor = isTensor
-    ? gradient
-    : ArrayBuffer.isView(gradient)
-      ? wrapFlat(gradient, parameter.dtype)
-      : undefined;
+  const tensor = isTensor ? gradient : ArrayBuffer.isView(gradient) ? wrapFlat(gradient, parameter.dtype) : undefined;
   if (tensor === undefined) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
