@@ -1,4 +1,4 @@
-export { QuantizedLinear, quantize } from './compress/index.js';
+export * from './compress/index.js';
 export * from './io/index.js';
 export { type DeviceInfo, DrivetrainError, device, type ErrorCode, type TypedArray } from './native/index.js';
 export {
@@ -116,6 +116,7 @@ export {
   conv1d,
   conv2d,
   dequantizeRows,
+  detach,
   div,
   dropout,
   embedding,

@@ -1,2 +1,14 @@
-export { quantize } from './quantize.js';
+export { readCompressed, writeCompressed } from './compressed-file.js';
+export { type CubicSparsityOptions, cubicSparsity } from './cubic-sparsity.js';
+export { type DistillationOptions, distillationLoss, featureLoss } from './distillation.js';
+export { type FakeQuantizeOptions, fakeQuantize } from './fake-quantize.js';
+export { FakeQuantizedLinear } from './fake-quantized-linear.js';
+export { type PrepareQatOptions, prepareQat } from './prepare-qat.js';
+export { type PruneUnitsOptions, pruneUnits } from './prune-units.js';
+export { PrunedOptimizer } from './pruned-optimizer.js';
+export { Pruner, type PrunerOptions } from './pruner.js';
+export { type LayerReport, QuantizationReport, quantizationReport } from './quantization-report.js';
+export { type QuantizeOptions, quantize } from './quantize.js';
 export { QuantizedLinear } from './quantized-linear.js';
+export type { CalibrationMethod } from './range-observer.js';
+export { StaticQuantizedLinear } from './static-quantized-linear.js';

@@ -1,45 +1,12 @@
-import { DrivetrainError } from '../native/index.js';
-import { Module } from '../nn/index.js';
-import { assign, clone, linearInt8, packInt8, quantizeRows } from '../ops/index.js';
-import { currentPool, formatShape, type Tensor } from '../tensor/index.js';
+import { clone, linearInt8, quantizeRows } from '../ops/index.js';
+import type { Tensor } from '../tensor/index.js';
+import { QuantizedWeight } from './quantized-weight.js';
 
 /**
  * A linear layer in INT8: weights by a scale per output channel, activations quantized by a scale per row as they come,
  * integer products with exact 32-bit sums; only the sums are scaled to f32.
  */
-export class QuantizedLinear extends Module {
-  /** i8 [out, in] */
-  readonly weight: Tensor;
-  /** f32 [out]: weight · scale is the original weight, rounded. */
-  readonly scale: Tensor;
-  /** f32 [out] */
-  readonly bias?: Tensor;
-  /** The weight in the layout of this processor's kernels, made anew after loading: no part of the model's state. */
-  private readonly layout: { readonly packed: Tensor };
-
-  constructor(weight: Tensor, scale: Tensor, bias?: Tensor) {
-    super();
-    const perChannel = (t: Tensor) => t.dtype === 'f32' && t.rank === 1 && t.size === weight.shape[0];
-    if (
-      weight.rank !== 2 ||
-      weight.dtype !== 'i8' ||
-      !perChannel(scale) ||
-      (bias !== undefined && !perChannel(bias))
-    ) {
-      const received = [weight, scale, ...(bias ? [bias] : [])];
-      throw new DrivetrainError(
-        'DT_SHAPE_MISMATCH',
-        `Expected weight i8 [out, in], scale f32 [out] and bias f32 [out] for QuantizedLinear but received ${received.map((t) => `${t.dtype} ${formatShape(t.shape)}`).join(', ')}.`,
-      );
-    }
-    // A caller's array could change under its packed copy.
-    this.weight = weight.storage.callerOwned ? clone(weight) : weight;
-    this.scale = scale;
-    if (bias !== undefined) this.bias = bias;
-    this.layout = { packed: packInt8(this.weight) };
-    this.weight.storage.frozen = true;
-  }
-
+export class QuantizedLinear extends QuantizedWeight {
   /** Quantizes weight f32 [out, in]; the bias is copied. */
   static from(weight: Tensor, bias?: Tensor): QuantizedLinear {
     const [q, scale] = quantizeRows(weight);
@@ -48,46 +15,7 @@ export class QuantizedLinear extends Module {
 
   /** f32 [..., in] to f32 [..., out] */
   forward(x: Tensor): Tensor {
-    const width = this.weight.shape[1]!;
-    if (x.dtype !== 'f32' || x.shape.at(-1) !== width) {
-      throw new DrivetrainError(
-        'DT_SHAPE_MISMATCH',
-        `Expected f32 [..., ${width}] for QuantizedLinear but received ${x.dtype} ${formatShape(x.shape)}.`,
-      );
-    }
+    this.checkInput(x);
     return linearInt8(x, this.layout.packed, this.scale, this.bias);
-  }
-
-  /** Nothing here is trained. */
-  override namedParameters(): Map<string, Tensor> {
-    return new Map();
-  }
-
-  /** The weight is frozen, since a packed copy of it exists; loading writes both. */
-  protected override loadField(field: string, target: Tensor, source: Tensor): void {
-    if (field !== 'weight') {
-      super.loadField(field, target, source);
-      return;
-    }
-    this.#thawed(() => super.loadField(field, target, source));
-    currentPool().scope(() => assign(this.layout.packed, packInt8(target)));
-  }
-
-  protected override checkLoadable(field: string, target: Tensor): void {
-    if (field !== 'weight') {
-      super.checkLoadable(field, target);
-      return;
-    }
-    this.#thawed(() => super.checkLoadable(field, target));
-    this.layout.packed.checkReady(true);
-  }
-
-  #thawed(fn: () => void): void {
-    this.weight.storage.frozen = false;
-    try {
-      fn();
-    } finally {
-      this.weight.storage.frozen = true;
-    }
   }
 }

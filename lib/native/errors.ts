@@ -1,6 +1,7 @@
 /** Every error that drivetrain throws carries one of these codes; docs/errors.md lists them with their remedies. */
 export type ErrorCode =
   | 'DT_ABORTED'
+  | 'DT_ACCURACY'
   | 'DT_ADDON_LOAD'
   | 'DT_ADDON_MISMATCH'
   | 'DT_BATCH_TOO_LARGE'

@@ -80,7 +80,7 @@ export class MultiHeadAttention extends Module {
   /** Queries attend to themselves unless keys are given, and values are the keys unless given. */
   forward(query: Tensor, key: Tensor = query, value: Tensor = key, masks: AttentionMasks = {}): Tensor {
     checkOptions('MultiHeadAttention', masks, ['keyPaddingMask', 'isCausal']);
-    for (const x of [query, key, value]) this.#checkSequence(x, query);
+    for (const x of [query, key, value]) this.checkSequence(x, query);
     checkShapeIs('MultiHeadAttention', 'value', value, key.shape);
     const { keyPaddingMask, isCausal = false } = masks;
     if (typeof isCausal !== 'boolean') {
@@ -90,17 +90,17 @@ export class MultiHeadAttention extends Module {
       );
     }
     return transient(() => {
-      const [q, k, v] = this.#project(query, key, value);
+      const [q, k, v] = this.project(query, key, value);
       const mask = keyPaddingMask && keysThatCount(keyPaddingMask, key);
-      const attended = this.#drops()
-        ? this.#attendWithDropout(q, k, v, mask, isCausal)
+      const attended = this.drops()
+        ? this.attendWithDropout(q, k, v, mask, isCausal)
         : scaledDotProductAttention(q, k, v, { isCausal, ...(mask && { mask }) });
       return this.outProj.forward(reshape(transpose(attended, -3, -2), query.shape));
     });
   }
 
   /** Queries, keys and values as [..., batch, heads, length, width]; in one product where all are of one sequence. */
-  #project(query: Tensor, key: Tensor, value: Tensor): [Tensor, Tensor, Tensor] {
+  private project(query: Tensor, key: Tensor, value: Tensor): [Tensor, Tensor, Tensor] {
     const { inProjWeight: weight, inProjBias: bias, embedDim, numHeads } = this;
     const width = embedDim / numHeads;
     const [batch, length] = query.shape as [number, number];
@@ -118,12 +118,18 @@ export class MultiHeadAttention extends Module {
     return [part(query, 0), part(key, 1), part(value, 2)];
   }
 
-  #drops(): boolean {
+  private drops(): boolean {
     return this.dropout.p > 0 && this.mode(() => this.dropout.training);
   }
 
   /** Weights of attention are made as a matrix, so that some of them can be dropped. */
-  #attendWithDropout(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | undefined, isCausal: boolean): Tensor {
+  private attendWithDropout(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | undefined,
+    isCausal: boolean,
+  ): Tensor {
     const masks = [
       ...(mask ? [mask] : []),
       ...(isCausal ? [lowerTriangle(q.shape.at(-2)!, k.shape.at(-2)!)] : []),
@@ -133,7 +139,7 @@ export class MultiHeadAttention extends Module {
     return matmul(this.dropout.forward(only(softmax(only(scores, NOTHING)), 0)), v);
   }
 
-  #checkSequence(x: Tensor, query: Tensor): void {
+  private checkSequence(x: Tensor, query: Tensor): void {
     checkTensor('MultiHeadAttention', x);
     if (x.rank === 3 && x.shape[2] === this.embedDim && x.shape[0] === query.shape[0]) return;
     throw new DrivetrainError(

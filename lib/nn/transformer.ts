@@ -73,19 +73,19 @@ export class TransformerEncoderLayer extends Module {
   forward(x: Tensor, masks: AttentionMasks = {}): Tensor {
     return transient(() => {
       if (this.normFirst) {
-        const attended = add(x, this.#attend(this.norm1.forward(x), masks));
-        return add(attended, this.#feedForward(this.norm2.forward(attended)));
+        const attended = add(x, this.attend(this.norm1.forward(x), masks));
+        return add(attended, this.feedForward(this.norm2.forward(attended)));
       }
-      const attended = this.norm1.forward(add(x, this.#attend(x, masks)));
-      return this.norm2.forward(add(attended, this.#feedForward(attended)));
+      const attended = this.norm1.forward(add(x, this.attend(x, masks)));
+      return this.norm2.forward(add(attended, this.feedForward(attended)));
     });
   }
 
-  #attend(x: Tensor, masks: AttentionMasks): Tensor {
+  private attend(x: Tensor, masks: AttentionMasks): Tensor {
     return this.dropout1.forward(this.selfAttn.forward(x, x, x, masks));
   }
 
-  #feedForward(x: Tensor): Tensor {
+  private feedForward(x: Tensor): Tensor {
     const hidden = ACTIVATIONS[this.activation](this.linear1.forward(x));
     return this.dropout2.forward(this.linear2.forward(this.dropout.forward(hidden)));
   }

@@ -193,8 +193,10 @@ export function gradientRule(name: Opcode): GradientRule | undefined {
 }
 
 /** The gradient with respect to the input of a view. */
-export function viewGradient(view: View, dy: Tensor, input: Tensor): Tensor {
+export function viewGradient(view: View, dy: Tensor, input: Tensor): Tensor | undefined {
   switch (view.name) {
+    case 'detach':
+      return undefined;
     case 'reshape':
       return reshape(dy, input.shape);
     case 'broadcastTo':

@@ -38,14 +38,17 @@ export { gradientControl } from './gradient-control.js';
 export { type GradientContext, gradientRule, unitGradient, viewGradient } from './gradients.js';
 export { instructionWords, type Place, PROGRAM_WORDS, writeInstruction } from './instruction.js';
 export {
+  type Int8Attrs,
   linearInt8,
   matmulInt8,
   matmulInteger,
   packInt8,
   type QlinearMatmulOptions,
+  QUANTIZES,
   qlinearMatmul,
   type ZeroPoints,
 } from './int8.js';
+export { maskInPlace } from './mask.js';
 export {
   type Activation,
   linear,
@@ -83,5 +86,5 @@ export {
 } from './rows.js';
 export { type RowGradient, sparseAdamStep } from './sparse-adam.js';
 export { type TopkOptions, topk } from './topk.js';
-export { broadcastTo, permute, reshape, slice, transpose } from './views.js';
+export { broadcastTo, detach, permute, reshape, slice, transpose } from './views.js';
 export { type Pair, pairOf } from './windows.js';

@@ -23,9 +23,12 @@ const PARTS = [
   'outputZeroPoint',
 ] as const;
 
+/** The bits of the parts that quantize a result; they stand last. */
+export const QUANTIZES = (1 << PARTS.indexOf('outputScale')) | (1 << PARTS.indexOf('outputZeroPoint'));
+
 type Parts = { readonly [name in (typeof PARTS)[number]]?: Tensor | undefined };
 
-interface Int8Attrs {
+export interface Int8Attrs {
   readonly activation: Activation;
   /** The bits of the parts that are there. */
   readonly parts: number;

@@ -26,7 +26,7 @@ export interface Op<A = undefined> {
 
 /** What a function that only makes another view of the same storage has done: no instruction, but a gradient. */
 export type View =
-  | { readonly name: 'reshape' | 'broadcastTo' }
+  | { readonly name: 'reshape' | 'broadcastTo' | 'detach' }
   | { readonly name: 'permute'; readonly order: readonly number[] }
   | { readonly name: 'slice'; readonly axis: number; readonly begin: number };
 

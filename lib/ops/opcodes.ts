@@ -27,6 +27,7 @@ export const OPCODES = [
   'clamp',
   'pow',
   'fill',
+  'mask',
   'copy',
   'embedSlice',
   'concat',

@@ -39,6 +39,12 @@ function resolveShape(x: Tensor, shape: Shape): number[] {
   return target;
 }
 
+/** A view of the same elements through which no gradient flows: PyTorch's `detach`. */
+export function detach(x: Tensor): Tensor {
+  checkTensor('detach', x);
+  return applyView({ name: 'detach' }, x, x.viewAs(x.shape, x.strides));
+}
+
 /** A view with dimensions in another order: dimension i of the result is dimension `order[i]` of `x`. */
 export function permute(x: Tensor, order: readonly number[]): Tensor {
   checkTensor('permute', x);

@@ -1,4 +1,4 @@
-import type { Activation, MatmulAttrs, Opcode } from '../ops/index.js';
+import { type Activation, type Int8Attrs, type MatmulAttrs, type Opcode, QUANTIZES } from '../ops/index.js';
 import { type DType, type Storage, sameShape, type Tensor } from '../tensor/index.js';
 import { writtenBy } from './commit.js';
 import type { Step } from './record.js';
@@ -26,8 +26,9 @@ const NONE = -1;
 
 /**
  * Scales, bias and residual sums and activations as part of the matrix product before them, in the order of the kernel:
- * activation(alpha · a · b + bias) + residual. Only where nothing else reads the product. It then runs where the last of
- * them stood, so that whatever they read is there; not where something that it reads is written in between.
+ * activation(alpha · a · b + bias) + residual; of an int8 product, also what quantizes it for the next. Only where nothing
+ * else reads the product. It then runs where the last of them stood, so that whatever they read is there; not where
+ * something that it reads is written in between.
  */
 export function fuseProducts(steps: readonly Step[], outputs: readonly Storage[]): Step[] {
   const uses = countUses(steps, outputs);
@@ -114,6 +115,17 @@ function absorb(
       if (bias !== undefined) return withAttrs({ hasBias: true }, bias);
       const residual = asResidual(other!, shape);
       return residual && withAttrs({ hasResidual: true }, residual);
+    }
+    case 'quantizeLinear': {
+      const { parts, output } = product.attrs as Int8Attrs;
+      if (product.op.name !== 'matmulInt8' || operand !== 0 || output !== 'f32') return undefined;
+      const quantized = step.outputs[0]!;
+      return {
+        ...product,
+        inputs: [...product.inputs, ...step.inputs.slice(1)],
+        attrs: { ...attrs, parts: parts | QUANTIZES, output: quantized.dtype },
+        outputs: [quantized.viewAs(shape)],
+      };
     }
     default:
       return undefined;

@@ -142,8 +142,16 @@ function backwardThrough(
 function dependentOn(tape: readonly TapeEntry[], parameters: readonly Tensor[]): ReadonlySet<Tensor> {
   const dependent = new Set(parameters);
   const storages = new Set(parameters.map(({ storage }) => storage));
-  for (const { inputs, outputs } of tape) {
-    const stranger = inputs.find((input) => storages.has(input.storage) && !dependent.has(input));
+  const detached = new Set<Tensor>();
+  for (const entry of tape) {
+    const { inputs, outputs } = entry;
+    if (entry.kind === 'view' && (entry.view.name === 'detach' || detached.has(entry.inputs[0]))) {
+      detached.add(entry.outputs[0]);
+      continue;
+    }
+    const stranger = inputs.find(
+      (input) => storages.has(input.storage) && !dependent.has(input) && !detached.has(input),
+    );
     if (stranger !== undefined) throw viewFromOutside(stranger);
     if (!inputs.some((input) => dependent.has(input))) continue;
     for (const output of outputs) if (DTYPES[output.dtype].float) dependent.add(output);

@@ -1,0 +1,153 @@
+import { mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  AdamW,
+  Dropout,
+  defaultPool,
+  distillationLoss,
+  FakeQuantizedLinear,
+  LayerNorm,
+  Linear,
+  type Module,
+  PrunedOptimizer,
+  Pruner,
+  prepareQat,
+  pruneUnits,
+  QuantizedLinear,
+  quantize,
+  ReLU,
+  readCompressed,
+  readSafetensors,
+  Sequential,
+  StaticQuantizedLinear,
+  tensor,
+  valueAndGrad,
+  writeCompressed,
+  writeSafetensors,
+} from 'drivetrain';
+import { afterAll, describe, expect, test } from 'vitest';
+import { bothWays1, contentOf, expectSameBits, rejectionOf } from '../ops/support.js';
+import { Net, numbers, random, rng } from './support.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'compressed-'));
+afterAll(() => rm(folder, { recursive: true }));
+let files = 0;
+const fresh = () => join(folder, `${files++}.safetensors`);
+
+const mixed = () =>
+  new Sequential(
+    new Linear(12, 20, { generator: rng }),
+    new ReLU(),
+    new LayerNorm(20),
+    new Dropout(0.1),
+    new Linear(20, 8, { bias: false, generator: rng }),
+  ).eval() as Sequential;
+
+describe('what is written comes back with the same outputs:', () => {
+  const x = random(6, 12);
+  test.each<[string, () => Module, (model: Module) => Module]>([
+    ['dynamic INT8', mixed, (model) => quantize(model)],
+    ['static INT8', mixed, (model) => quantize(model, { calibration: [random(30, 12)] })],
+    ['some layers in f32', mixed, (model) => quantize(model, { exclude: ['layers.0'] })],
+    [
+      'a model of one’s own, with fewer units',
+      () => new Net(),
+      (net) => pruneUnits(net, { amount: 0.4, layers: { first: 'blocks.0' } }),
+    ],
+    [
+      'fewer units, in INT8',
+      () => new Net(),
+      (net) => quantize(pruneUnits(net, { amount: 0.4, layers: { first: 'blocks.0' } })),
+    ],
+    [
+      'training with fake quantization',
+      mixed,
+      (model) => {
+        const qat = prepareQat(model, { averagingConstant: 0.25 });
+        qat.forward(x);
+        return qat.eval();
+      },
+    ],
+    ['nothing compressed', mixed, (model) => model],
+  ])('%s', async (_, make, compress) => {
+    const small = compress(make());
+    const path = fresh();
+    await writeCompressed(path, small, { author: 'me' });
+    const loaded = (await readCompressed(path, make())).eval();
+    expectSameBits(await bothWays1((t) => loaded.forward(t!), [x]), contentOf(small.forward(x)));
+    expect(Object.keys(loaded.stateDict())).toEqual(Object.keys(small.stateDict()));
+    expect((await readSafetensors(path)).metadata.author).toBe('me');
+  });
+});
+
+test('units pruned, weights pruned under a teacher with fake quantization, integers, saved, loaded', async () => {
+  const [x, labels] = [random(64, 12), tensor(Int32Array.from({ length: 64 }, (_, i) => i % 4))];
+  const teacher = new Net();
+  const student = pruneUnits(new Net(), { amount: 0.5, layers: { first: 'blocks.0' } });
+  const qat = prepareQat(student);
+  const pruner = new Pruner(qat);
+  pruner.prune(0.6);
+  const parameters = qat.parameters();
+  const optimizer = new PrunedOptimizer(new AdamW(parameters, { lr: 0.01 }), pruner);
+  const run = valueAndGrad(() => distillationLoss(qat.forward(x), teacher.forward(x), labels), parameters);
+  const first = run().value.item();
+  for (let i = 0; i < 40; i++) defaultPool.scope(() => optimizer.step(run().grads));
+  expect(run().value.item()).toBeLessThan(0.8 * first);
+  qat.eval();
+  const small = quantize(qat) as Net;
+  expect(small.first).toBeInstanceOf(StaticQuantizedLinear);
+  // Pruned weights are zeros among the integers too.
+  const integers = small.stateDict()['first.weight']!;
+  expect(integers.shape).toEqual([16, 12]);
+  const mask = numbers(pruner.stateDict()['first.weight']!);
+  numbers(integers).forEach((q, i) => {
+    if (mask[i] === 0) expect(q).toBe(0);
+  });
+  const path = fresh();
+  await writeCompressed(path, small);
+  const loaded = await readCompressed(path, new Net());
+  expectSameBits(contentOf(loaded.forward(x)), contentOf(small.forward(x)));
+});
+
+describe('readCompressed', () => {
+  test('takes an architecture that is compressed otherwise', async () => {
+    const small = quantize(mixed());
+    const path = fresh();
+    await writeCompressed(path, small);
+    const loaded = (await readCompressed(path, prepareQat(mixed()))) as Sequential;
+    expect(loaded.layers[0]).toBeInstanceOf(QuantizedLinear);
+    expect(loaded.layers[0]).not.toBeInstanceOf(FakeQuantizedLinear);
+  });
+
+  test('refuses files and architectures that do not fit, and leaves the architecture as it was', async () => {
+    const path = fresh();
+    await writeCompressed(path, quantize(mixed()));
+    const other = new Sequential(new LayerNorm(20), new Linear(20, 8));
+    const before = Object.values(other.stateDict()).map(contentOf);
+    expect((await rejectionOf(readCompressed(path, other))).message).toContain('layers.0');
+    const longer = new Sequential(...mixed().layers, new Linear(8, 2));
+    expect((await rejectionOf(readCompressed(path, longer))).code).toBe('DT_INVALID_ARGUMENT');
+    Object.values(other.stateDict()).forEach((t, i) => {
+      expectSameBits(contentOf(t), before[i]!);
+    });
+    const plain = fresh();
+    await writeSafetensors(plain, mixed().stateDict());
+    expect((await rejectionOf(readCompressed(plain, mixed()))).message).toContain('readSafetensors');
+  });
+
+  test.each([
+    'nonsense',
+    'null',
+    '{"version":2,"layers":{}}',
+    '{"version":1}',
+    '{"version":1,"layers":{"layers.0":{"kind":"int4","shape":[20,12],"bias":true}}}',
+    '{"version":1,"layers":{"layers.0":{"kind":"f32","shape":[20,-12],"bias":true}}}',
+    '{"version":1,"layers":{"layers.0":null}}',
+  ])('refuses metadata that says %s', async (text) => {
+    const path = fresh();
+    await writeSafetensors(path, mixed().stateDict(), { 'drivetrain.compression': text });
+    expect((await rejectionOf(readCompressed(path, mixed()))).code).toBe('DT_CORRUPT_FILE');
+  });
+});
