@@ -16,6 +16,11 @@ export function checkpoint<A extends readonly unknown[], R>(fn: (...inputs: A) =
   };
 }
 
+/** Whether an op is computed for the second time: regions have even numbers, and odd ones where they are. */
+export function isRecomputed({ region = 0 }: Pick<OpEntry, 'region'>): boolean {
+  return region % 2 === 1;
+}
+
 /** What one backward pass computes again: each region as a whole, when the first gradient inside is wanted. */
 export class Recomputation {
   readonly #recorder: Taped;
@@ -39,8 +44,8 @@ export class Recomputation {
   /** An op's operands, computed again where it belongs to a region. */
   operandsOf(entry: OpEntry): Pick<OpEntry, 'inputs' | 'outputs'> {
     const { region, inputs, outputs } = entry;
-    // An odd one was computed again before, by another backward pass.
-    if (region === undefined || region % 2 === 1) return entry;
+    // By another backward pass, before this one.
+    if (region === undefined || isRecomputed(entry)) return entry;
     const storages = this.#regions.get(region) ?? this.#compute(region);
     const now = (tensor: Tensor) => onOther(tensor, storages);
     return { inputs: inputs.map(now), outputs: outputs.map(now) };

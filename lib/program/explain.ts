@@ -1,6 +1,7 @@
 import { inspect } from 'node:util';
 import type { MatmulAttrs, Opcode } from '../ops/index.js';
 import { DTYPES, type DType, formatShape, type Storage, type Tensor } from '../tensor/index.js';
+import { isRecomputed } from './checkpoint.js';
 import { flopsOf } from './flops.js';
 import type { MemoryReport } from './plan.js';
 import type { Footprint } from './program.js';
@@ -19,6 +20,8 @@ export interface ExplainedInstruction {
   readonly fused: readonly string[];
   /** Until `commit` a run may still end without having changed anything. */
   readonly section: 'compute' | 'commit';
+  /** Whether it is computed for the second time, because of `checkpoint`. */
+  readonly recomputed: boolean;
   readonly reads: readonly ExplainedOperand[];
   readonly writes: readonly ExplainedOperand[];
   /** Of the elements that it reads and writes. */
@@ -78,6 +81,7 @@ export function explainSteps(
       op: op.name,
       fused: fusedInto(step),
       section: i < commitStart ? 'compute' : 'commit',
+      recomputed: isRecomputed(step),
       reads: inputs.filter((_, k) => !op.writes?.(k)).map(operand),
       writes: [...written, ...outputs].map(operand),
       bytes: total([...inputs, ...outputs], bytesOf),
@@ -118,7 +122,7 @@ function format({ instructions, memory, footprint, flops, microseconds }: Explan
   if (lined) columns.push('recorded at');
   const rows = instructions.map((one, i) => [
     `${i}`,
-    [one.op, ...one.fused].join(' + '),
+    `${[one.op, ...one.fused].join(' + ')}${one.recomputed ? ' (again)' : ''}`,
     `${operands(one.reads)} → ${operands(one.writes, one.reads.at(-1)?.dtype)}`.trimStart(),
     places(one),
     quantity(one.bytes),

@@ -15,6 +15,7 @@ import {
   Tensor,
 } from '../tensor/index.js';
 import { Arenas } from './arenas.js';
+import { type Captured, capturedBy, checkApart, checkCaptured } from './captured.js';
 import { splitSections } from './commit.js';
 import { encode } from './encode.js';
 import { Explanation, explainSteps } from './explain.js';
@@ -28,12 +29,6 @@ import { debug } from './source-line.js';
 export interface RunOptions {
   /** Ends the run between two instructions, unless it has begun to write its results to lasting state. */
   signal?: AbortSignal;
-}
-
-/** A slot beyond the arena, the inputs and the outputs: a tensor that the recorded function found outside. */
-interface Captured {
-  readonly storage: Storage;
-  readonly written: boolean;
 }
 
 /** Bytes of pool memory that are in use while a program runs. */
@@ -364,6 +359,7 @@ function snapshot(source: Storage, pool: MemoryPool): SharedStorage {
   }
 }
 
+<<<<<<< HEAD
 function checkCaptured({ storage, written }: Captured, user: () => string): void {
   if (storage.disposed) {
     throw new DrivetrainError(
@@ -425,6 +421,8 @@ function overlapping(a: Captured, b: Captured): DrivetrainError {
   );
 }
 
+=======
+>>>>>>> programs
 function writtenInput({ shape }: Tensor): DrivetrainError {
   return new DrivetrainError(
     'DT_INVALID_ARGUMENT',
@@ -437,15 +435,4 @@ function notShared(): DrivetrainError {
     'DT_NOT_SHARED',
     "Expected an awaited run to write pool memory but it would write a caller's typed array, which could be transferred meanwhile; make the parameter with tensor(array), or use runSync.",
   );
-}
-
-function capturedBy(steps: readonly Step[]): Captured[] {
-  const captured = new Map<Storage, boolean>();
-  for (const { op, inputs } of steps) {
-    inputs.forEach(({ storage }, i) => {
-      if (storage.kind === 'symbolic') return;
-      captured.set(storage, (captured.get(storage) ?? false) || (op.writes?.(i) ?? false));
-    });
-  }
-  return [...captured].map(([storage, written]) => ({ storage, written }));
 }

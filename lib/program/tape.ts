@@ -23,7 +23,7 @@ export interface OpEntry {
   readonly attrs: unknown;
   readonly inputs: readonly Tensor[];
   readonly outputs: readonly Tensor[];
-  /** The part of the program that it belongs to, where `checkpoint` made one: even numbers, odd ones where it runs again. */
+  /** The part of the program that it belongs to, where `checkpoint` made one; see `isRecomputed`. */
   readonly region?: number | undefined;
   readonly line?: string | undefined;
 }

@@ -153,11 +153,11 @@ test('a student with few labels learns more from a teacher than from the labels 
   });
   const [many, few, unseen] = [digits(0, 6000), digits(0, 200), digits(7000, 3000)];
   const teacher = mlp(128, 1);
-  await train(teacher, many, many.y, crossEntropy, 3, 1e-3);
+  await train(teacher, many, many.y, (logits, labels) => crossEntropy(logits, labels), 3, 1e-3);
   const logits = teacher.forward(few.x);
   for (const seed of [11, 12, 13]) {
     const [alone, taught] = [mlp(12, seed), mlp(12, seed)];
-    await train(alone, few, logits, crossEntropy, 40, 5e-3);
+    await train(alone, few, logits, (logits, labels) => crossEntropy(logits, labels), 40, 5e-3);
     const distilled: Loss = (own, y, theirs) =>
       distillationLoss(own, theirs, y, { temperature: 4, alpha: 0.9 });
     await train(taught, few, logits, distilled, 40, 5e-3);

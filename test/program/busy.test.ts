@@ -6,7 +6,7 @@ import { big, failure, slowly } from './support.js';
 function slowWrite(target = zeros([4])) {
   const source = tensor([1, 2, 3, 4]);
   const run = compile((x) => {
-    const late = slowly(x, 200);
+    const late = slowly(x, 600);
     assign(target, source);
     return late;
   })(big());

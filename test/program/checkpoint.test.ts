@@ -67,6 +67,13 @@ test('a deep model that is checkpointed plans less memory, and trains to the sam
   const [before, after] = [plain, saving].map(({ step }) => step.program(x).memory.planned);
   // Of 8 blocks' wide activations (four each of ROWS × 4 WIDTH), those of one are left beside the gradients.
   expect(before! - after!).toBeGreaterThan(6 * 2 * (ROWS * 4 * WIDTH * 4));
+  const again = saving.step
+    .program(x)
+    .explain()
+    .instructions.filter(({ recomputed }) => recomputed);
+  // Norm, product, gelu and dropout of each block; nothing reads the second product again.
+  expect(again.map(({ op }) => op).filter((op) => op === 'dropout')).toHaveLength(8);
+  expect(again.filter(({ op }) => op === 'matmul')).toHaveLength(8);
   for (let i = 0; i < 3; i++) {
     const expected = (await plain.step(x)).map(bits);
     expect((await saving.step(x)).map(bits)).toEqual(expected);
