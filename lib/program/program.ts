@@ -359,50 +359,6 @@ function snapshot(source: Storage, pool: MemoryPool): SharedStorage {
   }
 }
 
-<<<<<<< HEAD
-function checkCaptured({ storage, written }: Captured, user: () => string): void {
-  if (storage.disposed) {
-    throw new DrivetrainError(
-      'DT_DISPOSED',
-      `Expected the tensors that the compiled function uses to be in use but one was disposed, by dispose() or by the end of a scope; it is used by ${user()}.`,
-    );
-  }
-  if (written && storage.frozen) {
-    throw new DrivetrainError(
-      'DT_FROZEN',
-      `Expected tensors that may be written where the compiled function writes but one was frozen since it was recorded; it is written by ${user()}.`,
-    );
-  }
-  if (storage instanceof BorrowedStorage) storage.checkAttached();
-}
-
-/**
- * Refuses memory that the steps know by two storages, since their order would not hold for it where it is written. Blocks
- * of pools lie apart: of two that overlap, one is a caller's.
- */
-function checkApart(captured: readonly Captured[]): void {
-  if (!captured.some(({ storage }) => storage.callerOwned)) return;
-  const byBuffer = new Map<unknown, Captured[]>();
-  for (const one of captured) {
-    if (one.storage.byteLength === 0) continue;
-    const others = byBuffer.get(one.storage.buffer);
-    if (others === undefined) byBuffer.set(one.storage.buffer, [one]);
-    else others.push(one);
-  }
-  for (const ranges of byBuffer.values()) {
-    ranges.sort((a, b) => a.storage.address - b.storage.address);
-    /** Of those that begin before: the one that ends last, and the written one that does. */
-    let last: Captured | undefined;
-    let lastWritten: Captured | undefined;
-    for (const one of ranges) {
-      const other = one.written ? last : lastWritten;
-      if (other !== undefined && one.storage.address < endOf(other)) throw overlapping(other, one);
-      if (last === undefined || endOf(one) > endOf(last)) last = one;
-      if (one.written && (lastWritten === undefined || endOf(one) > endOf(lastWritten))) lastWritten = one;
-    }
-  }
-}
-
 function recordedInAnotherMode(): DrivetrainError {
   return new DrivetrainError(
     'DT_INVALID_ARGUMENT',
@@ -410,19 +366,6 @@ function recordedInAnotherMode(): DrivetrainError {
   );
 }
 
-function endOf({ storage }: Captured): number {
-  return storage.address + storage.byteLength;
-}
-
-function overlapping(a: Captured, b: Captured): DrivetrainError {
-  return new DrivetrainError(
-    'DT_INVALID_ARGUMENT',
-    `Expected memory that the compiled function writes to be wrapped once but two tensors that it uses overlap (${a.storage.byteLength} and ${b.storage.byteLength} bytes); wrap the whole array once and use views of that tensor (slice, reshape).`,
-  );
-}
-
-=======
->>>>>>> programs
 function writtenInput({ shape }: Tensor): DrivetrainError {
   return new DrivetrainError(
     'DT_INVALID_ARGUMENT',
