@@ -41,10 +41,12 @@ const METHODS = {
   adamw: ADAMW,
   // Reads the gradients once more, for their norm.
   'adamw clipped': {
-    ...ADAMW,
+    method: 'AdamW',
     options: { ...ADAMW.options, maxGradNorm: 1 },
     bytes: 32,
     pytorch: false,
+    prepare: ({ gradients }) => 1 / (normOf(gradients) + 1e-6),
+    after: (w, g, factor) => adamwStep(w, g * factor),
   },
   amsgrad: { ...ADAMW, options: { ...ADAMW.options, amsgrad: true }, bytes: 36 },
   nadam: {

@@ -105,8 +105,12 @@ export class OptimizerStep {
       tensor.checkUsable();
       checkWritable(this.#op, tensor);
     }
-    for (const gradient of gradients) gradient.checkUsable();
-    const ready = gradients.every((gradient) => gradient.contiguous) ? gradients : gradients.map(contiguous);
+    let isReady = true;
+    for (const gradient of gradients) {
+      gradient.checkUsable();
+      isReady &&= gradient.contiguous;
+    }
+    const ready = isReady ? gradients : gradients.map(contiguous);
     try {
       const page = commandPage(this.#words.length);
       page.set(this.#words);
@@ -115,9 +119,11 @@ export class OptimizerStep {
       const program = this.#programFor(gradients[0]?.dtype ?? 'f32');
       if (binding.runSync(program, [this.#constant, ready]) === Status.busy) throw busy();
     } finally {
-      ready.forEach((copy, i) => {
-        if (copy !== gradients[i]) copy.dispose();
-      });
+      if (!isReady) {
+        ready.forEach((copy, i) => {
+          if (copy !== gradients[i]) copy.dispose();
+        });
+      }
     }
   }
 }

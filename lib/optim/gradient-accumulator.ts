@@ -4,7 +4,7 @@ import { accumulate, activeRecorder, assign, type GradientSums, transient, zeros
 import { outsideScopes, type Tensor } from '../tensor/index.js';
 import { computedIn, filledBeside } from './flat-state.js';
 import { NO_OPTIONS, type StepOptions, type StepReport } from './gradient-control.js';
-import { asGradients, checkStepper, type Stepper } from './optimizer.js';
+import { asGradients, checkCount, checkStepper, type Stepper } from './optimizer.js';
 
 /**
  * Steps an optimizer once in so many batches, with the mean of their gradients: a batch as large as memory does not hold.
@@ -67,7 +67,8 @@ export class GradientAccumulator implements Stepper {
    * optimizer refuses to, that batch is not taken; those before it stay, until `reset()`.
    */
   step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = NO_OPTIONS): void {
-    const checked = asGradients(gradients, this.#parameters);
+    checkCount(gradients, this.#parameters.length);
+    const checked = asGradients(gradients, this.#parameters, [...this.#parameters.keys()]);
     if (activeRecorder() !== undefined) {
       const { whole, sums } = accumulate(this.held, checked, this.batches);
       this.optimizer.step(sums, { ...options, when: whole });

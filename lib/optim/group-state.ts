@@ -88,6 +88,11 @@ export class GroupState<H extends object = object> {
     }
   }
 
+  /** Whether a step is one native call. */
+  get isOneCall(): boolean {
+    return this.#native !== undefined && this.#round === undefined;
+  }
+
   get steps(): number {
     return this.counters.viewAs([], undefined, 0).item();
   }

@@ -88,7 +88,7 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
   /** @internal */
   readonly control: GradientControl;
   readonly #count: number;
-  readonly #custom: boolean;
+  readonly #atOnce: boolean;
 
   protected constructor(
     method: Method<H>,
@@ -108,7 +108,6 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
     const made = named.map((parameters, g) => makeGroup(name, parameters, shown, check, given[g], options));
     this.paramGroups = made.map(({ group }) => group);
     this.#count = all.length;
-    this.#custom = typeof method.step === 'function';
     this.control = new GradientControl(name, options ?? {}, all);
     let position = 0;
     this.parts = made.flatMap(({ group, numbers }, g) => {
@@ -116,6 +115,7 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
       const options = { method: name, group, numbers: wrap(numbers), table };
       return partsOf(method, options, placed, this.control.tensor);
     });
+    this.#atOnce = this.parts.length === 1 && this.parts[0]!.state.isOneCall;
   }
 
   /** Steps taken so far, by the first group. */
@@ -138,23 +138,25 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
   step(gradients: readonly G[], options: StepOptions = NO_OPTIONS): void {
     checkCount(gradients, this.#count);
     const checked = this.parts.map(({ state: { params }, positions }) =>
-      positions.map((position, i) =>
-        asGradient(gradients[position] as Tensor | TypedArray, params[i]!, position),
-      ),
+      asGradients(gradients as readonly (Tensor | TypedArray)[], params, positions),
     );
-    for (const gradients of checked) checkAlike(gradients);
-    if (this.parts.length === 1 && !this.#custom) this.#stepAll(checked, options);
+    // One native call sees to it by itself that it happens whole or not at all.
+    if (this.#atOnce) this.#stepAll(checked, options);
     else
       transient(() =>
-        this.#stepAll(
+        this.#stepTogether(
           checked.map((gradients) => gradients.map(contiguous)),
           options,
         ),
       );
   }
 
-  #stepAll(gradients: readonly (readonly Tensor[])[], options: StepOptions): void {
+  #stepTogether(gradients: readonly (readonly Tensor[])[], options: StepOptions): void {
     this.#checkReady(gradients);
+    this.#stepAll(gradients, options);
+  }
+
+  #stepAll(gradients: readonly (readonly Tensor[])[], options: StepOptions): void {
     const control = this.control.of(gradients, options);
     // All of them before the first: a step happens whole or not at all.
     const steps = this.parts.map(({ state }, i) => state.prepare(gradients[i]!, control));
@@ -247,24 +249,32 @@ function checkCounter(
   );
 }
 
-/** What steps together has gradients of one dtype: those of f16 and bf16 parameters may be f32 instead. */
-function checkAlike(gradients: readonly Tensor[]): void {
-  const dtype = gradients[0]?.dtype;
-  const other = gradients.find((gradient) => gradient.dtype !== dtype);
-  if (other === undefined) return;
-  throw new DrivetrainError(
+function mixed(gradients: readonly Tensor[]): DrivetrainError {
+  const dtypes = new Set(gradients.map(({ dtype }) => dtype));
+  return new DrivetrainError(
     'DT_DTYPE_MISMATCH',
-    `Expected gradients of one dtype for the parameters of a group but received ${dtype} and ${other.dtype}.`,
+    `Expected gradients of one dtype for the parameters of a group but received ${[...dtypes].join(' and ')}.`,
   );
 }
 
-/** Gradients as tensors of the parameters' shapes and dtypes. */
+/**
+ * The gradients at `positions` as tensors of the parameters' shapes, and of one dtype: that of the parameters, or f32 where
+ * they are f16 or bf16. A step over many tensors spends its time here, so that this is a plain loop.
+ */
 export function asGradients(
   gradients: readonly (Tensor | TypedArray)[],
   parameters: readonly Tensor[],
+  positions: readonly number[],
 ): Tensor[] {
-  checkCount(gradients, parameters.length);
-  return parameters.map((parameter, i) => asGradient(gradients[i]!, parameter, i));
+  const checked: Tensor[] = new Array(positions.length);
+  let isAlike = true;
+  for (let i = 0; i < checked.length; i++) {
+    const position = positions[i]!;
+    checked[i] = asGradient(gradients[position]!, parameters[i]!, position);
+    isAlike &&= checked[i]!.dtype === checked[0]!.dtype;
+  }
+  if (!isAlike) throw mixed(checked);
+  return checked;
 }
 
 /** Refuses what is not an array of `count` gradients. */
@@ -293,6 +303,7 @@ export function asGradient(
   index: number,
 ): Tensor {
   const isTensor = gradient instanceof Tensor;
+  if (isTensor && gradient.dtype === parameter.dtype && sameShape(gradient.shape, parameter.shape)) return gradient;
   // A flat typed array may stand for a gradient of any shape with as many elements.
   const like = isTensor ? undefined : wrapLike(gradient, parameter);
   if (like !== undefined) return like;

@@ -53,8 +53,10 @@ export class Tensor {
 
   /** Whether the elements lie in row-major order without gaps. */
   get contiguous(): boolean {
-    return isRowMajor(this.shape, this.strides);
+    this.#contiguous ??= isRowMajor(this.shape, this.strides);
+    return this.#contiguous;
   }
+  #contiguous: boolean | undefined;
 
   /** An owned, row-major copy of the elements. Throws `DT_DISPOSED`, `DT_TENSOR_BUSY`, `DT_SYMBOLIC_VALUE`. */
   toArray(): TypedArray {
