@@ -303,7 +303,8 @@ export function asGradient(
   index: number,
 ): Tensor {
   const isTensor = gradient instanceof Tensor;
-  if (isTensor && gradient.dtype === parameter.dtype && sameShape(gradient.shape, parameter.shape)) return gradient;
+  if (isTensor && gradient.dtype === parameter.dtype && sameShape(gradient.shape, parameter.shape))
+    return gradient;
   // A flat typed array may stand for a gradient of any shape with as many elements.
   const like = isTensor ? undefined : wrapLike(gradient, parameter);
   if (like !== undefined) return like;
