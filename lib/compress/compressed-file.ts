@@ -52,7 +52,7 @@ export async function writeCompressed(
 }
 
 /**
- * The model that `writeCompressed` wrote, with the same outputs: a copy of `architecture`, a new model of the class that was
+ * The model that `writeCompressed` wrote, in evaluation mode, with the same outputs: a copy of `architecture`, a new model of the class that was
  * compressed, with the file's kinds and sizes of linear layers. Its other layers are shared with the copy, and loaded.
  * Throws `DT_INVALID_ARGUMENT` where file and architecture do not fit, before anything is written.
  */
@@ -70,7 +70,7 @@ export async function readCompressed(path: string, architecture: Module): Promis
   const replacements = Object.entries(saved).map(([name, layer]) => [name, emptyLayer(layer)] as const);
   const model = replaceModules(architecture, new Map(replacements));
   model.loadStateDict(tensors);
-  return model;
+  return model.eval();
 }
 
 function kindOf(module: Module | undefined): SavedLayer['kind'] | undefined {

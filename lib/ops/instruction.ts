@@ -1,5 +1,5 @@
 import { binding, DrivetrainError } from '../native/index.js';
-import { DTYPES, type Storage, type Tensor } from '../tensor/index.js';
+import { DTYPES, formatShape, type Storage, type Tensor } from '../tensor/index.js';
 import { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
 
 /** Where a storage is found when an instruction runs: a slot, and bytes from its beginning. */
@@ -48,11 +48,29 @@ export function writeInstruction(
     page[i++] = byteOffset + operand.offset * bytes;
     page[i++] = id;
     page[i++] = operand.rank;
-    for (const dimension of operand.shape) page[i++] = dimension;
-    for (const stride of operand.strides) page[i++] = stride;
+    const { shape, strides } = operand;
+    // Native code trusts what it is told, and arrays can be written to, whatever their type says.
+    let [last, isEmpty] = [operand.offset, shape.length !== strides.length];
+    let isSound = !isEmpty;
+    for (let d = 0; d < shape.length; d++) {
+      const [dimension, stride] = [shape[d]!, strides[d]!];
+      if (dimension === 0) isEmpty = true;
+      else last += (dimension - 1) * stride;
+      isSound &&= dimension >= 0 && stride >= 0;
+      page[i++] = dimension;
+    }
+    for (let d = 0; d < strides.length; d++) page[i++] = strides[d]!;
+    if (!isSound || (!isEmpty && !((last + 1) * bytes <= operand.storage.byteLength))) throw outside(operand);
   }
   for (const number of numbers) page[i++] = number;
   return i;
+}
+
+export function outside({ dtype, shape, strides, offset, storage }: Tensor): DrivetrainError {
+  return new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected a tensor within its ${storage.byteLength} bytes but received ${dtype} of shape ${formatShape(shape)}, strides ${formatShape(strides)} from ${offset} on: its shape or strides were written to; reshape, permute and slice make other views.`,
+  );
 }
 
 /** The head of a program, in the layout of native/program/program.h: instructions, commit start, bytes of scratch. */

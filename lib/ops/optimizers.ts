@@ -1,5 +1,5 @@
 import { binding, commandPage, Status } from '../native/index.js';
-import { busy, DTYPES, type DType, Tensor } from '../tensor/index.js';
+import { busy, DTYPES, type DType, SymbolicStorage, Tensor } from '../tensor/index.js';
 import { activeRecorder, apply, checkWritable } from './apply.js';
 import { bindingWords, writeBinding } from './bindings.js';
 import { contiguous } from './copy.js';
@@ -92,7 +92,9 @@ export class OptimizerStep {
   #programFor(dtype: DType): number {
     let program = this.#programs.get(dtype);
     if (program === undefined) {
-      const gradients = this.#parameters.map(({ storage, shape }) => new Tensor(storage, dtype, shape));
+      const gradients = this.#parameters.map(
+        ({ shape, size }) => new Tensor(new SymbolicStorage(size * DTYPES[dtype].bytes), dtype, shape),
+      );
       program = createProgram(this.#op, [...this.#constant, ...gradients]);
       released.register(this, program);
       this.#programs.set(dtype, program);

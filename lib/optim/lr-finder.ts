@@ -45,6 +45,12 @@ export async function findLearningRate<H extends { lr: number }>(
   trainStep: () => number | Promise<number>,
   options: LRFinderOptions = {},
 ): Promise<LRCurve> {
+  if (!Array.isArray(optimizer?.paramGroups) || typeof trainStep !== 'function') {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected an optimizer and a function that trains a step for findLearningRate but received ${typeof optimizer} and ${typeof trainStep}.`,
+    );
+  }
   checkOptions('findLearningRate', options, ['startLr', 'endLr', 'numIter', 'divergence', 'signal']);
   const { startLr = 1e-7, endLr = 10, numIter = 100, divergence = 4, signal } = options;
   checkPositive('startLr', startLr);

@@ -60,6 +60,12 @@ export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
   };
 
   const run = async (inputs: A, options?: RunOptions): Promise<R> => {
+    if (!Array.isArray(inputs)) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected an array of inputs for run, as in compiled.run([x], { signal }), but received ${describeNonTensor(inputs)}.`,
+      );
+    }
     checkOutsideRecording();
     const program = programFor(inputs);
     return withContiguous(inputs, (ready) => program.run(ready, options));

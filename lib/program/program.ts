@@ -1,5 +1,5 @@
 import { binding, commandPage, DrivetrainError, Status } from '../native/index.js';
-import { bindingWords, writeBinding } from '../ops/index.js';
+import { bindingWords, outside, writeBinding } from '../ops/index.js';
 import {
   BorrowedStorage,
   busy,
@@ -303,6 +303,8 @@ export class Program<R> {
     if (arena !== undefined) bind(arena, true, 0);
     for (const input of inputs) {
       input.checkUsable();
+      const end = (input.offset + input.size) * DTYPES[input.dtype].bytes;
+      if (!(end <= input.storage.byteLength)) throw outside(input);
       if (this.#writes(input.storage)) throw writtenInput(input);
       bind(input.storage, false, input.offset * DTYPES[input.dtype].bytes);
     }

@@ -14,7 +14,7 @@ import {
   viewGradient,
   zeros,
 } from '../ops/index.js';
-import { DTYPES, formatShape, isHalf, type Storage, type Tensor } from '../tensor/index.js';
+import { DTYPES, type DType, formatShape, isHalf, type Storage, type Tensor } from '../tensor/index.js';
 import { Recomputation } from './checkpoint.js';
 
 export interface OpEntry {
@@ -51,6 +51,9 @@ export interface Taped extends Recorder {
   again?<T>(region: number, fn: () => T): T;
 }
 
+/** What has a gradient. */
+const FLOATS: readonly DType[] = ['f32', 'f64', 'f16', 'bf16'];
+
 /**
  * The gradients of `loss`, a tensor of one element, with respect to `parameters`: tensors of their shapes, zeros where
  * the loss does not depend on one. Works inside `compile(fn)` and `valueAndGrad(fn)`; first order.
@@ -70,7 +73,14 @@ export function grad(loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
       `Expected an array of tensors as parameters of grad but received ${inspect(parameters, { depth: 0 })}.`,
     );
   }
-  for (const parameter of parameters) checkTensor('grad', parameter);
+  for (const parameter of parameters) {
+    checkTensor('grad', parameter);
+    if (FLOATS.includes(parameter.dtype)) continue;
+    throw new DrivetrainError(
+      'DT_NOT_DIFFERENTIABLE',
+      `Expected parameters of ${FLOATS.join(', ')} for grad but received one of ${parameter.dtype}, which has no gradient.`,
+    );
+  }
   if (loss.size !== 1) {
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',

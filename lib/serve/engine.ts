@@ -1,6 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
 import { defaultRegistry, type Registry } from '../observe/index.js';
-import { formatShape, Tensor } from '../tensor/index.js';
+import { checkOptions, formatShape, Tensor } from '../tensor/index.js';
 import { DATATYPES } from './datatypes.js';
 import { RequestError } from './errors.js';
 import { type InferOptions, Model, type ModelDefinition, shapeFits } from './model.js';
@@ -25,6 +25,7 @@ export class Engine {
   add(definition: ModelDefinition): this {
     if (this.#closed)
       throw new DrivetrainError('DT_CLOSED', 'The engine is closed and takes no more models.');
+    checkOptions('engine.add', definition, ['name', 'version', 'inputs', 'outputs', 'predict', 'batching']);
     const { name, version = '1' } = definition;
     const versions = this.#models.get(name) ?? [];
     if (versions.some((model) => model.version === version)) {

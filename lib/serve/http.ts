@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { DrivetrainError } from '../native/index.js';
 import { METRICS_CONTENT_TYPE } from '../observe/index.js';
+import { checkOptions } from '../tensor/index.js';
 import { readBody } from './body.js';
 import type { Engine } from './engine.js';
 import { badRequest, RequestError } from './errors.js';
@@ -25,6 +26,7 @@ const DEFAULT_MAX_BODY_BYTES = 10 * 2 ** 20;
  * body parsers.
  */
 export function createListener(engine: Engine, options: ListenerOptions = {}): RequestListener {
+  checkOptions('createListener', options, ['maxBodyBytes']);
   return createDrainableListener(engine, options, () => false);
 }
 

@@ -2,6 +2,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { DrivetrainError } from '../native/index.js';
 import { MAX_TIMER_MS } from '../scheduling/index.js';
+import { checkOptions } from '../tensor/index.js';
 import { Engine } from './engine.js';
 import { createDrainableListener, type ListenerOptions } from './http.js';
 
@@ -34,7 +35,14 @@ export async function serve(engine: Engine, options: ServeOptions = {}): Promise
       `Expected an Engine for serve, as in serve(new Engine().add({ … })), but received ${typeof engine}.`,
     );
   }
+  checkOptions('serve', options, ['port', 'host', 'drainTimeoutMs', 'maxBodyBytes']);
   const { port = 8000, host = '127.0.0.1', drainTimeoutMs = 30_000 } = options;
+  if (!(Number.isInteger(port) && port >= 0 && port <= 65_535)) {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected a whole number from 0 to 65535 as port for serve but received ${String(port)}.`,
+    );
+  }
   if (!(drainTimeoutMs >= 0 && drainTimeoutMs <= MAX_TIMER_MS)) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',

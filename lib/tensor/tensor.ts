@@ -36,6 +36,8 @@ export class Tensor {
     this.shape = shape;
     this.strides = strides;
     this.offset = offset;
+    // Native code trusts all of them.
+    Object.freeze(this);
   }
 
   /** The number of elements. */

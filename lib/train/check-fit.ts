@@ -2,6 +2,7 @@ import { inspect } from 'node:util';
 import { DataLoader } from '../io/index.js';
 import { DrivetrainError } from '../native/index.js';
 import { Module } from '../nn/index.js';
+import type { Stepper } from '../optim/index.js';
 import { checkOptions } from '../tensor/index.js';
 import type { FitOptions } from './fit.js';
 
@@ -34,6 +35,12 @@ export function checkFit(model: unknown, data: unknown, options: FitOptions): vo
   if (!Number.isSafeInteger(epochs) || epochs < 1) refuse('a whole number from 1 on as epochs', epochs);
   if (!Array.isArray(optimizer?.paramGroups) || !isFunction(optimizer.step))
     refuse('an optimizer with paramGroups and step', optimizer);
+  const own = new Set(model.parameters().map(({ storage }) => storage));
+  const strange = (optimizer as Stepper).paramGroups.flatMap(({ params, names }) =>
+    names.filter((_, i) => !own.has(params[i]!.storage)),
+  );
+  if (strange.length > 0)
+    refuse('an optimizer of parameters of the model', `one of others: ${strange.join(', ')}`);
   for (const [name, figure] of Object.entries({ loss, ...metrics }))
     if (!isFunction(figure)) refuse(`a function (output, …targets) => scalar as ${name}`, figure);
   if (Object.hasOwn(metrics, 'loss')) refuse('metrics of other names than loss', 'loss');

@@ -88,7 +88,7 @@ describe('the result of run', () => {
     const disposed = vi.fn();
     const watched = async (batch: Tensor) => {
       const output = await double(batch);
-      output.dispose = disposed;
+      output.storage.dispose = disposed;
       return output;
     };
     await new Batcher(watched, { registry: new Registry() }).run(row(1));

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { Registry } from '../../dist/observe/index.js';
-import { Engine, type ModelDefinition } from '../../dist/serve/index.js';
+import { createListener, Engine, type ModelDefinition, serve } from '../../dist/serve/index.js';
 import { type Tensor, wrap } from '../../dist/tensor/index.js';
+import { refusalOf, rejectionOf } from '../ops/support.js';
 import { doubler, sumAndProduct } from './support.js';
 
 const engineOf = (...models: ModelDefinition[]) => {
@@ -76,7 +77,7 @@ describe('inference in the process', () => {
 test('outputs of a model without a batcher are copied, and then disposed', async () => {
   let disposed = 0;
   const output = wrap(Float32Array.of(1));
-  output.dispose = () => {
+  output.storage.dispose = () => {
     disposed++;
   };
   const spec = { datatype: 'FP32', shape: [1] } as const;
@@ -124,4 +125,15 @@ describe('a definition is refused', () => {
       expect.objectContaining({ code: 'DT_INVALID_ARGUMENT' }),
     );
   });
+});
+
+test('misspelt options, and ports that are none, are refused', async () => {
+  const engine = new Engine({ registry: new Registry() });
+  const spec = [{ name: 'x', datatype: 'FP32', shape: [-1, 2] }];
+  const model = { name: 'm', inputs: spec, outputs: spec, predict: async (x: Tensor) => x, ouptuts: [] };
+  expect(refusalOf(() => engine.add(model as never)).message).toContain('ouptuts');
+  expect(refusalOf(() => createListener(engine, { maxBody: 1 } as never)).message).toContain('maxBody');
+  for (const options of [{ prot: 1 }, { port: 'x' }, { port: null }, { port: 70_000 }, { port: 0.5 }]) {
+    expect((await rejectionOf(serve(engine, options as never))).code).toBe('DT_INVALID_ARGUMENT');
+  }
 });

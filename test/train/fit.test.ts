@@ -411,3 +411,13 @@ describe('progress', () => {
     }
   });
 });
+
+test('an optimizer of another model is refused, and nothing has changed', async () => {
+  const [model, other] = [new Linear(2, 2), new Linear(2, 2)];
+  const data = new DataLoader([[tensor([1, 2]), tensor(0, { dtype: 'i32' })]], { batchSize: 1 });
+  const optimizer = new AdamW(other.namedParameters());
+  const refusal = await rejectionOf(fit(model, data as never, { epochs: 1, optimizer, loss: crossEntropy }));
+  expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
+  expect(refusal.message).toContain('weight');
+  expect(optimizer.steps).toBe(0);
+});

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import { DrivetrainError } from '../../native/index.js';
 import { checkOptions, Tensor } from '../../tensor/index.js';
 import { asFileError, syncDirectory, writeAtomically } from '../files.js';
@@ -43,8 +44,16 @@ const PART_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
 export class CheckpointManager {
   readonly directory: string;
   readonly #retention: RetentionOptions;
+  /** Settles when what was saved before has been tidied up. */
+  #tidied: Promise<void> = Promise.resolve();
 
   constructor(directory: string, retention: RetentionOptions = {}) {
+    if (typeof directory !== 'string' || directory === '') {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        `Expected the path of a directory for CheckpointManager but received ${inspect(directory, { depth: 0 })}.`,
+      );
+    }
     checkRetention(retention);
     this.directory = directory;
     this.#retention = { ...retention };
@@ -88,7 +97,8 @@ export class CheckpointManager {
       await rename(folder, path);
       await syncDirectory(this.directory);
     } catch (error) {
-      await rm(folder, { recursive: true, force: true });
+      // What cannot be removed is not what went wrong.
+      await rm(folder, { recursive: true, force: true }).catch(() => {});
       throw asFileError(error, 'write', path);
     }
     await this.#tidy();
@@ -127,12 +137,22 @@ export class CheckpointManager {
 
   /** Removes what need not be kept, and what processes that have ended left unfinished. */
   async #tidy(): Promise<void> {
-    for (const { path, id } of expired(await this.list(), this.#retention)) {
-      // Renamed first: half a checkpoint must not look like one.
-      const folder = join(this.directory, `.unfinished-${process.pid}-${id}`);
-      await rename(path, folder);
-      await rm(folder, { recursive: true, force: true });
-    }
+    // One after another: saves that overlap would remove the same ones.
+    this.#tidied = this.#tidied.then(async () => {
+      for (const { path, id } of expired(await this.list(), this.#retention)) {
+        // Renamed first: half a checkpoint must not look like one.
+        const folder = join(this.directory, `.unfinished-${process.pid}-${id}`);
+        await rename(path, folder);
+        await rm(folder, { recursive: true, force: true });
+      }
+      await this.#removeUnfinished();
+    });
+    const done = this.#tidied;
+    this.#tidied = done.catch(() => {});
+    await done;
+  }
+
+  async #removeUnfinished(): Promise<void> {
     for (const name of await this.#names(UNFINISHED)) {
       if (isRunning(Number(UNFINISHED.exec(name)![1]))) continue;
       await rm(join(this.directory, name), { recursive: true, force: true });

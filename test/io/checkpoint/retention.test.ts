@@ -82,3 +82,20 @@ test.each<RetentionOptions>([
 ])('%o is refused', (options) => {
   expect(refusalOf(() => new CheckpointManager('x', options)).code).toBe('DT_INVALID_ARGUMENT');
 });
+
+test('saves that overlap are all kept or removed as retention says, and none is refused', async () => {
+  const manager = new CheckpointManager(temporaryFolder(), { maxToKeep: 1 });
+  const saved = await Promise.all([1, 2, 3, 4].map((step) => manager.save({ part }, { step })));
+  expect(saved.map(({ step }) => step)).toEqual([1, 2, 3, 4]);
+  expect((await manager.list()).map(({ step }) => step)).toEqual([4]);
+});
+
+test('a directory that cannot be is told as such', async () => {
+  for (const wrong of [undefined, '', { directory: 'x' }]) {
+    expect(refusalOf(() => new CheckpointManager(wrong as never)).code).toBe('DT_INVALID_ARGUMENT');
+  }
+  const file = join(temporaryFolder(), 'file');
+  writeFileSync(file, '');
+  const saving = new CheckpointManager(join(file, 'x')).save({ part }, { step: 1 });
+  await expect(saving).rejects.toMatchObject({ code: 'DT_IO' });
+});
