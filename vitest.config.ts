@@ -26,7 +26,13 @@ async function furtherInstructionSets(): Promise<{ isa: string; include: string[
 const covered =
   process.env.ASAN_OPTIONS === undefined
     ? []
-    : ['test/io/checkpoint/kill.test.ts', 'test/{bench,docs,observe,scripts,serve}/**'];
+    : [
+        'test/io/checkpoint/kill.test.ts',
+        'test/io/{csv,data-loader,jsonl,worker-dataset}.test.ts',
+        'test/native/loader.test.ts',
+        'test/program/memory-growth.test.ts',
+        'test/{bench,docs,observe,scripts,serve,train}/**',
+      ];
 
 const project = (name: string, include: string[], env: Record<string, string> = {}) => ({
   extends: true as const,

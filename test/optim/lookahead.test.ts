@@ -57,7 +57,7 @@ test('is the paper’s algorithm, eager and recorded', () => {
         });
       },
     ),
-    { numRuns: 25 },
+    { numRuns: 12 },
   );
 });
 
