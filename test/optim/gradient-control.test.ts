@@ -36,7 +36,7 @@ import {
 const { threads } = device.info();
 afterAll(() => device.setThreads(threads));
 
-const SIZES = [[7, 5], [0], [1], [20_003], [3, 2, 2]];
+const SIZES = [[7, 5], [0], [1], [40_003], [3, 2, 2]];
 const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 const make = (seed: number, dtype: Float, scale = 1) =>
   SIZES.map((shape, i) =>
