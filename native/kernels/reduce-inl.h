@@ -32,6 +32,14 @@ DT_INLINE void for_each_part(size_t n, Body body) {
   }
 }
 
+// Asks for memory ahead of a loop that only reads: the hardware's prefetchers stop at the end of every page.
+// Beyond the cache this is worth a third on one thread, and half on two.
+template <class V>
+DT_INLINE void ask_ahead(const typename V::T* x) {
+  constexpr size_t kAhead = 1024;
+  if (V::kLanes > 1) __builtin_prefetch(x + kAhead, 0);
+}
+
 // The sum of what term(acc, i, at), which adds what stands at i to sums acc, adds. Beyond the end `at` loads
 // zeros.
 template <class V, class Term>
@@ -44,7 +52,10 @@ DT_INLINE double wide_sum(size_t n, Term term) {
 
 template <class V>
 DT_INLINE double wide_sum_of(const typename V::T* x, size_t n) {
-  return wide_sum<V>(n, [x](auto acc, size_t i, auto at) { return acc + at.wide(x + i); });
+  return wide_sum<V>(n, [x](auto acc, size_t i, auto at) {
+    ask_ahead<V>(x + i);
+    return acc + at.wide(x + i);
+  });
 }
 
 template <class V>
@@ -61,6 +72,7 @@ Extent extent(const typename V::T* x, size_t n) {
   V top[kVecs];
   for (size_t j = 0; j < kVecs; ++j) acc[j] = V::Wide::set1(0), top[j] = V::set1(0);
   for_each_part<V>(n, [&](size_t j, size_t i, auto at) {
+    ask_ahead<V>(x + i);
     const auto w = at.wide(x + i);
     acc[j] = mul_add(w, w, acc[j]);
     top[j] = max(abs(at.load(x + i)), top[j]);  // passes over a NaN
