@@ -1,7 +1,16 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
-import type { Compiled, Footprint } from '../program/index.js';
-import { checkOptions, DTYPES, defaultPool, SymbolicStorage, sizeOf, Tensor } from '../tensor/index.js';
+import { align, type Compiled, type Footprint, type Program } from '../program/index.js';
+import {
+  checkOptions,
+  collectStorages,
+  DTYPES,
+  defaultPool,
+  SharedStorage,
+  SymbolicStorage,
+  sizeOf,
+  Tensor,
+} from '../tensor/index.js';
 import type { MonitoredOptimizer } from './training-monitor.js';
 
 export interface BatchSizeQuery {
@@ -71,13 +80,15 @@ export function recommendBatchSize(query: BatchSizeQuery): BatchSizeAdvice {
     totalBatch,
     totalBatch === undefined || (Number.isSafeInteger(totalBatch) && totalBatch > 0),
   );
-  const footprintAt = (batch: number): Footprint =>
-    step.program(...inputs.map((input) => ofBatch(input, given!, batch))).footprint;
-  const memory = query.memory ?? remaining(footprintAt(given!));
+  const programAt = (batch: number) => step.program(...inputs.map((input) => ofBatch(input, given!, batch)));
+  const footprintAt = (batch: number): Footprint => programAt(batch).footprint;
+  const beside = bytesBeside(optimizer, programAt(given!));
+  const memory = query.memory ?? remaining(footprintAt(given!)) + beside;
   check('memory', 'a number of bytes above 0', memory, memory > 0);
 
   const most = Math.min(totalBatch ?? MAX_BATCH, MAX_BATCH);
-  const search = (budget: number) => largestWithin(budget, most, (batch) => total(footprintAt(batch)));
+  const search = (budget: number) =>
+    largestWithin(budget, most, (batch) => total(footprintAt(batch)) + beside);
   const parameters = bytesOf(optimizer.paramGroups.flatMap(({ params }) => params));
   let largest = search(memory);
   let accumulated = 0;
@@ -86,7 +97,7 @@ export function recommendBatchSize(query: BatchSizeQuery): BatchSizeAdvice {
     largest = search(memory - accumulated);
   }
   if (largest === 0) {
-    const least = total(footprintAt(1)) + accumulated;
+    const least = total(footprintAt(1)) + beside + accumulated;
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
       `Expected memory for at least one sample, ${least} bytes, for recommendBatchSize but received ${memory}; take an optimizer with less state (AdamW8bit), a smaller model or shorter samples.`,
@@ -98,7 +109,7 @@ export function recommendBatchSize(query: BatchSizeQuery): BatchSizeAdvice {
   const optimizerState = bytesOf(Object.values(optimizer.stateDict?.() ?? {}));
   // All gradients are there when the optimizer steps.
   const gradients = Math.min(parameters, found.temporaries);
-  const all = total(found) + accumulated;
+  const all = total(found) + beside + accumulated;
   const bytes = {
     parameters,
     gradients,
@@ -106,7 +117,7 @@ export function recommendBatchSize(query: BatchSizeQuery): BatchSizeAdvice {
     activations: found.temporaries - gradients,
     inputs: found.inputs,
     accumulated,
-    other: found.captured - parameters - optimizerState + found.outputs,
+    other: found.captured - parameters - optimizerState + found.outputs + beside,
     total: all,
   };
   return { batchSize, accumulationSteps, largest, bytes, memory };
@@ -114,6 +125,16 @@ export function recommendBatchSize(query: BatchSizeQuery): BatchSizeAdvice {
 
 const total = ({ inputs, outputs, temporaries, captured }: Footprint) =>
   inputs + outputs + temporaries + captured;
+
+/** What the optimizer keeps that this step does not use: a few numbers for steps of other kinds. */
+function bytesBeside(optimizer: MonitoredOptimizer, program: Program<unknown>): number {
+  const found = new Set<unknown>();
+  collectStorages(optimizer, found);
+  const storages = [...found].filter((one) => one instanceof SharedStorage);
+  return storages
+    .filter((storage) => !storage.callerOwned && !program.captures(storage))
+    .reduce((sum, { byteLength }) => sum + align(byteLength), 0);
+}
 
 /** The bytes of the tensors' memory, each counted once. */
 function bytesOf(tensors: readonly Tensor[]): number {

@@ -268,6 +268,11 @@ export class Program<R> {
     return true;
   }
 
+  /** Whether it uses memory that was there before it was recorded. @internal */
+  captures(storage: Storage): boolean {
+    return this.#captured.some((captured) => captured.storage === storage);
+  }
+
   /** Whether the modes of layers that it was recorded in are as they were: training or evaluation, frozen or not. */
   holds(): boolean {
     return this.#holds();

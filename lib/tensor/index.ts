@@ -10,7 +10,7 @@ export {
 export type { MemoryPressure, PressureLevel, PressureListener } from './memory-pressure.js';
 export { checkOptions } from './options.js';
 export { overlaps, sameElements, storagesOverlap } from './overlap.js';
-export { outsideScopes } from './scope.js';
+export { collectStorages, outsideScopes } from './scope.js';
 export {
   broadcastShapes,
   checkShape,

@@ -63,7 +63,7 @@ export function outsideScopes<T>(fn: () => T): T {
 }
 
 /** The storages of a value's tensors: of the value itself, or of what arrays and objects hold. */
-function collectStorages(value: unknown, into: Set<unknown>): void {
+export function collectStorages(value: unknown, into: Set<unknown>): void {
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value) || into.has(value)) return;
   const { storage } = value as { storage?: Storage };
   if (storage !== undefined) {

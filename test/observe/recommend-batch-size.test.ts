@@ -120,7 +120,8 @@ for (const [name, make] of Object.entries(MODELS)) {
           expect(fits(make, memory, batchSize + 1)).toBe(false);
           expect(fits(make, memory, 2 * batchSize)).toBe(false);
         }),
-        { numRuns: 8 },
+        // Where not much is to spare, what the optimizer keeps beside its state decides.
+        { numRuns: 8, examples: [[597_760]] },
       );
     });
 
