@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -7,7 +7,7 @@ import { checkBinary } from '../../scripts/check-binary.mjs';
 import { root, runNpm } from '../../scripts/shared.mjs';
 
 const ALLOWED =
-  /^(dist\/.+\.(c?js|d\.c?ts)|prebuilds\/[^/]+\/drivetrain\.node|README\.md|LICENSE|CHANGELOG\.md|package\.json)$/;
+  /^(dist\/.+\.(c?js|d\.c?ts)|prebuilds\/[^/]+\/drivetrain\.node|docs\/.+\.(md|svg)|(README|CONTRIBUTING|CHANGELOG)\.md|LICENSE|package\.json)$/;
 const UNPACKED_LIMIT = 5e6;
 
 interface Packed {
@@ -54,6 +54,10 @@ test('the package carries the library, its binary and its papers, and nothing el
   expect(paths).toContain('dist/index.js');
   expect(paths).toContain('prebuilds/linux-x64/drivetrain.node');
   expect(paths).toContain('README.md');
+  const readme = readFileSync(join(project, 'node_modules/drivetrain/README.md'), 'utf8');
+  for (const [, link] of readme.matchAll(/\]\(((?:docs|[A-Z]+\.md)[^)#]*)/g)) {
+    expect(existsSync(join(project, 'node_modules/drivetrain', link!)), link).toBe(true);
+  }
   expect(packed.unpackedSize).toBeLessThan(UNPACKED_LIMIT);
 });
 
