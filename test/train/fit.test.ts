@@ -27,7 +27,7 @@ import {
   tensor,
   wrap,
 } from 'drivetrain';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { rejectionOf, temporaryFolder } from '../io/support.js';
 import { bitsOf } from '../ops/support.js';
 import { watchPool } from '../program/support.js';
@@ -390,6 +390,10 @@ describe('progress', () => {
   });
 
   test('on a terminal is a line that is drawn again, never wider than the terminal, and gone at an error', async () => {
+    vi.stubEnv('TERM', 'xterm');
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+    });
     for (const columns of [20, 40, 60, 80, 200]) {
       const terminal = output(true, columns);
       const controller = new AbortController();
@@ -409,6 +413,17 @@ describe('progress', () => {
       const lines = terminal.written.join('').split('\n');
       expect(lines).toHaveLength(2);
     }
+  });
+
+  test('on a terminal that cannot draw is a line an epoch', async () => {
+    vi.stubEnv('TERM', 'dumb');
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+    });
+    const terminal = output(true, 80);
+    await run({ progress: terminal, epochs: 2 }).fit();
+    expect(terminal.written.join('')).not.toContain('\x1b');
+    expect(terminal.written).toHaveLength(2);
   });
 });
 
