@@ -65,7 +65,7 @@ const STEP_KEYS = ['loss', 'samples', 'gradients', 'gradNorm'];
  * in `metrics`, and judged by `health()`.
  *
  * A step costs some microseconds. Every `every` steps (the sampled ones) parameters are copied before the step and
- * compared with the copy after it, which takes as long as one to two steps of the optimizer alone: at 100, 1 to 3 % of the
+ * compared with the copy after it, which takes as long as one to two steps of the optimizer alone: at 100, 1 to 4 % of the
  * optimizer's own time, and less of a training step that has a forward and a backward pass. `dispose` frees the copy. The
  * registry is brought up to date in sampled steps, and at least every hundred steps.
  */
