@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { Linear, loadState, type Module } from '../nn/index.js';
+import { Linear, loadState, type Module, stateEntry } from '../nn/index.js';
 import { assign, maskInPlace, transient } from '../ops/index.js';
 import { checkOptions, outsideScopes, type Tensor, tensor } from '../tensor/index.js';
 import { FakeQuantizedLinear } from './fake-quantized-linear.js';
@@ -97,12 +97,7 @@ export class Pruner {
   loadStateDict(state: Readonly<Record<string, Tensor>>): void {
     this.checkReady();
     loadState(
-      [...this.#masked].map(([name, { mask }]) => ({
-        name,
-        tensor: mask,
-        check: () => mask.checkReady(true),
-        load: (source: Tensor) => assign(mask, source),
-      })),
+      [...this.#masked].map(([name, { mask }]) => stateEntry(name, mask)),
       state,
     );
     this.apply();

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { checkTensor } from '../ops/index.js';
+import { assign, checkTensor } from '../ops/index.js';
 import { formatShape, sameShape, type Tensor } from '../tensor/index.js';
 
 /** A tensor that can be loaded. */
@@ -10,6 +10,16 @@ export interface StateEntry {
   readonly check: () => void;
   /** Copies a saved tensor, of the same shape and dtype, into this one. */
   readonly load: (source: Tensor) => void;
+}
+
+/** The entry of a tensor that is loaded by copying. */
+export function stateEntry(name: string, tensor: Tensor): StateEntry {
+  return {
+    name,
+    tensor,
+    check: () => tensor.checkReady(true),
+    load: (source) => assign(tensor, source),
+  };
 }
 
 /** Loads all entries, or throws before the first where a tensor is missing, unknown or of another kind. */

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { loadState, type Module } from '../nn/index.js';
+import { loadState, type Module, stateEntry } from '../nn/index.js';
 import {
   activeRecorder,
   add,
@@ -109,11 +109,7 @@ export class AveragedModel {
   /** Copies averages of the same names, shapes and dtypes; throws before anything is written where one does not fit. */
   loadStateDict(state: Readonly<Record<string, Tensor>>): void {
     loadState(
-      this.#entries().map((entry) => ({
-        ...entry,
-        check: () => entry.tensor.checkReady(true),
-        load: (source: Tensor) => assign(entry.tensor, source),
-      })),
+      this.#entries().map(({ name, tensor }) => stateEntry(name, tensor)),
       state,
     );
   }

@@ -1,5 +1,5 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
-import { loadState } from '../nn/index.js';
+import { loadState, stateEntry } from '../nn/index.js';
 import {
   activeRecorder,
   add,
@@ -140,12 +140,7 @@ export class GradScaler implements LossScale {
   /** Copies both; throws before anything is written where one does not fit. */
   loadStateDict(state: Readonly<Record<string, Tensor>>): void {
     loadState(
-      Object.entries(this.stateDict()).map(([name, own]) => ({
-        name,
-        tensor: own,
-        check: () => own.checkReady(true),
-        load: (source: Tensor) => assign(own, source),
-      })),
+      Object.entries(this.stateDict()).map(([name, own]) => stateEntry(name, own)),
       state,
     );
   }

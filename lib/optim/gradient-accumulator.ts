@@ -1,5 +1,5 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
-import { loadState } from '../nn/index.js';
+import { loadState, stateEntry } from '../nn/index.js';
 import { accumulate, activeRecorder, assign, type GradientSums, transient, zeros } from '../ops/index.js';
 import { outsideScopes, type Tensor } from '../tensor/index.js';
 import { computedIn, filledBeside } from './flat-state.js';
@@ -98,11 +98,7 @@ export class GradientAccumulator implements Stepper {
 
   loadStateDict(state: Readonly<Record<string, Tensor>>): void {
     loadState(
-      this.#entries().map((entry) => ({
-        ...entry,
-        check: () => entry.tensor.checkReady(true),
-        load: (source: Tensor) => assign(entry.tensor, source),
-      })),
+      this.#entries().map(({ name, tensor }) => stateEntry(name, tensor)),
       state,
     );
   }

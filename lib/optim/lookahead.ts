@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError, type TypedArray } from '../native/index.js';
-import { loadState, type StateEntry } from '../nn/index.js';
+import { loadState, type StateEntry, stateEntry } from '../nn/index.js';
 import { assign } from '../ops/index.js';
 import { outsideScopes, type Tensor, wrap } from '../tensor/index.js';
 import { NO_OPTIONS, type StepOptions, type StepReport } from './gradient-control.js';
@@ -98,12 +98,9 @@ export class Lookahead<H extends object> implements Stepper {
 
   #entries(): StateEntry[] {
     return this.slow.flatMap((group) =>
-      group.entries().map(({ parameter, which, tensor }) => ({
-        name: `${PREFIX}${parameter}.${which}`,
-        tensor,
-        check: () => tensor.checkReady(true),
-        load: (source: Tensor) => assign(tensor, source),
-      })),
+      group
+        .entries()
+        .map(({ parameter, which, tensor }) => stateEntry(`${PREFIX}${parameter}.${which}`, tensor)),
     );
   }
 }

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../../native/index.js';
-import { loadState, type StateEntry } from '../../nn/index.js';
+import { loadState, type StateEntry, stateEntry } from '../../nn/index.js';
 import { add, assign, zeros } from '../../ops/index.js';
 import { checkOptions, outsideScopes, type Tensor } from '../../tensor/index.js';
 import { computedIn } from '../flat-state.js';
@@ -77,11 +77,6 @@ export class TopKCompressor extends GradientCompressor {
   }
 
   #entries(): StateEntry[] {
-    return this.residuals.map((tensor, i) => ({
-      name: `${this.parameters[i]!.name}.residual`,
-      tensor,
-      check: () => tensor.checkReady(true),
-      load: (source: Tensor) => assign(tensor, source),
-    }));
+    return this.residuals.map((tensor, i) => stateEntry(`${this.parameters[i]!.name}.residual`, tensor));
   }
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { DrivetrainError, type TypedArray } from '../../native/index.js';
-import { loadState } from '../../nn/index.js';
+import { loadState, stateEntry } from '../../nn/index.js';
 import {
   add,
   assign,
@@ -191,11 +191,7 @@ export class DPOptimizer {
     check('history', 'an array, as in stateDict()', history, Array.isArray(history));
     new RdpAccountant().loadStateDict({ history: history as readonly PrivateSteps[] });
     loadState(
-      this.#entries().map((entry) => ({
-        ...entry,
-        check: () => entry.tensor.checkReady(true),
-        load: (source: Tensor) => assign(entry.tensor, source),
-      })),
+      this.#entries().map(({ name, tensor }) => stateEntry(name, tensor)),
       sums as Readonly<Record<string, Tensor>>,
     );
     this.accountant.loadStateDict({ history: history as readonly PrivateSteps[] });
