@@ -39,6 +39,8 @@ function eager(compute, shape, inputs) {
 /** A recorded function of `inputs`, run synchronously or awaited. */
 function recorded(fn, inputs, { awaited = false } = {}) {
   const program = compile(fn);
+  // Recorded, with its weights packed, before the first run, as a session of others is.
+  const { memory } = program.program(...inputs);
   let out;
   const keep = (fresh) => {
     out?.dispose();
@@ -46,6 +48,7 @@ function recorded(fn, inputs, { awaited = false } = {}) {
   };
   return {
     async: awaited,
+    planned: () => memory.planned,
     run: awaited ? async () => keep(await program(...inputs)) : () => keep(program.runSync(...inputs)),
     values: (indices) => valuesOf(out)(indices),
     dispose: () => disposeAll([out, ...inputs]),

@@ -24,11 +24,12 @@ const TYPES = { [FLOAT]: 'float32', [UINT8]: 'uint8', [INT32]: 'int32', [INT64]:
 /**
  * A model with the output y, `run()` into a preallocated array. `inputs` are { type?, shape, data } by name.
  */
-async function contestant({ nodes, inputs, initializers, type = FLOAT, shape }, threads) {
+async function contestant({ nodes, inputs, initializers, type = FLOAT, shape, arena = true }, threads) {
   const bytes = onnxModel({ nodes, inputs, initializers, outputs: { y: { type, shape } } });
   const session = await ort.InferenceSession.create(bytes, {
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
+    enableCpuMemArena: arena,
   });
   const size = shape.reduce((product, n) => product * n, 1);
   const out = type === INT32 ? new Int32Array(size) : new Float32Array(size);
@@ -235,7 +236,7 @@ export const digitsInt8 = digitsWith(true);
 
 /** In the operators that exporters write, so that its own fusions find what they look for. */
 function encoderWith(int8) {
-  return ({ batch, length, tokens, shape, arrays }, threads) => {
+  return ({ batch, length, tokens, shape, arrays, arena }, threads) => {
     const { vocab, positions, hidden, layers, heads, intermediate } = shape;
     const graph = new Graph({ int8 });
     const of = (name) => [arrays[`${name}.weight`], arrays[`${name}.bias`]];
@@ -291,7 +292,7 @@ function encoderWith(int8) {
       );
     }
     const ids = { type: INT64, shape: [batch, length], data: BigInt64Array.from(tokens, BigInt) };
-    return contestant({ ...graph, inputs: { ids }, shape: [batch, length, hidden] }, threads);
+    return contestant({ ...graph, inputs: { ids }, shape: [batch, length, hidden], arena }, threads);
   };
 }
 
