@@ -62,7 +62,12 @@ export interface Binding {
   run(program: number, runId: number): number;
   /** Runs with the bindings in the command page now. `held` keeps callers' arrays alive until then. */
   runSync(program: number, held: unknown): number;
-  /** The same, and writes the nanoseconds of each instruction to `times`. */
+  /** Keeps the bindings of the last `runSync`, for `runBound`; they hold only while their memory is there. */
+  keepBindings(): number;
+  releaseBindings(bindings: number): void;
+  /** Runs with bindings that were kept. `held` keeps callers' arrays alive until then. */
+  runBound(program: number, bindings: number, held: unknown): number;
+  /** The same as `runSync`, and writes the nanoseconds of each instruction to `times`. */
   profile(program: number, held: unknown, times: Float64Array): number;
   /**
    * Looks for non-finite values from the next run on: `roles` says of each operand of each instruction what it is, as in

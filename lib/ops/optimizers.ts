@@ -1,5 +1,5 @@
 import { binding, commandPage, Status } from '../native/index.js';
-import { busy, DTYPES, type DType, SymbolicStorage, Tensor } from '../tensor/index.js';
+import { busy, DTYPES, type DType, type Storage, SymbolicStorage, Tensor } from '../tensor/index.js';
 import { activeRecorder, apply, checkWritable } from './apply.js';
 import { bindingWords, writeBinding } from './bindings.js';
 import { contiguous } from './copy.js';
@@ -41,10 +41,19 @@ export interface OptimizerOperands {
   readonly parameters: readonly Tensor[];
 }
 
+/** What a step bound, to be bound again as it stands. */
+interface Bound {
+  readonly program: number;
+  readonly bindings: number;
+  readonly written: readonly Storage[];
+  readonly read: readonly Storage[];
+}
+
 /** Where the control stands among the operands. */
 const CONTROL = 2;
 
 const released = new FinalizationRegistry<number>((handle) => binding.releaseProgram(handle));
+const unbound = new FinalizationRegistry<number>((handle) => binding.releaseBindings(handle));
 
 /**
  * One step of an optimizer on all parameters of a group, in place. It is the same instruction again and again, so that
@@ -58,6 +67,8 @@ export class OptimizerStep {
   readonly #words: Float64Array;
   readonly #constant: readonly Tensor[];
   readonly #parameters: readonly Tensor[];
+  /** The gradients of the latest step, and all that it bound where they were those of the step before. */
+  #latest: { readonly gradients: readonly Tensor[]; readonly bound: Bound | undefined } | undefined;
 
   constructor(name: OptimizerOpcode, { options, counters, control, state, parameters }: OptimizerOperands) {
     const states = state.length;
@@ -103,16 +114,22 @@ export class OptimizerStep {
   }
 
   #runNow(gradients: readonly Tensor[]): void {
+    const latest = this.#latest?.gradients === gradients ? this.#latest : undefined;
+    if (latest?.bound !== undefined && isReady(latest.bound)) {
+      const { program, bindings } = latest.bound;
+      if (binding.runBound(program, bindings, [this.#constant, gradients]) === Status.busy) throw busy();
+      return;
+    }
     for (const tensor of this.#constant) {
       tensor.checkUsable();
       checkWritable(this.#op, tensor);
     }
-    let isReady = true;
+    let isContiguous = true;
     for (const gradient of gradients) {
       gradient.checkUsable();
-      isReady &&= gradient.contiguous;
+      isContiguous &&= gradient.contiguous;
     }
-    const ready = isReady ? gradients : gradients.map(contiguous);
+    const ready = isContiguous ? gradients : gradients.map(contiguous);
     try {
       const page = commandPage(this.#words.length);
       page.set(this.#words);
@@ -120,14 +137,45 @@ export class OptimizerStep {
       for (const gradient of ready) at = bind(page, at, gradient, false);
       const program = this.#programFor(gradients[0]?.dtype ?? 'f32');
       if (binding.runSync(program, [this.#constant, ready]) === Status.busy) throw busy();
+      this.#forget();
+      const bound = latest !== undefined && isContiguous ? this.#keep(program, gradients) : undefined;
+      this.#latest = { gradients, bound };
     } finally {
-      if (!isReady) {
+      if (!isContiguous) {
         ready.forEach((copy, i) => {
           if (copy !== gradients[i]) copy.dispose();
         });
       }
     }
   }
+
+  /** Keeps what the latest call bound. */
+  #keep(program: number, gradients: readonly Tensor[]): Bound {
+    const bindings = binding.keepBindings();
+    unbound.register(this, bindings, this);
+    const writes = (i: number) => this.#op.writes!(i);
+    const storages = (kept: (i: number) => boolean) =>
+      this.#constant.filter((_, i) => kept(i)).map(({ storage }) => storage);
+    return {
+      program,
+      bindings,
+      written: storages(writes),
+      read: [...storages((i) => !writes(i)), ...gradients.map(({ storage }) => storage)],
+    };
+  }
+
+  #forget(): void {
+    if (this.#latest?.bound === undefined) return;
+    unbound.unregister(this);
+    binding.releaseBindings(this.#latest.bound.bindings);
+  }
+}
+
+/** Whether memory is as it was when it was bound. */
+function isReady({ written, read }: Bound): boolean {
+  for (const storage of written) if (!storage.usable || storage.frozen) return false;
+  for (const storage of read) if (!storage.usable) return false;
+  return true;
 }
 
 function bind(page: Float64Array, at: number, { storage, dtype, offset }: Tensor, written: boolean): number {

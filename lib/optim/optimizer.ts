@@ -89,6 +89,8 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
   readonly control: GradientControl;
   readonly #count: number;
   readonly #atOnce: boolean;
+  /** What the gradients of the latest step were found to be: many loops give the same objects again and again. */
+  #latest: { readonly given: readonly G[]; readonly checked: readonly (readonly Tensor[])[] } | undefined;
 
   protected constructor(
     method: Method<H>,
@@ -136,10 +138,7 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
    * the same length. Inside `compile(fn)` the step is recorded, and happens whole or not at all.
    */
   step(gradients: readonly G[], options: StepOptions = NO_OPTIONS): void {
-    checkCount(gradients, this.#count);
-    const checked = this.parts.map(({ state: { params }, positions }) =>
-      asGradients(gradients as readonly (Tensor | TypedArray)[], params, positions),
-    );
+    const checked = this.#check(gradients);
     // One native call sees to it by itself that it happens whole or not at all.
     if (this.#atOnce) this.#stepAll(checked, options);
     else
@@ -149,6 +148,16 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
           options,
         ),
       );
+  }
+
+  #check(gradients: readonly G[]): readonly (readonly Tensor[])[] {
+    checkCount(gradients, this.#count);
+    if (this.#latest !== undefined && areSame(this.#latest.given, gradients)) return this.#latest.checked;
+    const checked = this.parts.map(({ state: { params }, positions }) =>
+      asGradients(gradients as readonly (Tensor | TypedArray)[], params, positions),
+    );
+    this.#latest = { given: [...gradients], checked };
+    return checked;
   }
 
   #stepTogether(gradients: readonly (readonly Tensor[])[], options: StepOptions): void {
@@ -275,6 +284,12 @@ export function asGradients(
   }
   if (!isAlike) throw mixed(checked);
   return checked;
+}
+
+/** Whether two lists of one length hold the same objects. */
+function areSame(a: readonly unknown[], b: readonly unknown[]): boolean {
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 /** Refuses what is not an array of `count` gradients. */

@@ -33,6 +33,11 @@ export abstract class Storage {
     return false;
   }
 
+  /** Whether its memory is there. */
+  get usable(): boolean {
+    return !this.disposed;
+  }
+
   dispose(): void {}
 
   /** A view of `length` elements from element `offset` on. */
@@ -188,8 +193,12 @@ export class BorrowedStorage extends Storage {
   }
 
   /** A transferred buffer leaves its views with no length. (V8 compiles `length` to a load, `byteLength` to a call.) */
+  override get usable(): boolean {
+    return this.array.length === this.#length;
+  }
+
   checkAttached(): void {
-    if (this.array.length !== this.#length) {
+    if (!this.usable) {
       throw new DrivetrainError(
         'DT_DETACHED_BUFFER',
         `Expected the typed array of ${this.byteLength} bytes that this tensor wraps but its buffer was transferred or resized; wrap a copy, or make a pool tensor with tensor(array).`,

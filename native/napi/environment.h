@@ -78,6 +78,7 @@ class Environment {
 
   HandleTable<Storage> storages;
   HandleTable<std::shared_ptr<Program>> programs;
+  HandleTable<Bindings> kept;  // for calls that bind the same again
   const double* command_page = nullptr;
 
   // Where synchronous calls decode the command page: kept, so that they allocate nothing.

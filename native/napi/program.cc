@@ -89,6 +89,27 @@ napi_value run_program_sync(napi_env env, napi_callback_info info) {
                                  [&](const Slot* slots) { return (*program)->execute(slots, nullptr); }));
 }
 
+napi_value keep_bindings(napi_env env, napi_callback_info) {
+  Environment& environment = Environment::of(env);
+  return from_double(env, static_cast<double>(environment.kept.add(environment.bindings)));
+}
+
+napi_value release_bindings(napi_env env, napi_callback_info info) {
+  const Arguments<1> arguments(env, info);
+  Environment::of(env).kept.remove(to_size(env, arguments[0]));
+  return nullptr;
+}
+
+napi_value run_bound(napi_env env, napi_callback_info info) {
+  const Arguments<2> arguments(env, info);
+  Environment& environment = Environment::of(env);
+  const auto* program = environment.programs.get(to_size(env, arguments[0]));
+  Bindings* const bindings = environment.kept.get(to_size(env, arguments[1]));
+  return from_status(env, locked(*bindings, [&](const Slot* slots) {
+                       return (*program)->execute(slots, nullptr);
+                     }));
+}
+
 napi_value profile_program(napi_env env, napi_callback_info info) {
   const Arguments<3> arguments(env, info);
   Environment& environment = Environment::of(env);
