@@ -105,9 +105,8 @@ napi_value run_bound(napi_env env, napi_callback_info info) {
   Environment& environment = Environment::of(env);
   const auto* program = environment.programs.get(to_size(env, arguments[0]));
   Bindings* const bindings = environment.kept.get(to_size(env, arguments[1]));
-  return from_status(env, locked(*bindings, [&](const Slot* slots) {
-                       return (*program)->execute(slots, nullptr);
-                     }));
+  return from_status(
+      env, locked(*bindings, [&](const Slot* slots) { return (*program)->execute(slots, nullptr); }));
 }
 
 napi_value profile_program(napi_env env, napi_callback_info info) {
