@@ -288,7 +288,7 @@ export function judge(rows, { targets = TARGETS, unpinned = /** @type {string[]}
   const verdicts = targets.map(({ what, of, against, ratio, mean }) => {
     const found = [];
     for (const row of rows.filter(of)) {
-      const rivals = against(row).filter((name) => !unpinned.includes(name));
+      const rivals = against(row).filter((name) => !unpinned.some((one) => `${name} `.startsWith(`${one} `)));
       const figure = figureOf(row, rivals);
       if (figure === undefined) continue;
       // A wrong result of ours meets nothing.

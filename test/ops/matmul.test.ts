@@ -4,6 +4,7 @@ import {
   linear,
   matmul,
   permute,
+  randn,
   relu,
   reshape,
   slice,
@@ -381,4 +382,19 @@ test('the dot product of two columns', async () => {
   ]);
   const dot = (...[t]: Tensor[]) => matmul(slice(transpose(t!), 0, 0, 1), slice(t!, 1, 0, 1));
   expect([...(await bothWays1(dot, [table])).data]).toEqual([35]);
+});
+
+test('a batch that comes from memory has the bits of its products one by one', () => {
+  for (const [batch, m, n, k] of [
+    [800, 32, 32, 32],
+    [701, 25, 33, 47],
+    [200, 64, 64, 64],
+  ] as const) {
+    const [a, b] = [randn([batch, m, k]), randn([batch, k, n])];
+    const all = matmul(a, b);
+    const one = (t: Tensor, i: number) => slice(t, 0, i, i + 1);
+    for (const i of [0, 1, batch >> 1, batch - 2, batch - 1]) {
+      expect(one(all, i).toArray()).toEqual(matmul(one(a, i), one(b, i)).toArray());
+    }
+  }
 });
