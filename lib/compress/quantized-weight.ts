@@ -35,6 +35,7 @@ export abstract class QuantizedWeight extends Module {
     if (bias !== undefined) this.bias = bias;
     this.layout = { packed: packInt8(this.weight) };
     this.weight.storage.frozen = true;
+    this.weight.storage.sealed = true;
   }
 
   /** Frees its tensors. @internal */

@@ -81,10 +81,19 @@ export abstract class Module {
   /**
    * Freezes all tensors of the model, or of the part of one that it is: they are no parameters any more, and programs
    * recorded from now on keep the weights of matrix products in the layout of this processor's kernels. Training them and
-   * loading into them are refused then (`DT_FROZEN`).
+   * loading into them are refused then (`DT_FROZEN`), until `unfreeze`.
    */
   freeze(): this {
     for (const { tensor } of this.#state()) tensor.freeze();
+    return this;
+  }
+
+  /**
+   * Takes writes again: for new weights, `model.unfreeze().loadStateDict(state)` and `model.freeze()`. Compiled functions
+   * follow by themselves; runs in flight keep what they read. Weights of quantized layers stay frozen.
+   */
+  unfreeze(): this {
+    for (const { tensor } of this.#state()) if (!tensor.storage.sealed) tensor.unfreeze();
     return this;
   }
 

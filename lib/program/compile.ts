@@ -46,11 +46,11 @@ export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
   let latest: Program<R> | undefined;
 
   const programFor = (inputs: readonly Tensor[]): Program<R> => {
-    if (latest?.accepts(inputs) && latest.holds()) return latest;
+    if (latest?.accepts(inputs) && latest.isCurrent()) return latest;
     const key = inputs.map(describe).join(';');
     const known = programs.get(key) ?? [];
     const program =
-      known.find((one) => one.holds()) ??
+      known.find((one) => one.isCurrent()) ??
       new Program(record(fn as unknown as (...inputs: Tensor[]) => R, inputs));
     programs.delete(key);
     programs.set(key, [program, ...known.filter((one) => one !== program)].slice(0, MAX_MODES));

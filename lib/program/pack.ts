@@ -1,6 +1,72 @@
+import type { TypedArray } from '../native/index.js';
 import { type MatmulAttrs, packMatmul, withRecorder } from '../ops/index.js';
-import { DTYPES, isHalf, outsideScopes, SharedStorage, Tensor } from '../tensor/index.js';
+import {
+  DTYPES,
+  type DType,
+  defaultPool,
+  isHalf,
+  outsideScopes,
+  SharedStorage,
+  Storage,
+  Tensor,
+} from '../tensor/index.js';
 import type { Step } from './record.js';
+
+/**
+ * Stands in a program for the packed copy of a frozen storage. The copy itself is found, or made again, before each run: it
+ * goes when the storage is unfrozen, and under memory pressure while no run reads it.
+ */
+export class PackedStorage extends Storage {
+  readonly kind = 'packed';
+  readonly source: SharedStorage;
+  readonly #key: string;
+  readonly #make: () => SharedStorage;
+
+  constructor(source: SharedStorage, key: string, make: () => SharedStorage) {
+    super(source.layout(key, make).byteLength, false);
+    this.source = source;
+    this.#key = key;
+    this.#make = make;
+    rememberPacked(source);
+  }
+
+  override get disposed(): boolean {
+    return this.source.disposed;
+  }
+
+  /** The copy of what the source holds now. `DT_POOL_LIMIT` where it has to be made and does not fit. */
+  current(): SharedStorage {
+    return this.source.layout(this.#key, this.#make);
+  }
+
+  view(dtype: DType, offset: number, length: number): TypedArray {
+    return this.current().view(dtype, offset, length);
+  }
+}
+
+/** Storages that have packed copies, or had; those that are forgotten take themselves out. */
+const packedSources = new Set<WeakRef<SharedStorage>>();
+const references = new WeakMap<SharedStorage, WeakRef<SharedStorage>>();
+const forgotten = new FinalizationRegistry<WeakRef<SharedStorage>>((reference) =>
+  packedSources.delete(reference),
+);
+
+function rememberPacked(source: SharedStorage): void {
+  if (references.has(source)) return;
+  const reference = new WeakRef(source);
+  references.set(source, reference);
+  packedSources.add(reference);
+  forgotten.register(source, reference);
+}
+
+// Only where an allocation does not fit: copies that were dropped earlier would be made again by the next run.
+defaultPool.onPressure(({ missing }) => {
+  const enough = defaultPool.statistics.current - missing;
+  for (const reference of packedSources) {
+    if (missing === 0 || defaultPool.statistics.current <= enough) return;
+    reference.deref()?.dropIdleLayouts();
+  }
+});
 
 /** Products by a frozen matrix read a copy of it that is packed once, whatever the number of recordings and runs. */
 export function packConstants(steps: readonly Step[]): Step[] {
@@ -25,6 +91,6 @@ function packedOf(b: Tensor): Tensor | undefined {
   const matrix = b.viewAs(b.shape.slice(-2), b.strides.slice(-2));
   const key = [dtype, offset, ...matrix.shape, ...matrix.strides].join();
   const pack = () => outsideScopes(() => withRecorder(undefined, () => packMatmul(matrix).storage));
-  const packed = storage.layout(key, pack as () => SharedStorage);
+  const packed = new PackedStorage(storage, key, pack as () => SharedStorage);
   return new Tensor(packed, dtype, [packed.byteLength / DTYPES[dtype].bytes]);
 }

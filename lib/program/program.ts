@@ -7,6 +7,7 @@ import {
   DTYPES,
   empty,
   formatShape,
+  isHalf,
   type MemoryPool,
   SharedStorage,
   type Storage,
@@ -21,6 +22,7 @@ import { encode } from './encode.js';
 import { Explanation, explainSteps } from './explain.js';
 import { describeStep, foundNonFinite, watchNonFinite } from './non-finite.js';
 import { optimise } from './optimise.js';
+import { PackedStorage } from './pack.js';
 import { align, type MemoryPlan, type MemoryReport, planMemory } from './plan.js';
 import { mapTensors, type Recording, type Step } from './record.js';
 import { refused, submitRun } from './runs.js';
@@ -69,7 +71,11 @@ export class Program<R> {
   readonly #outputs: readonly Tensor[];
   readonly #captured: readonly Captured[];
   readonly #written: ReadonlySet<Storage>;
-  /** Those of them that are a caller's. */
+  /** Those of what it captures that are copies of frozen matrices. */
+  readonly #packed: readonly PackedStorage[];
+  /** Pool matrices of its products that were not frozen when it was recorded. */
+  readonly #unpacked: readonly Storage[];
+  /** Those that it writes that are a caller's. */
   readonly #writtenCallers: readonly Storage[];
   readonly #result: R;
   readonly #holds: () => boolean;
@@ -93,6 +99,9 @@ export class Program<R> {
     this.#captured = capturedBy(steps);
     checkApart(this.#captured);
     this.#written = new Set(this.#captured.filter(({ written }) => written).map(({ storage }) => storage));
+    const storages = this.#captured.map(({ storage }) => storage);
+    this.#packed = storages.filter((storage) => storage instanceof PackedStorage);
+    this.#unpacked = packable(steps);
     this.#writtenCallers = [...this.#written].filter(({ callerOwned }) => callerOwned);
     this.instructions = steps.length;
     this.memory = plan.report;
@@ -275,7 +284,12 @@ export class Program<R> {
 
   /** Whether the modes of layers that it was recorded in are as they were: training or evaluation, frozen or not. */
   holds(): boolean {
-    return this.#holds();
+    return this.#holds() && this.#packed.every(({ source }) => source.frozen || source.disposed);
+  }
+
+  /** Whether it holds and a new recording would pack no more matrices than it has packed. @internal */
+  isCurrent(): boolean {
+    return this.holds() && !this.#unpacked.some(({ frozen }) => frozen);
   }
 
   /** Slots have the shapes that were recorded: any other input would be read out of bounds. */
@@ -290,7 +304,7 @@ export class Program<R> {
 
   /** Binds every slot in the command page, to new memory where it is the run's own; `resolve` says what stands in for a storage. */
   #bind(
-    { outputs }: RunMemory,
+    { outputs, pinned }: RunMemory,
     pool: MemoryPool,
     inputs: readonly Tensor[],
     arena: Storage | undefined,
@@ -299,11 +313,10 @@ export class Program<R> {
     if (!this.holds()) throw recordedInAnotherMode();
     const arenas = arena === undefined ? 0 : 1;
     const slots = arenas + inputs.length + this.#outputs.length + this.#captured.length;
-    const page = commandPage(bindingWords(slots));
-    page[0] = slots;
-    let at = 1;
+    // The page is written at the end: what allocates may call listeners, and what packs writes the same page.
+    const bound: [storage: Storage, written: boolean, byteOffset: number][] = [];
     const bind = (storage: Storage, written: boolean, byteOffset: number) => {
-      at = writeBinding(page, at, resolve(storage, written), byteOffset, written);
+      bound.push([resolve(storage, written), written, byteOffset]);
     };
     if (arena !== undefined) bind(arena, true, 0);
     for (const input of inputs) {
@@ -320,7 +333,20 @@ export class Program<R> {
     }
     for (const captured of this.#captured) {
       checkCaptured(captured, () => this.#userOf(captured));
-      bind(captured.storage, captured.written, 0);
+      if (!(captured.storage instanceof PackedStorage)) {
+        bind(captured.storage, captured.written, 0);
+        continue;
+      }
+      const packed = captured.storage.current();
+      packed.enterRun();
+      pinned.push(packed);
+      bind(packed, false, 0);
+    }
+    const page = commandPage(bindingWords(slots));
+    page[0] = slots;
+    let at = 1;
+    for (const [storage, written, byteOffset] of bound) {
+      at = writeBinding(page, at, storage, byteOffset, written);
     }
   }
 
@@ -342,12 +368,23 @@ export class Program<R> {
 class RunMemory {
   readonly temporaries: Storage[] = [];
   readonly outputs: Tensor[] = [];
+  /** Packed copies, kept until it ends. */
+  readonly pinned: SharedStorage[] = [];
   handedOut = false;
 
   dispose(): void {
+    for (const storage of this.pinned) storage.leaveRun();
     for (const storage of this.temporaries) storage.dispose();
     if (!this.handedOut) for (const output of this.outputs) output.dispose();
   }
+}
+
+/** Matrices of products that freezing would let be packed. */
+function packable(steps: readonly Step[]): Storage[] {
+  const matrices = steps.filter(({ op }) => op.name === 'matmul').map(({ inputs }) => inputs[1]!);
+  return matrices
+    .filter(({ storage, dtype }) => storage.kind === 'shared' && !storage.frozen && !isHalf(dtype))
+    .map(({ storage }) => storage);
 }
 
 /** A copy of a storage as it is now. */

@@ -21,7 +21,7 @@ export {
   sameShape,
   sizeOf,
 } from './shape.js';
-export { BorrowedStorage, busy, SharedStorage, type Storage, SymbolicStorage } from './storage.js';
+export { BorrowedStorage, busy, SharedStorage, Storage, SymbolicStorage } from './storage.js';
 export {
   empty,
   type NestedNumbers,

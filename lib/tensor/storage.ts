@@ -10,9 +10,10 @@ export type Release = () => void;
  * - `shared`: a block of a pool's slab (or a caller's array on a SharedArrayBuffer): native code may hold on to it.
  * - `borrowed`: a caller's typed array on an ArrayBuffer: checked for being attached at each call, copied for awaited runs.
  * - `symbolic`: a value in a program that is being recorded; it has no bytes yet.
+ * - `packed`: in a program, the copy of a frozen storage in the layout of kernels.
  */
 export abstract class Storage {
-  abstract readonly kind: 'shared' | 'borrowed' | 'symbolic';
+  abstract readonly kind: 'shared' | 'borrowed' | 'symbolic' | 'packed';
   readonly byteLength: number;
   /** Where its first byte lies: in the process's memory, or, where `buffer` is set, in that ArrayBuffer. */
   readonly address: number;
@@ -21,6 +22,8 @@ export abstract class Storage {
   readonly callerOwned: boolean;
   /** Writes are refused, so that copies in another layout never go stale. */
   frozen = false;
+  /** Frozen for good: something outside of it holds a copy in another layout. */
+  sealed = false;
 
   constructor(byteLength: number, callerOwned: boolean, address = 0, buffer?: ArrayBufferLike) {
     this.byteLength = byteLength;
@@ -39,6 +42,11 @@ export abstract class Storage {
   }
 
   dispose(): void {}
+
+  /** Takes writes again. */
+  unfreeze(): void {
+    this.frozen = false;
+  }
 
   /** A view of `length` elements from element `offset` on. */
   abstract view(dtype: DType, offset: number, length: number): TypedArray;
@@ -98,10 +106,16 @@ export class SharedStorage extends Storage {
     // What is registered counts as used in the collector's young generation, and would all grow old.
     if (this.isRegistered) forgotten.unregister(this);
     if (this.#runs === 0) this.finalize();
-    for (const layout of this.#layouts?.values() ?? []) layout.dispose();
+    this.#dropLayouts();
   }
 
-  /** The copy of this frozen storage's content that is known by `key`, made by `make` the first time; disposed with it. */
+  /** Copies in other layouts would go stale: they are disposed. A run that reads one keeps it until it ends. */
+  override unfreeze(): void {
+    super.unfreeze();
+    this.#dropLayouts();
+  }
+
+  /** The copy of this frozen storage's content that is known by `key`, made by `make` where there is none; disposed with it. */
   layout(key: string, make: () => SharedStorage): SharedStorage {
     this.#layouts ??= new Map();
     let made = this.#layouts.get(key);
@@ -110,6 +124,20 @@ export class SharedStorage extends Storage {
       this.#layouts.set(key, made);
     }
     return made;
+  }
+
+  /** Disposes the copies in other layouts that no run reads. */
+  dropIdleLayouts(): void {
+    for (const [key, layout] of this.#layouts ?? []) {
+      if (layout.#runs > 0) continue;
+      layout.dispose();
+      this.#layouts!.delete(key);
+    }
+  }
+
+  #dropLayouts(): void {
+    for (const layout of this.#layouts?.values() ?? []) layout.dispose();
+    this.#layouts = undefined;
   }
 
   view(dtype: DType, offset: number, length: number): TypedArray {

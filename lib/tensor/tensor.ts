@@ -133,11 +133,28 @@ export class Tensor {
 
   /**
    * Refuses writes to this tensor, and to every view of it, from now on (`DT_FROZEN`): programs that are recorded then
-   * keep a copy of it in the layout of their kernels. There is no way back. Writes through `borrow()` are not noticed.
+   * keep a copy of it in the layout of their kernels. Writes through `borrow()` are not noticed.
    */
   freeze(): this {
     this.checkUsable();
     this.storage.frozen = true;
+    return this;
+  }
+
+  /**
+   * Takes writes again, to this tensor and every view of it. Copies in the layout of kernels are let go: compiled functions
+   * read the tensor itself until it is frozen again, and then a new copy. Runs in flight keep what they read. Throws
+   * `DT_FROZEN` for the weight of a quantized layer, which is written by `loadStateDict` only.
+   */
+  unfreeze(): this {
+    this.checkUsable();
+    if (this.storage.sealed) {
+      throw new DrivetrainError(
+        'DT_FROZEN',
+        `Expected a tensor that freeze() froze but received the weight of a quantized layer (shape ${formatShape(this.shape)}); put new values into it by loadStateDict.`,
+      );
+    }
+    this.storage.unfreeze();
     return this;
   }
 
