@@ -6,6 +6,8 @@ export type DispatchReason = 'full' | 'idle' | 'wait';
 /** The metrics of the batcher of one name in one registry. */
 export interface BatcherMetrics {
   readonly batchRows: Histogram;
+  /** The most rows that a batch takes, which falls under memory pressure. */
+  readonly mostRows: Gauge;
   /** Seconds from a request's arrival until its batch was sent; only requests that came so far. */
   readonly queueAge: Histogram;
   /** Seconds that `run` took, once a batch. */
@@ -36,6 +38,9 @@ export function batcherMetrics(registry: Registry, batcher: string): BatcherMetr
   return {
     batchRows: registry
       .histogram('drivetrain_batch_size_rows', 'Rows in a batch.', ['batcher'], ROW_BUCKETS)
+      .labels(labels),
+    mostRows: registry
+      .gauge('drivetrain_batch_limit_rows', 'The most rows that a batch takes now.', ['batcher'])
       .labels(labels),
     queueAge: registry
       .histogram('drivetrain_queue_age_seconds', 'Time from arrival until the batch was sent.', ['batcher'])

@@ -1,6 +1,14 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { defaultRegistry, outcomeOf, type Registry } from '../observe/index.js';
-import { checkOptions, formatShape, Tensor, typedArrayName, wrap } from '../tensor/index.js';
+import {
+  checkOptions,
+  defaultPool,
+  formatShape,
+  type PressureLevel,
+  Tensor,
+  typedArrayName,
+  wrap,
+} from '../tensor/index.js';
 import { gather, type Rows, scatter } from './batch.js';
 import { type BatcherMetrics, batcherMetrics, type DispatchReason } from './batcher-metrics.js';
 import { type Group, headOf, RequestQueue } from './queue.js';
@@ -33,6 +41,9 @@ export interface BatcherRunOptions {
   timeoutMs?: number;
 }
 
+/** The share of `maxBatchSize` that a batch takes while the default pool is near its limit. */
+const SHARES: Readonly<Record<PressureLevel, number>> = { high: 1 / 2, critical: 1 / 4 };
+
 const OPTIONS: readonly (keyof BatcherOptions)[] = [
   'maxBatchSize',
   'maxWaitMs',
@@ -47,7 +58,8 @@ const OPTIONS: readonly (keyof BatcherOptions)[] = [
  * Answers many small requests with few large calls of `run`. A request is some rows, a tensor [rows, …]; requests of
  * the same dtype and row shape share a batch [sum of rows, …] in the order of their arrival, and each is answered with
  * its own rows of the result. Nothing waits at low load: an idle executor takes what came during the current turn of
- * the event loop, and while it is busy the next batch gathers.
+ * the event loop, and while it is busy the next batch gathers. Near the limit of the default pool batches are smaller: half
+ * of `maxBatchSize` from 80 % of it on, a quarter from 95 % on; a single request is never split.
  */
 export class Batcher {
   readonly #run: (batch: Tensor) => Promise<Tensor>;
@@ -234,8 +246,16 @@ export class Batcher {
     return this.#reasonToSend(group) === 'wait' ? headOf(group).arrivedAt + this.#maxWaitMs - now : 0;
   }
 
+  /** The most rows that a batch of several requests takes now. */
+  #mostRows(): number {
+    const level = defaultPool.pressure;
+    const rows = level === undefined ? this.#maxBatchSize : Math.ceil(this.#maxBatchSize * SHARES[level]);
+    this.#metrics.mostRows.set(rows);
+    return rows;
+  }
+
   #reasonToSend(group: Group<Request>): DispatchReason {
-    if (group.rows >= this.#maxBatchSize) return 'full';
+    if (group.rows >= this.#mostRows()) return 'full';
     return this.#maxWaitMs > 0 && this.#lastRequests > 1 && !this.#closing ? 'wait' : 'idle';
   }
 
@@ -249,6 +269,7 @@ export class Batcher {
   /** The oldest requests of a group that fit into a batch, without those whose deadline has passed. */
   #take(group: Group<Request>, now: number): Request[] {
     const batch: Request[] = [];
+    const most = this.#mostRows();
     let rows = 0;
     for (const request of group.requests) {
       if (request.deadline <= now) {
@@ -256,7 +277,7 @@ export class Batcher {
         request.reject(deadlineError(now - request.arrivedAt));
         continue;
       }
-      if (rows + request.rows > this.#maxBatchSize) break;
+      if (batch.length > 0 && rows + request.rows > most) break;
       rows += request.rows;
       this.#leave(request);
       batch.push(request);

@@ -118,6 +118,11 @@ export class MemoryPool {
     return withScope(this, fn);
   }
 
+  /** How near to the limit the bytes in use are; undefined below 80 %. */
+  get pressure(): PressureLevel | undefined {
+    return this.#pressure.level;
+  }
+
   get statistics(): MemoryPoolStatistics {
     const { reserved, largestFree } = this.#heap;
     const free = reserved - this.#current;
@@ -130,7 +135,7 @@ export class MemoryPool {
       largestFree,
       failures: this.#failures,
       fragmentation: free === 0 ? 0 : 1 - largestFree / free,
-      pressure: this.#pressure.level,
+      pressure: this.pressure,
     };
   }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from 'vitest';
 import { Registry } from '../../dist/observe/index.js';
 import { Batcher } from '../../dist/scheduling/index.js';
-import { type Tensor, wrap } from '../../dist/tensor/index.js';
+import { defaultPool, type Tensor, wrap } from '../../dist/tensor/index.js';
 import { Gate, row, sampleOf, sleep, turns } from './support.js';
 
 const double = async (batch: Tensor) =>
@@ -508,4 +508,36 @@ test('the metrics tell sizes, ages, reasons, rows waiting, outcomes and duration
   expect(value('drivetrain_request_execution_seconds_total')).toBeGreaterThan(0);
   expect(value('drivetrain_batcher_requests_total', ',outcome="ok"')).toBe(4);
   expect(value('drivetrain_batcher_requests_total', ',outcome="queue_full"')).toBe(1);
+});
+
+describe('near the limit of the default pool', () => {
+  test('batches are smaller, never split a request, and are whole again when there is room', async () => {
+    const { limit } = defaultPool;
+    const sizes: number[] = [];
+    const registry = new Registry();
+    const batcher = new Batcher(
+      (batch) => {
+        sizes.push(batch.shape[0]!);
+        return double(batch);
+      },
+      { maxBatchSize: 8, registry },
+    );
+    /** The sizes of batches of requests of so many rows, with so much of the pool in use; and what the metric said. */
+    const batchesAt = async (share: number, rows: readonly number[]) => {
+      defaultPool.limit = Math.ceil((defaultPool.statistics.current + 2 ** 20) / share);
+      const held = defaultPool.allocate(2 ** 20);
+      sizes.length = 0;
+      await Promise.all(rows.map((count) => batcher.run(wrap(new Float32Array(count), [count, 1]))));
+      held.dispose();
+      return [sampleOf(registry.expose(), 'drivetrain_batch_limit_rows{batcher="default"}'), ...sizes];
+    };
+    try {
+      expect(await batchesAt(0.5, [2, 2, 2, 2])).toEqual([8, 8]);
+      expect(await batchesAt(0.85, [2, 2, 2, 2])).toEqual([4, 4, 4]);
+      expect(await batchesAt(0.97, [1, 1, 5, 1])).toEqual([2, 2, 5, 1]);
+      expect(await batchesAt(0.5, [2, 2, 2, 2])).toEqual([8, 8]);
+    } finally {
+      defaultPool.limit = limit;
+    }
+  });
 });

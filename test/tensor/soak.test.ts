@@ -1,0 +1,9 @@
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+
+test('a million allocations as a service makes them leave memory flat', { timeout: 120_000 }, () => {
+  const script = join(import.meta.dirname, '../../bench/soak.mjs');
+  const out = execFileSync(process.execPath, [script, '1e6', '--seed', '7'], { encoding: 'utf8' });
+  expect(out).toMatch(/\n +1\.00e\+6 .*\nMemory is flat\.\n$/);
+});
