@@ -17,9 +17,6 @@ export const pixels = (batch) => random(batch * WIDTHS[0], 3);
 /** The class of a sample, the same for everybody. */
 export const labels = (batch) => Array.from({ length: batch }, (_, i) => hash(i, 4) % WIDTHS.at(-1));
 
-/** Multiply-adds of one pass through one sample, twice: FLOP. */
-export const FLOP = 2 * LAYERS.reduce((sum, { inputs, outputs }) => sum + inputs * outputs, 0);
-
 /** All layers' values for one sample, in double precision: what enters each of them, and the logits. */
 export function forward(x, arrays) {
   const values = [x];

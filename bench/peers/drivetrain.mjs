@@ -207,7 +207,7 @@ export function digitsInt8(problem) {
   return recorded((x) => model.forward(x), [pixelsOf(problem)]);
 }
 
-/** A whole step, awaited as in a training loop where there are threads to work meanwhile; its value is the loss. */
+/** A whole step; its value is the loss. */
 export function trainDigits(problem) {
   const { labels, options, warmUp } = problem;
   const model = digitsModel(problem);

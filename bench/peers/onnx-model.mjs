@@ -56,9 +56,9 @@ function tensor(name, { type = FLOAT, shape, data }) {
   return [...shape.map((size) => integer(1, size)), integer(2, type), text(8, name), bytes(9, raw)];
 }
 
-/** ValueInfoProto. */
+/** ValueInfoProto; a size that is a word is one that a run decides. */
 function valueInfo(name, { type = FLOAT, shape }) {
-  const sizes = shape.map((size) => message(1, integer(1, size)));
+  const sizes = shape.map((size) => message(1, typeof size === 'string' ? text(2, size) : integer(1, size)));
   return [text(1, name), message(2, message(1, integer(1, type), message(2, ...sizes)))];
 }
 

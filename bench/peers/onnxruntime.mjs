@@ -24,8 +24,20 @@ const TYPES = { [FLOAT]: 'float32', [UINT8]: 'uint8', [INT32]: 'int32', [INT64]:
 /**
  * A model with the output y, `run()` into a preallocated array. `inputs` are { type?, shape, data } by name.
  */
-async function contestant({ nodes, inputs, initializers, type = FLOAT, shape, arena = true }, threads) {
-  const bytes = onnxModel({ nodes, inputs, initializers, outputs: { y: { type, shape } } });
+async function contestant(
+  { nodes, inputs, initializers, type = FLOAT, shape, outputShape = shape, arena = true },
+  threads,
+) {
+  const named = Object.entries(inputs).map(([key, { type, shape, declared = shape }]) => [
+    key,
+    { type, shape: declared },
+  ]);
+  const bytes = onnxModel({
+    nodes,
+    inputs: Object.fromEntries(named),
+    initializers,
+    outputs: { y: { type, shape: outputShape } },
+  });
   const session = await ort.InferenceSession.create(bytes, {
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
@@ -234,7 +246,10 @@ function digitsWith(int8) {
 export const digits = digitsWith(false);
 export const digitsInt8 = digitsWith(true);
 
-/** In the operators that exporters write, so that its own fusions find what they look for. */
+/**
+ * In the operators that exporters write, so that its own fusions find what they look for, and with sizes that a run decides:
+ * with fixed ones it makes slower products of them.
+ */
 function encoderWith(int8) {
   return ({ batch, length, tokens, shape, arrays, arena }, threads) => {
     const { vocab, positions, hidden, layers, heads, intermediate } = shape;
@@ -257,8 +272,8 @@ function encoderWith(int8) {
     const at = graph.add('Gather', [table('position', positions), places], 'at');
     const sum = graph.add('Add', [graph.add('Add', [words, types], 'words+types'), at], 'embedded');
     const width = hidden / heads;
-    const split = graph.shape('split', [batch, length, heads, width]);
-    const joined = graph.shape('joined', [batch, length, hidden]);
+    const split = graph.shape('split', [0, 0, heads, width]);
+    const joined = graph.shape('joined', [0, 0, hidden]);
     const root = graph.constant('root', { shape: [], data: Float32Array.of(Math.sqrt(width)) });
     let x = graph.norm(sum, 'embeddings.norm', ...of('embeddings.norm'));
     for (let i = 0; i < layers; i++) {
@@ -291,8 +306,13 @@ function encoderWith(int8) {
         i === layers - 1 ? 'y' : undefined,
       );
     }
-    const ids = { type: INT64, shape: [batch, length], data: BigInt64Array.from(tokens, BigInt) };
-    return contestant({ ...graph, inputs: { ids }, shape: [batch, length, hidden], arena }, threads);
+    const declared = ['batch', 'length'];
+    const ids = { type: INT64, shape: [batch, length], declared, data: BigInt64Array.from(tokens, BigInt) };
+    const outputShape = [...declared, hidden];
+    return contestant(
+      { ...graph, inputs: { ids }, shape: [batch, length, hidden], outputShape, arena },
+      threads,
+    );
   };
 }
 

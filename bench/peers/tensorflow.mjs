@@ -97,18 +97,27 @@ export function digits(problem) {
   return contestant(() => digitsLogits(x, weights, biases), [x, ...weights, ...biases]);
 }
 
-/** It has Adam without the decay of weights. */
+/** Adam, and the decay of weights before it, which it has not: p · (1 − lr · weightDecay). */
 export function trainDigits(problem) {
   const { labels, warmUp, widths, options } = problem;
   const { x, weights, biases } = digitsTensors(problem, (t) => tf.variable(t));
-  const { lr, betas, eps } = options;
+  const { lr, betas, eps, weightDecay } = options;
   const adam = tf.train.adam(lr, ...betas, eps);
   const classes = tf.oneHot(tf.tensor1d(labels, 'int32'), widths.at(-1));
   const lossOf = () => tf.losses.softmaxCrossEntropy(classes, digitsLogits(x, weights, biases));
   let loss;
   const run = () => {
     loss?.dispose();
-    loss = adam.minimize(lossOf, true);
+    // The gradients are those of the weights before they decay, as in the others.
+    const { value, grads } = tf.variableGrads(lossOf);
+    for (const w of [...weights, ...biases]) {
+      const decayed = tf.mul(w, 1 - lr * weightDecay);
+      w.assign(decayed);
+      decayed.dispose();
+    }
+    adam.applyGradients(grads);
+    for (const gradient of Object.values(grads)) gradient.dispose();
+    loss = value;
   };
   for (let i = 0; i < warmUp; i++) run();
   return {
