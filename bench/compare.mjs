@@ -5,7 +5,7 @@ import { drivetrain } from './peers/index.mjs';
 import { resultRow } from './results.mjs';
 import { median } from './statistics.mjs';
 
-/** Everybody for this row: { name, peer, op, threads }, ours first. */
+/** Everybody for this row: { name, peer, op, threads }, ours first; `ours` and `theirs` of the row name further ones. */
 function entries(row, peers) {
   const { op } = row.problem;
   const ours = Object.entries(row.ours ?? {}).map(([name, variant]) => ({
@@ -14,10 +14,25 @@ function entries(row, peers) {
     op: variant.op ?? op,
     threads: variant.threads ?? row.threads,
   }));
+  const theirs = Object.entries(row.theirs ?? {}).flatMap(([name, variant]) =>
+    peers
+      .filter((other) => other.name === variant.peer && other.peer)
+      .map((other) => ({
+        name,
+        peer: other.peer,
+        op: variant.op ?? op,
+        threads: variant.threads ?? row.threads,
+      })),
+  );
   const others = peers
     .filter(({ peer }) => peer && row.threads <= (peer.maxThreads ?? Number.POSITIVE_INFINITY))
     .map(({ name, peer }) => ({ name, peer, op, threads: row.threads }));
-  const all = [{ name: drivetrain.name, peer: drivetrain, op, threads: row.threads }, ...ours, ...others];
+  const all = [
+    { name: drivetrain.name, peer: drivetrain, op, threads: row.threads },
+    ...ours,
+    ...others,
+    ...theirs,
+  ];
   return all.filter(({ peer, op }) => peer[op]);
 }
 

@@ -7,6 +7,7 @@ const UNITS = {
   'GB/s': { better: 'higher', value: (seconds, work) => work / seconds / 1e9 },
   'G values/s': { better: 'higher', value: (seconds, work) => work / seconds / 1e9 },
   'G parameters/s': { better: 'higher', value: (seconds, work) => work / seconds / 1e9 },
+  ms: { better: 'lower', value: (seconds) => seconds * 1e3 },
   µs: { better: 'lower', value: (seconds) => seconds * 1e6 },
 };
 

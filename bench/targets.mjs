@@ -200,6 +200,58 @@ export const TARGETS = [
     against: limit,
     ratio: 1,
   },
+  {
+    what: 'a training step of the digits network: PyTorch at its best number of threads',
+    of: (row) => row.group === 'train' && row.threads === 2,
+    against: () => bestOf('PyTorch', 'PyTorch, 1 thread'),
+    ratio: 3,
+  },
+  {
+    what: 'the same: TensorFlow.js',
+    of: (row) => row.group === 'train' && row.threads === 1,
+    against: only('TensorFlow.js'),
+    ratio: 40,
+  },
+  ...[
+    [1, 3],
+    [8, 3],
+    [64, 1.5],
+  ].map(([batch, ratio]) => ({
+    what: `the digits network, batch ${batch}: onnxruntime-node`,
+    of: (row) => row.name === `digits/${batch}` && row.group === 'infer',
+    against: only('onnxruntime-node'),
+    ratio,
+  })),
+  {
+    what: 'the digits network in INT8, batch 1: onnxruntime-node in f32',
+    of: (row) => row.name === 'digits int8/1',
+    against: only('onnxruntime-node f32'),
+    ratio: 6,
+  },
+  {
+    what: 'an encoder of the shape of MiniLM-L6: onnxruntime-node',
+    of: (row) => row.name.startsWith('minilm-l6/'),
+    against: only('onnxruntime-node'),
+    ratio: 1,
+  },
+  {
+    what: 'the same in INT8: our f32',
+    of: (row) => row.name.startsWith('minilm-l6 int8/'),
+    against: only('drivetrain f32'),
+    ratio: 1.5,
+  },
+  {
+    what: 'the same in INT8: onnxruntime-node in INT8',
+    of: (row) => row.name.startsWith('minilm-l6 int8/'),
+    against: only('onnxruntime-node'),
+    ratio: 1,
+  },
+  {
+    what: 'loading its 91 MB: at most 150 ms',
+    of: (row) => row.name === 'load minilm-l6',
+    against: limit,
+    ratio: 1,
+  },
 ];
 
 /** Our ratio to the best of the rivals, undefined if none of them was measured. */

@@ -5,7 +5,9 @@ import { dirname, join, sep } from 'node:path';
 import ts from 'typescript';
 import { main, root, StepError } from './shared.mjs';
 
-const FLOORS = 'native tensor ops program io nn optim train compress observe scheduling serve'.split(' ');
+const FLOORS = 'native tensor ops program io nn models optim train compress observe scheduling serve'.split(
+  ' ',
+);
 
 /** The string that names the other file, where `node` is an import of any kind. */
 function specifierOf(node) {

@@ -1,5 +1,6 @@
 // What it costs to call at all: 8 elements, so that nothing else is measured.
 import { problem, random } from '../data.mjs';
+import { goal } from '../limits.mjs';
 
 export const group = 'call';
 
@@ -29,9 +30,6 @@ const program = (awaited) =>
       return { value, error: 1e-4 };
     },
   });
-
-/** What we allow ourselves, in the place of a limit. */
-const goal = (microseconds) => () => ({ name: `${microseconds} µs`, time: () => microseconds / 1e6 });
 
 export function* rows() {
   const row = { group, threads: 1, unit: 'µs', work: 1 };

@@ -1,5 +1,8 @@
 // The library itself, through its public functions and no others: single operations eagerly, networks recorded and run
 // synchronously.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { drivetrain } from '../ours.mjs';
 
 const { add, compile, device, gelu, layerNorm, linear, matmul, mul } = drivetrain;
@@ -36,6 +39,8 @@ function eager(compute, shape, inputs) {
 /** A recorded function of `inputs`, run synchronously or awaited. */
 function recorded(fn, inputs, { awaited = false } = {}) {
   const program = compile(fn);
+  // Recorded, with its weights packed, before the first run, as a session of others is.
+  const { memory } = program.program(...inputs);
   let out;
   const keep = (fresh) => {
     out?.dispose();
@@ -43,6 +48,7 @@ function recorded(fn, inputs, { awaited = false } = {}) {
   };
   return {
     async: awaited,
+    planned: () => memory.planned,
     run: awaited ? async () => keep(await program(...inputs)) : () => keep(program.runSync(...inputs)),
     values: (indices) => valuesOf(out)(indices),
     dispose: () => disposeAll([out, ...inputs]),
@@ -177,3 +183,98 @@ const alternating = (steps) => (x, y) => {
 
 export const smallProgram = ({ steps, awaited, arrays: { a, b } }) =>
   recorded(alternating(steps), [tensor(a), tensor(b)], { awaited });
+
+/** The digits network with these weights. */
+function digitsModel({ widths, arrays }) {
+  const layers = widths.slice(1).map((outputs, i) => new drivetrain.Linear(widths[i], outputs));
+  layers.forEach((layer, i) => {
+    layer.weight.borrow().set(arrays[`w${i}`]);
+    layer.bias.borrow().set(arrays[`b${i}`]);
+  });
+  const { ReLU, Sequential } = drivetrain;
+  return new Sequential(layers[0], new ReLU(), layers[1], new ReLU(), layers[2]);
+}
+
+const pixelsOf = ({ batch, widths, arrays }) => tensor(arrays.x, { shape: [batch, widths[0]] });
+
+export function digits(problem) {
+  const model = digitsModel(problem).freeze();
+  return recorded((x) => model.forward(x), [pixelsOf(problem)]);
+}
+
+export function digitsInt8(problem) {
+  const model = drivetrain.quantize(digitsModel(problem));
+  return recorded((x) => model.forward(x), [pixelsOf(problem)]);
+}
+
+/** A whole step, awaited as in a training loop where there are threads to work meanwhile; its value is the loss. */
+export function trainDigits(problem) {
+  const { labels, options, warmUp } = problem;
+  const model = digitsModel(problem);
+  const adam = new drivetrain.AdamW(model.parameters(), options);
+  const step = (x, classes) => {
+    const loss = drivetrain.crossEntropy(model.forward(x), classes);
+    adam.step(drivetrain.grad(loss, model.parameters()));
+    return loss;
+  };
+  const contestant = recorded(step, [pixelsOf(problem), tensor(labels, { dtype: 'i32' })]);
+  for (let i = 0; i < warmUp; i++) contestant.run();
+  return contestant;
+}
+
+function encoderModel({ shape, arrays }) {
+  const { vocab, positions, hidden, layers, heads, intermediate } = shape;
+  const config = {
+    vocabSize: vocab,
+    maxPositionEmbeddings: positions,
+    hiddenSize: hidden,
+    numHiddenLayers: layers,
+    numAttentionHeads: heads,
+    intermediateSize: intermediate,
+  };
+  const model = new drivetrain.BertModel(config, { pooler: false }).eval();
+  for (const [name, parameter] of model.namedParameters()) parameter.borrow().set(arrays[name]);
+  return model;
+}
+
+function encoderRun(model, { batch, length, tokens }) {
+  const contestant = recorded(
+    (x) => model.forward(x),
+    [tensor(Int32Array.from(tokens), { shape: [batch, length] })],
+  );
+  return {
+    ...contestant,
+    dispose: () => {
+      contestant.dispose();
+      disposeAll(Object.values(model.stateDict()));
+    },
+  };
+}
+
+export const encoder = (problem) => encoderRun(encoderModel(problem).freeze(), problem);
+export const encoderInt8 = (problem) =>
+  encoderRun(drivetrain.quantize(encoderModel(problem)).freeze(), problem);
+
+/** All weights of an encoder, from a file into pool memory. */
+export async function loadEncoder({ arrays }) {
+  const folder = mkdtempSync(join(tmpdir(), 'drivetrain-bench-'));
+  const file = join(folder, 'model.safetensors');
+  const named = Object.entries(arrays).map(([key, data]) => [
+    key,
+    { dtype: 'f32', shape: [data.length], data },
+  ]);
+  await drivetrain.writeSafetensors(file, Object.fromEntries(named));
+  let tensors = {};
+  return {
+    async: true,
+    run: async () => {
+      disposeAll(Object.values(tensors));
+      ({ tensors } = await drivetrain.readSafetensors(file));
+    },
+    values: (indices) => valuesOf(tensors['embeddings.wordEmbeddings.weight'])(indices),
+    dispose: () => {
+      disposeAll(Object.values(tensors));
+      rmSync(folder, { recursive: true });
+    },
+  };
+}

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { valuesIn } from '../data.mjs';
-import { FLOAT, INT8, INT32, onnxModel, UINT8 } from './onnx-model.mjs';
+import { FLOAT, INT8, INT32, INT64, onnxModel, UINT8 } from './onnx-model.mjs';
 
 export const name = 'onnxruntime-node';
 
@@ -19,16 +19,17 @@ export function load() {
   };
 }
 
-const TYPES = { [FLOAT]: 'float32', [UINT8]: 'uint8', [INT32]: 'int32' };
+const TYPES = { [FLOAT]: 'float32', [UINT8]: 'uint8', [INT32]: 'int32', [INT64]: 'int64' };
 
 /**
  * A model with the output y, `run()` into a preallocated array. `inputs` are { type?, shape, data } by name.
  */
-async function contestant({ nodes, inputs, initializers, type = FLOAT, shape }, threads) {
+async function contestant({ nodes, inputs, initializers, type = FLOAT, shape, arena = true }, threads) {
   const bytes = onnxModel({ nodes, inputs, initializers, outputs: { y: { type, shape } } });
   const session = await ort.InferenceSession.create(bytes, {
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
+    enableCpuMemArena: arena,
   });
   const size = shape.reduce((product, n) => product * n, 1);
   const out = type === INT32 ? new Int32Array(size) : new Float32Array(size);
@@ -76,8 +77,8 @@ export function matmulInteger({ m, n, k, arrays: { a, b } }, threads) {
   return contestant({ nodes, inputs, initializers, type: INT32, shape: [m, n] }, threads);
 }
 
-/** Activations quantized per tensor as they come (u8), weights per channel ahead (s8): its fused operator. */
-export function linearInt8({ m, n, k, arrays: { x, weight } }, threads) {
+/** A weight [n, k] as [k, n] of s8, with a scale for each column. */
+function quantized(weight, n, k) {
   const data = new Int8Array(k * n);
   const scales = new Float32Array(n);
   for (let i = 0; i < n; i++) {
@@ -85,6 +86,12 @@ export function linearInt8({ m, n, k, arrays: { x, weight } }, threads) {
     scales[i] = row.reduce((max, value) => Math.max(max, Math.abs(value)), 0) / 127;
     for (let p = 0; p < k; p++) data[p * n + i] = Math.round(row[p] / scales[i]);
   }
+  return { data, scales };
+}
+
+/** Activations quantized per tensor as they come (u8), weights per channel ahead (s8): its fused operator. */
+export function linearInt8({ m, n, k, arrays: { x, weight } }, threads) {
+  const { data, scales } = quantized(weight, n, k);
   const nodes = [
     {
       op: 'DynamicQuantizeMatMul',
@@ -148,3 +155,146 @@ export function smallProgram({ steps, arrays: { a, b } }) {
   }));
   return contestant({ nodes, inputs, shape: [a.length] }, 1);
 }
+
+/** Nodes and constants of a network, as they are added one by one. */
+class Graph {
+  nodes = [];
+  initializers = {};
+  #int8;
+
+  constructor({ int8 }) {
+    this.#int8 = int8;
+  }
+
+  add(op, inputs, output, { attributes = {}, domain = '' } = {}) {
+    this.nodes.push({ op, inputs, outputs: [output], attributes, domain });
+    return output;
+  }
+
+  constant(name, value) {
+    this.initializers[name] = value;
+    return name;
+  }
+
+  shape(name, sizes) {
+    return this.constant(name, {
+      type: INT64,
+      shape: [sizes.length],
+      data: BigInt64Array.from(sizes, BigInt),
+    });
+  }
+
+  /** x [.., k] by a weight [n, k], and a bias: as exporters write it; or what quantize_dynamic and its fusions make of that. */
+  linear(x, name, weight, bias, n, output = `${name}.out`) {
+    const k = weight.length / n;
+    const biasName = this.constant(`${name}.bias`, { shape: [n], data: bias });
+    if (this.#int8) {
+      const { data, scales } = quantized(weight, n, k);
+      const factor = this.constant(`${name}.weight`, { type: INT8, shape: [k, n], data });
+      const scale = this.constant(`${name}.scale`, { shape: [n], data: scales });
+      const inputs = [x, factor, scale, '', biasName];
+      return this.add('DynamicQuantizeMatMul', inputs, output, { domain: 'com.microsoft' });
+    }
+    const data = new Float32Array(k * n);
+    for (let i = 0; i < n; i++) for (let p = 0; p < k; p++) data[p * n + i] = weight[i * k + p];
+    const factor = this.constant(`${name}.weight`, { shape: [k, n], data });
+    return this.add('Add', [this.add('MatMul', [x, factor], `${name}.product`), biasName], output);
+  }
+
+  norm(x, name, gamma, beta, output = `${name}.out`) {
+    const inputs = [
+      x,
+      this.constant(`${name}.weight`, { shape: [gamma.length], data: gamma }),
+      this.constant(`${name}.bias`, { shape: [beta.length], data: beta }),
+    ];
+    return this.add('LayerNormalization', inputs, output, { attributes: { epsilon: { float: 1e-12 } } });
+  }
+}
+
+function digitsWith(int8) {
+  return ({ batch, widths, arrays: { x, ...weights } }, threads) => {
+    const graph = new Graph({ int8 });
+    widths.slice(1).reduce((values, outputs, i) => {
+      const isLast = i === widths.length - 2;
+      const sums = graph.linear(
+        values,
+        `l${i}`,
+        weights[`w${i}`],
+        weights[`b${i}`],
+        outputs,
+        isLast ? 'y' : undefined,
+      );
+      return isLast ? sums : graph.add('Relu', [sums], `r${i}`);
+    }, 'x');
+    const inputs = { x: { shape: [batch, widths[0]], data: x } };
+    return contestant({ ...graph, inputs, shape: [batch, widths.at(-1)] }, threads);
+  };
+}
+
+export const digits = digitsWith(false);
+export const digitsInt8 = digitsWith(true);
+
+/** In the operators that exporters write, so that its own fusions find what they look for. */
+function encoderWith(int8) {
+  return ({ batch, length, tokens, shape, arrays, arena }, threads) => {
+    const { vocab, positions, hidden, layers, heads, intermediate } = shape;
+    const graph = new Graph({ int8 });
+    const of = (name) => [arrays[`${name}.weight`], arrays[`${name}.bias`]];
+    const table = (name, rows) =>
+      graph.constant(name, { shape: [rows, hidden], data: arrays[`embeddings.${name}Embeddings.weight`] });
+    const words = graph.add('Gather', [table('word', vocab), 'ids'], 'words');
+    const places = graph.constant('places', {
+      type: INT64,
+      shape: [1, length],
+      data: BigInt64Array.from({ length }, (_, i) => BigInt(i)),
+    });
+    const kinds = graph.constant('kinds', {
+      type: INT64,
+      shape: [1, length],
+      data: new BigInt64Array(length),
+    });
+    const types = graph.add('Gather', [table('tokenType', 2), kinds], 'types');
+    const at = graph.add('Gather', [table('position', positions), places], 'at');
+    const sum = graph.add('Add', [graph.add('Add', [words, types], 'words+types'), at], 'embedded');
+    const width = hidden / heads;
+    const split = graph.shape('split', [batch, length, heads, width]);
+    const joined = graph.shape('joined', [batch, length, hidden]);
+    const root = graph.constant('root', { shape: [], data: Float32Array.of(Math.sqrt(width)) });
+    let x = graph.norm(sum, 'embeddings.norm', ...of('embeddings.norm'));
+    for (let i = 0; i < layers; i++) {
+      const name = `layers.${i}`;
+      const [weight, bias] = of(`${name}.queryKeyValue`);
+      const [q, k, v] = ['q', 'k', 'v'].map((part, p) => {
+        const own = weight.subarray(p * hidden * hidden, (p + 1) * hidden * hidden);
+        const offset = bias.subarray(p * hidden, (p + 1) * hidden);
+        const projected = graph.linear(x, `${name}.${part}`, own, offset, hidden);
+        const heads = graph.add('Reshape', [projected, split], `${name}.${part}.split`);
+        const perm = part === 'k' ? [0, 2, 3, 1] : [0, 2, 1, 3];
+        return graph.add('Transpose', [heads], `${name}.${part}.heads`, { attributes: { perm } });
+      });
+      const scores = graph.add('Div', [graph.add('MatMul', [q, k], `${name}.qk`), root], `${name}.scores`);
+      const weights = graph.add('Softmax', [scores], `${name}.weights`);
+      const mixed = graph.add('MatMul', [weights, v], `${name}.mixed`);
+      const back = graph.add('Transpose', [mixed], `${name}.back`, { attributes: { perm: [0, 2, 1, 3] } });
+      const attended = graph.add('Reshape', [back, joined], `${name}.attended`);
+      const out = graph.linear(attended, `${name}.attentionOutput`, ...of(`${name}.attentionOutput`), hidden);
+      const first = graph.add('Add', [out, x], `${name}.first`);
+      const middle = graph.norm(first, `${name}.attentionNorm`, ...of(`${name}.attentionNorm`));
+      const wide = graph.linear(middle, `${name}.intermediate`, ...of(`${name}.intermediate`), intermediate);
+      const active = graph.add('Gelu', [wide], `${name}.gelu`);
+      const narrow = graph.linear(active, `${name}.output`, ...of(`${name}.output`), hidden);
+      const second = graph.add('Add', [narrow, middle], `${name}.second`);
+      x = graph.norm(
+        second,
+        `${name}.outputNorm`,
+        ...of(`${name}.outputNorm`),
+        i === layers - 1 ? 'y' : undefined,
+      );
+    }
+    const ids = { type: INT64, shape: [batch, length], data: BigInt64Array.from(tokens, BigInt) };
+    return contestant({ ...graph, inputs: { ids }, shape: [batch, length, hidden], arena }, threads);
+  };
+}
+
+export const encoder = encoderWith(false);
+export const encoderInt8 = encoderWith(true);

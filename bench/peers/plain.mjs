@@ -172,3 +172,25 @@ export function smallProgram({ steps, arrays: { a, b } }) {
     values: valuesIn(c),
   };
 }
+
+export function digits({ batch, widths, arrays: { x, ...weights } }) {
+  const values = widths.map((width) => new Float32Array(batch * width));
+  values[0] = x;
+  const layer = (i) => {
+    const [inputs, outputs] = [widths[i], widths[i + 1]];
+    const [from, to, w, b] = [values[i], values[i + 1], weights[`w${i}`], weights[`b${i}`]];
+    const isLast = i === widths.length - 2;
+    for (let row = 0; row < batch; row++)
+      for (let o = 0; o < outputs; o++) {
+        let sum = b[o];
+        for (let p = 0; p < inputs; p++) sum += from[row * inputs + p] * w[o * inputs + p];
+        to[row * outputs + o] = isLast || sum > 0 ? sum : 0;
+      }
+  };
+  return {
+    run: () => {
+      for (let i = 0; i < widths.length - 1; i++) layer(i);
+    },
+    values: valuesIn(values.at(-1)),
+  };
+}

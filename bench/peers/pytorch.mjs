@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { watchProcess } from '../measure.mjs';
 
 export const name = 'PyTorch';
 
@@ -35,6 +36,7 @@ export async function load(isa) {
   const env = { ...process.env, ...(pin && { ATEN_CPU_CAPABILITY: pin }) };
   const script = fileURLToPath(new URL('pytorch.py', import.meta.url));
   child = spawn(PYTHON, [script], { env, stdio: ['pipe', 'pipe', 'ignore'] });
+  if (child.pid !== undefined) watchProcess(child.pid);
   child.on('error', () => {});
   child.stdin.on('error', () => {});
   answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -64,5 +66,8 @@ export const softmaxRows = contestant;
 export const layerNormRows = contestant;
 export const geluRows = contestant;
 export const optimizer = contestant;
+export const digits = contestant;
+export const trainDigits = contestant;
+export const encoder = contestant;
 export const smallAdd = contestant;
 export const smallProgram = contestant;

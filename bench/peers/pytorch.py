@@ -126,7 +126,80 @@ def small_program(p, a, b):
     return keeping(compute)
 
 
+def digits_model(p, tensors):
+    widths = p["widths"]
+    layers = [torch.nn.Linear(a, b) for a, b in zip(widths, widths[1:])]
+    for layer, w, b in zip(layers, tensors[::2], tensors[1::2]):
+        layer.weight.copy_(w.view_as(layer.weight))
+        layer.bias.copy_(b)
+    relu = torch.nn.ReLU
+    return torch.nn.Sequential(layers[0], relu(), layers[1], relu(), layers[2])
+
+
+def digits(p, x, *tensors):
+    model, rows = digits_model(p, tensors), x.view(p["batch"], p["widths"][0])
+    return keeping(lambda: model(rows))
+
+
+def train_digits(p, x, *tensors):
+    model, rows = digits_model(p, tensors), x.view(p["batch"], p["widths"][0])
+    labels = torch.tensor(p["labels"])
+    o = p["options"]
+    adam = torch.optim.AdamW(
+        model.parameters(), lr=o["lr"], betas=o["betas"], eps=o["eps"], weight_decay=o["weightDecay"]
+    )
+
+    def step():
+        with torch.enable_grad():
+            adam.zero_grad(set_to_none=True)
+            loss = torch.nn.functional.cross_entropy(model(rows), labels)
+            loss.backward()
+            adam.step()
+        return loss
+
+    run, out = keeping(step)
+    for _ in range(p["warmUp"]):
+        run()
+    return run, out
+
+
+def encoder(p, *tensors):
+    """By its own encoder, whose evaluation mode has fused kernels."""
+    s = p["shape"]
+    hidden = s["hidden"]
+    by_name = dict(zip(p["inputs"], tensors))
+    layer = torch.nn.TransformerEncoderLayer(
+        hidden, s["heads"], s["intermediate"], activation="gelu", layer_norm_eps=1e-12, batch_first=True
+    )
+    model = torch.nn.TransformerEncoder(layer, s["layers"]).eval()
+    own = {
+        "self_attn.in_proj_": "queryKeyValue.",
+        "self_attn.out_proj.": "attentionOutput.",
+        "norm1.": "attentionNorm.",
+        "linear1.": "intermediate.",
+        "linear2.": "output.",
+        "norm2.": "outputNorm.",
+    }
+    for i, one in enumerate(model.layers):
+        for name, parameter in one.named_parameters():
+            kind = name.replace("in_proj_", "in_proj_.").rsplit(".", 1)[1]
+            prefix = next(ours for theirs, ours in own.items() if name.startswith(theirs))
+            parameter.copy_(by_name[f"layers.{i}.{prefix}{kind}"].view_as(parameter))
+    table = {k: by_name[f"embeddings.{k}Embeddings.weight"].view(-1, hidden) for k in ("word", "position", "tokenType")}
+    gamma, beta = by_name["embeddings.norm.weight"], by_name["embeddings.norm.bias"]
+    ids = torch.tensor(p["tokens"]).view(p["batch"], p["length"])
+
+    def run():
+        x = table["word"][ids] + table["position"][: p["length"]] + table["tokenType"][0]
+        return model(torch.layer_norm(x, [hidden], gamma, beta, 1e-12))
+
+    return keeping(run)
+
+
 OPS = {
+    "digits": digits,
+    "trainDigits": train_digits,
+    "encoder": encoder,
     "gemm": gemm,
     "batchedGemm": batched_gemm,
     "linearInt8": linear_int8,

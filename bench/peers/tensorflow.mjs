@@ -11,12 +11,12 @@ let tf;
 
 export async function load() {
   const require = createRequire(import.meta.url);
-  tf = require('@tensorflow/tfjs-core');
+  tf = require('@tensorflow/tfjs');
   const wasm = require('@tensorflow/tfjs-backend-wasm');
   wasm.setWasmPaths(`${dirname(require.resolve('@tensorflow/tfjs-backend-wasm'))}/`);
   await tf.setBackend('wasm');
   await tf.ready();
-  return { version: tf.version_core, year: 2024, note: 'wasm' };
+  return { version: tf.version.tfjs, year: 2024, note: 'wasm' };
 }
 
 /** The contestant that computes `compute()` anew at each call; the previous result is freed. */
@@ -78,4 +78,45 @@ export function smallProgram({ steps, arrays: { a, b } }) {
     for (let step = 0; step < steps; step++) z = step % 2 ? tf.mul(z, y) : tf.add(z, y);
     return z;
   }, [x, y]);
+}
+
+const digitsLogits = (x, weights, biases) =>
+  weights.reduce((values, w, i) => {
+    const sums = tf.add(tf.matMul(values, w, false, true), biases[i]);
+    return i < weights.length - 1 ? tf.relu(sums) : sums;
+  }, x);
+
+function digitsTensors({ batch, widths, arrays }, wrap) {
+  const weights = widths.slice(1).map((out, i) => wrap(tf.tensor2d(arrays[`w${i}`], [out, widths[i]])));
+  const biases = widths.slice(1).map((_, i) => wrap(tf.tensor1d(arrays[`b${i}`])));
+  return { x: tf.tensor2d(arrays.x, [batch, widths[0]]), weights, biases };
+}
+
+export function digits(problem) {
+  const { x, weights, biases } = digitsTensors(problem, (t) => t);
+  return contestant(() => digitsLogits(x, weights, biases), [x, ...weights, ...biases]);
+}
+
+/** It has Adam without the decay of weights. */
+export function trainDigits(problem) {
+  const { labels, warmUp, widths, options } = problem;
+  const { x, weights, biases } = digitsTensors(problem, (t) => tf.variable(t));
+  const { lr, betas, eps } = options;
+  const adam = tf.train.adam(lr, ...betas, eps);
+  const classes = tf.oneHot(tf.tensor1d(labels, 'int32'), widths.at(-1));
+  const lossOf = () => tf.losses.softmaxCrossEntropy(classes, digitsLogits(x, weights, biases));
+  let loss;
+  const run = () => {
+    loss?.dispose();
+    loss = adam.minimize(lossOf, true);
+  };
+  for (let i = 0; i < warmUp; i++) run();
+  return {
+    run,
+    values: () => [loss.dataSync()[0], loss.dataSync()[0]],
+    dispose: () => {
+      for (const t of [loss, x, classes, ...weights, ...biases]) t.dispose();
+      adam.dispose();
+    },
+  };
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, open, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { DrivetrainError } from '../native/index.js';
 
@@ -64,6 +64,15 @@ export async function writeAtomically(path: string, parts: Iterable<Uint8Array>)
   } catch (error) {
     await file?.close().catch(() => {});
     if (file !== undefined) await unlink(temporary).catch(() => {});
+    throw asFileError(error, 'write', path);
+  }
+}
+
+/** Makes a folder, and those that it lies in, where it is missing. `DT_IO`. */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
     throw asFileError(error, 'write', path);
   }
 }

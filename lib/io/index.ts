@@ -3,7 +3,9 @@ export { type Collated, collate } from './collate.js';
 export { type CsvOptions, type CsvRow, type CsvType, type CsvValue, parseCsv, readCsv } from './csv.js';
 export { DataLoader, type DataLoaderOptions, type DataLoaderState, disposeBatch } from './data-loader.js';
 export { type BatchDataset, type Dataset, TensorDataset } from './dataset.js';
+export { makeFolder } from './files.js';
 export { type IdxOptions, parseIdx, readIdx } from './idx.js';
+export { readJson, writeJson } from './json-file.js';
 export { type JsonlOptions, readJsonl } from './jsonl.js';
 export { type PadOptions, padSequences } from './pad.js';
 export {

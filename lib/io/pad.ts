@@ -1,11 +1,14 @@
 import { DrivetrainError } from '../native/index.js';
 import { checkHeldBy, checkOptions, empty, type Tensor } from '../tensor/index.js';
+import { checkCount } from './sampler.js';
 
 export interface PadOptions {
   /** The number that fills up; 0 unless given. */
   padId?: number;
   /** 'i32' unless given. */
   dtype?: 'i32' | 'i64';
+  /** The length of the batch is a multiple of this, so that programs meet fewer shapes; 1 unless given. */
+  padToMultipleOf?: number;
 }
 
 /**
@@ -16,8 +19,9 @@ export function padSequences(
   sequences: readonly ArrayLike<number>[],
   options: PadOptions = {},
 ): { inputIds: Tensor; attentionMask: Tensor } {
-  checkOptions('padSequences', options, ['padId', 'dtype']);
-  const { padId = 0, dtype = 'i32' } = options;
+  checkOptions('padSequences', options, ['padId', 'dtype', 'padToMultipleOf']);
+  const { padId = 0, dtype = 'i32', padToMultipleOf = 1 } = options;
+  checkCount('padToMultipleOf', padToMultipleOf, 1);
   if (dtype !== 'i32' && dtype !== 'i64') {
     throw new DrivetrainError(
       'DT_DTYPE_MISMATCH',
@@ -28,17 +32,18 @@ export function padSequences(
   for (const sequence of sequences)
     for (let i = 0; i < sequence.length; i++) checkHeldBy(dtype, sequence[i]!);
   const longest = sequences.reduce((most, { length }) => Math.max(most, length), 0);
-  const shape = [sequences.length, longest];
+  const width = Math.ceil(longest / padToMultipleOf) * padToMultipleOf;
+  const shape = [sequences.length, width];
   const inputIds = empty(shape, dtype);
   const attentionMask = empty(shape, 'bool');
   const encode = dtype === 'i64' ? BigInt : Number;
   const ids = inputIds.borrow() as { [index: number]: number | bigint };
   const mask = attentionMask.borrow();
   sequences.forEach((sequence, row) => {
-    for (let i = 0; i < longest; i++) {
+    for (let i = 0; i < width; i++) {
       const has = i < sequence.length;
-      ids[row * longest + i] = encode(has ? sequence[i]! : padId);
-      mask[row * longest + i] = has ? 1 : 0;
+      ids[row * width + i] = encode(has ? sequence[i]! : padId);
+      mask[row * width + i] = has ? 1 : 0;
     }
   });
   return { inputIds, attentionMask };

@@ -1,8 +1,7 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DrivetrainError } from '../native/index.js';
 import { checkOptions, type Tensor } from '../tensor/index.js';
-import { asFileError } from './files.js';
+import { readJson } from './json-file.js';
 import { padSequences } from './pad.js';
 import { checkCount } from './sampler.js';
 
@@ -88,7 +87,7 @@ export async function readTokenizer(folder: string, options: TokenizerOptions = 
   if (options.maxLength !== undefined) checkCount('maxLength', options.maxLength, 1);
   const path = join(folder, 'tokenizer.json');
   const definition = await readJson(path);
-  const config = await readJson(join(folder, 'tokenizer_config.json')).catch((error) => {
+  const config: Config = await readJson(join(folder, 'tokenizer_config.json')).catch((error) => {
     if (error.code === 'DT_NOT_FOUND') return {};
     throw error;
   });
@@ -100,22 +99,6 @@ export async function readTokenizer(folder: string, options: TokenizerOptions = 
     throw corrupt(path, (error as Error).message, error);
   }
   return new Tokenizer(encoder, config, options.maxLength);
-}
-
-async function readJson(path: string): Promise<Config> {
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (error) {
-    throw asFileError(error, 'read', path);
-  }
-  try {
-    const value = JSON.parse(text);
-    if (typeof value === 'object' && value !== null) return value;
-  } catch (error) {
-    throw corrupt(path, (error as Error).message, error);
-  }
-  throw corrupt(path, 'it is no object');
 }
 
 async function importPackage(): Promise<{ Tokenizer: new (definition: object, config: object) => Encoder }> {

@@ -1,4 +1,5 @@
 export { GELU, LeakyReLU, LogSoftmax, ReLU, Sigmoid, SiLU, Softmax, Tanh } from './activations.js';
+export { attend } from './attend.js';
 export { BatchNorm1d, BatchNorm2d, type BatchNormOptions } from './batch-norm.js';
 export { Conv1d, Conv2d } from './convolution.js';
 export * as init from './init.js';

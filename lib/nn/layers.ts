@@ -144,6 +144,11 @@ export class Dropout extends Module {
     checkTensor('Dropout', x);
     return this.mode(() => this.training) ? dropout(x, this.#rate, this.generator) : x;
   }
+
+  /** Whether it drops anything now. @internal */
+  drops(): boolean {
+    return this.p > 0 && this.mode(() => this.training);
+  }
 }
 
 /** Modules one after the other. */

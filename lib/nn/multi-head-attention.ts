@@ -6,19 +6,15 @@ import {
   checkTensor,
   equal,
   linear,
-  matmul,
-  mul,
   permute,
   reshape,
-  scaledDotProductAttention,
   slice,
-  softmax,
   transient,
   transpose,
-  where,
   zeros,
 } from '../ops/index.js';
-import { checkOptions, formatShape, type Tensor, tensor } from '../tensor/index.js';
+import { checkOptions, formatShape, type Tensor } from '../tensor/index.js';
+import { attend } from './attend.js';
 import { checkWidth } from './checks.js';
 import { constant, xavierUniform } from './init.js';
 import { Dropout, Linear, type LinearOptions } from './layers.js';
@@ -36,9 +32,6 @@ export interface AttentionMasks {
   /** Whether query i attends to keys 0 to i only. */
   readonly isCausal?: boolean;
 }
-
-/** Beside any score of attention, nothing; yet finite, for rows where all is masked. */
-const NOTHING = -1e30;
 
 /**
  * Attention in several heads: queries [batch, length, embedDim] to the same shape. Batches come first, as with PyTorch's
@@ -92,9 +85,7 @@ export class MultiHeadAttention extends Module {
     return transient(() => {
       const [q, k, v] = this.project(query, key, value);
       const mask = keyPaddingMask && keysThatCount(keyPaddingMask, key);
-      const attended = this.drops()
-        ? this.attendWithDropout(q, k, v, mask, isCausal)
-        : scaledDotProductAttention(q, k, v, { isCausal, ...(mask && { mask }) });
+      const attended = attend(q, k, v, this.dropout, { isCausal, ...(mask && { mask }) });
       return this.outProj.forward(reshape(transpose(attended, -3, -2), query.shape));
     });
   }
@@ -118,27 +109,6 @@ export class MultiHeadAttention extends Module {
     return [part(query, 0), part(key, 1), part(value, 2)];
   }
 
-  private drops(): boolean {
-    return this.dropout.p > 0 && this.mode(() => this.dropout.training);
-  }
-
-  /** Weights of attention are made as a matrix, so that some of them can be dropped. */
-  private attendWithDropout(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | undefined,
-    isCausal: boolean,
-  ): Tensor {
-    const masks = [
-      ...(mask ? [mask] : []),
-      ...(isCausal ? [lowerTriangle(q.shape.at(-2)!, k.shape.at(-2)!)] : []),
-    ];
-    const only = (x: Tensor, otherwise: number) => masks.reduce((y, one) => where(one, y, otherwise), x);
-    const scores = mul(matmul(q, transpose(k)), 1 / Math.sqrt(q.shape.at(-1)!));
-    return matmul(this.dropout.forward(only(softmax(only(scores, NOTHING)), 0)), v);
-  }
-
   private checkSequence(x: Tensor, query: Tensor): void {
     checkTensor('MultiHeadAttention', x);
     if (x.rank === 3 && x.shape[2] === this.embedDim && x.shape[0] === query.shape[0]) return;
@@ -155,12 +125,4 @@ function keysThatCount(padding: Tensor, key: Tensor): Tensor {
   checkOneOf('MultiHeadAttention', 'keyPaddingMask', padding, ['bool']);
   checkShapeIs('MultiHeadAttention', 'keyPaddingMask', padding, [batch, keys]);
   return reshape(equal(padding, 0), [batch, 1, 1, keys]);
-}
-
-/** True where the row is at or after the column. */
-function lowerTriangle(rows: number, columns: number): Tensor {
-  const bits = Uint8Array.from({ length: rows * columns }, (_, i) =>
-    Number(i % columns <= Math.floor(i / columns)),
-  );
-  return tensor(bits, { shape: [rows, columns], dtype: 'bool' });
 }

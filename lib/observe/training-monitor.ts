@@ -24,7 +24,10 @@ export interface MonitoredOptimizer {
 }
 
 export interface TrainingMonitorOptions {
-  /** Looks at parameters and gradients, and updates gauges, every so many steps; 100 unless given. */
+  /**
+   * Looks at parameters and gradients every so many steps. Unless given every 100, or more rarely where that would take
+   * more than a quarter of a per cent of the time of the steps.
+   */
   every?: number;
   /** Steps over which rates are computed and health is judged; 100 unless given. */
   window?: number;
@@ -48,7 +51,7 @@ export interface TrainingStep {
   readonly gradNorm?: number | Tensor;
 }
 
-/** What a sampled step, and the one before it, ask for. */
+/** What a step with a look at the parameters, and the one before it, ask for. */
 interface Look {
   /** Parameters are to be measured, with these gradients. */
   readonly gradients: Tensor[] | undefined;
@@ -56,23 +59,33 @@ interface Look {
   readonly keep: boolean;
 }
 
+const DEFAULT_EVERY = 100;
 /** Steps after which the queue is worked off. */
 const MAX_QUEUE = 100;
+/** Of the steps' time, what looks at the parameters may take unless `every` is given. */
+const LOOK_SHARE = 0.0025;
+const DONE = Promise.resolve();
 const STEP_KEYS = ['loss', 'samples', 'gradients', 'gradNorm'];
 
 /**
  * Watches training: one call of `record` after each step, and its figures are in a registry as `drivetrain_optimizer_*`,
  * in `metrics`, and judged by `health()`.
  *
- * A step costs some microseconds. Every `every` steps (the sampled ones) parameters are copied before the step and
- * compared with the copy after it, which takes as long as one to two steps of the optimizer alone: at 100, 1 to 4 % of the
- * optimizer's own time, and less of a training step that has a forward and a backward pass. `dispose` frees the copy. The
- * registry is brought up to date in sampled steps, and at least every hundred steps.
+ * A step costs one or two microseconds. Every `every` steps (the sampled ones) parameters are copied before the step and
+ * compared with the copy after it, which takes as long as two to four steps of the optimizer alone: where `every` is not
+ * given, that is left out in as many sampled steps as keep it under a quarter of a per cent. The registry is brought up
+ * to date when it is read. `dispose` frees the copy.
  */
 export class TrainingMonitor {
   readonly optimizer: MonitoredOptimizer;
   readonly pools: Readonly<Record<string, MemoryPool>>;
   readonly #every: number;
+  /** Whether looks at the parameters are to be rare enough to cost little. */
+  readonly #bounded: boolean;
+  /** The step after which parameters are looked at next, a sampled one. */
+  #nextLook: number;
+  /** Seconds that the copy for it took. */
+  #keepSeconds = 0;
   readonly #series: TrainingSeries;
   readonly #parameters: readonly Tensor[];
   readonly #probe: ParameterProbe;
@@ -86,10 +99,11 @@ export class TrainingMonitor {
   /** When the last step was recorded; undefined where training rests. */
   #last: number | undefined;
   #optimizerSteps: number;
-  /** Time and processor time at the sampled step before; undefined where training has rested since. */
-  #sample: { readonly at: number; readonly cpu: NodeJS.CpuUsage } | undefined;
+  /** Time and processor time in ms at the sampled step before; undefined where training has rested since. */
+  #sample: { readonly at: number; readonly cpu: number } | undefined;
   #processors: number | undefined;
   #steps = 0;
+  readonly #stopCollecting: () => void;
   #disposed = false;
 
   constructor(optimizer: MonitoredOptimizer, options: TrainingMonitorOptions = {}) {
@@ -101,7 +115,7 @@ export class TrainingMonitor {
       );
     }
     const {
-      every = 100,
+      every = DEFAULT_EVERY,
       window = 100,
       registry = defaultRegistry,
       pools = { default: defaultPool },
@@ -111,12 +125,15 @@ export class TrainingMonitor {
     this.optimizer = optimizer;
     this.pools = pools;
     this.#every = every;
+    this.#bounded = options.every === undefined;
+    this.#nextLook = every;
     this.#series = new TrainingSeries(registry, options.name ?? optimizer.constructor.name);
     this.#parameters = optimizer.paramGroups.flatMap(({ params }) => params);
     this.#probe = new ParameterProbe(this.#parameters);
     this.#statistics = new TrainingStatistics(window, this.#series);
     this.#failures = new Map(Object.entries(pools).map(([name, pool]) => [name, pool.statistics.failures]));
     this.#optimizerSteps = optimizer.steps;
+    this.#stopCollecting = collectFrom(registry, new WeakRef(this));
     if (every === 1) this.#probe.keep.runSync();
   }
 
@@ -125,21 +142,26 @@ export class TrainingMonitor {
    * returns, save `gradients`, which are used until the promise resolves. In a loop of awaited steps the promise may be
    * left alone; where steps are synchronous, await it, or call `recordSync`.
    */
-  async record(step: TrainingStep = {}): Promise<void> {
-    const look = this.#note(step);
-    if (look === undefined) return;
-    const { gradients, keep } = look;
-    // Both are submitted before the next step is.
-    const measured = gradients && this.#probe.measure(gradients);
-    const [report] = await Promise.all([measured, keep && this.#probe.keep()]);
-    if (report !== undefined) this.#take(report);
+  record(step: TrainingStep = {}): Promise<void> {
+    try {
+      const look = this.#note(step);
+      return look === undefined ? DONE : this.#look(look);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /** The same on the calling thread, which it holds for as long as one to two steps of the optimizer when it samples. */
   recordSync(step: TrainingStep = {}): void {
     const look = this.#note(step);
-    if (look?.gradients !== undefined) this.#take(this.#probe.measureSync(look.gradients));
-    if (look?.keep) this.#probe.keep.runSync();
+    if (look === undefined) return;
+    const begin = performance.now();
+    if (look.gradients !== undefined) this.#take(this.#probe.measureSync(look.gradients), begin);
+    if (look.keep) {
+      const copied = performance.now();
+      this.#probe.keep.runSync();
+      this.#keepSeconds = (performance.now() - copied) / 1e3;
+    }
   }
 
   /**
@@ -195,8 +217,11 @@ export class TrainingMonitor {
     });
   }
 
-  /** Frees the copy of the parameters. The series stay in the registry. */
+  /** Frees the copy of the parameters. The series stay in the registry as they are. */
   dispose(): void {
+    if (this.#disposed) return;
+    this.publish();
+    this.#stopCollecting();
     this.pause();
     this.#disposed = true;
     this.#probe.dispose();
@@ -234,13 +259,25 @@ export class TrainingMonitor {
     this.#last = now;
     if (this.#pending.size > 0) this.#pending = new Map();
     this.#steps++;
-    const keep = (this.#steps + 1) % this.#every === 0;
-    if (this.#queue.length === MAX_QUEUE) this.#flush();
-    if (!sampled) return keep ? { gradients: undefined, keep } : undefined;
-    this.#flush();
-    if (lastStep === undefined) this.#countOptimizerSteps();
-    this.#noteProcessors(now);
+    const looks = this.#steps === this.#nextLook;
+    if (looks) this.#nextLook += this.#every;
+    const keep = this.#steps + 1 === this.#nextLook;
+    if (sampled) {
+      this.#flush();
+      if (lastStep === undefined) this.#countOptimizerSteps();
+      this.#noteProcessors(now);
+    } else if (this.#queue.length === MAX_QUEUE) this.#flush();
+    if (!looks) return keep ? { gradients: undefined, keep } : undefined;
     return { gradients: norm === undefined ? this.#tensorsOf(gradients) : [], keep };
+  }
+
+  async #look({ gradients, keep }: Look): Promise<void> {
+    const begin = performance.now();
+    // Both are submitted before the next step is.
+    const measured = gradients && this.#probe.measure(gradients);
+    const [report] = await Promise.all([measured, keep && this.#probe.keep()]);
+    if (report !== undefined) this.#take(report, begin);
+    else this.#keepSeconds = (performance.now() - begin) / 1e3;
   }
 
   #checkGradients(gradients: readonly unknown[]): void {
@@ -277,15 +314,23 @@ export class TrainingMonitor {
 
   #noteProcessors(now: number): void {
     const before = this.#sample;
-    this.#sample = { at: now, cpu: process.cpuUsage() };
-    if (before === undefined) return;
-    const { user, system } = process.cpuUsage(before.cpu);
-    this.#processors = (user + system) / 1e3 / (now - before.at);
+    const { user, system } = process.cpuUsage();
+    this.#sample = { at: now, cpu: (user + system) / 1e3 };
+    if (before !== undefined) this.#processors = (this.#sample.cpu - before.cpu) / (now - before.at);
   }
 
-  /** What a sampled step has found out goes to the registry. */
-  #take(report: ParameterReport): void {
+  /** Takes what a look that began at `begin` has found. The next one is the later, the longer this one took. */
+  #take(report: ParameterReport, begin: number): void {
     this.#statistics.addReport(report);
+    const { stepSeconds } = this.#statistics.metrics;
+    if (!this.#bounded || stepSeconds === undefined) return;
+    const seconds = this.#keepSeconds + (performance.now() - begin) / 1e3;
+    const least = Math.ceil(seconds / (LOOK_SHARE * stepSeconds * this.#every));
+    this.#nextLook = (Math.floor(this.#steps / this.#every) + Math.max(1, least)) * this.#every;
+  }
+
+  /** Brings the registry up to date. @internal */
+  publish(): void {
     const { metrics } = this;
     this.#series.processors(metrics.processors);
     this.#series.samplesPerSecond(metrics.samplesPerSecond);
@@ -296,6 +341,15 @@ export class TrainingMonitor {
     this.#series.learningRates(metrics.learningRates);
     for (const [name, pool] of Object.entries(this.pools)) this.#series.memory(name, pool.statistics);
   }
+}
+
+/** Brings the registry up to date when it is read, for as long as something refers to the monitor. */
+function collectFrom(registry: Registry, monitor: WeakRef<TrainingMonitor>): () => void {
+  const stop = registry.onCollect(() => {
+    const alive = monitor.deref();
+    alive === undefined ? stop() : alive.publish();
+  });
+  return stop;
 }
 
 function numberOf(name: string, value: number | Tensor | undefined): number | undefined {

@@ -14,7 +14,8 @@ namespace {
 // Multiply-adds on registers alone, of the table's vector width: the limit of what follows.
 constexpr size_t kPeakSteps = 4000;
 #if defined(__x86_64__)
-__attribute__((target("avx512f"))) float peak_avx512() {
+__attribute__((target("avx512f"), noinline)) float peak_avx512() {
+  asm volatile("");  // or it is called once for all
   __m512 sum[16], one = _mm512_set1_ps(1.0001f);
   for (__m512& s : sum) s = _mm512_setzero_ps();
   for (size_t p = 0; p < kPeakSteps; ++p)
@@ -23,7 +24,8 @@ __attribute__((target("avx512f"))) float peak_avx512() {
   for (int i = 1; i < 16; ++i) sum[0] = _mm512_add_ps(sum[0], sum[i]);
   return _mm512_cvtss_f32(sum[0]);
 }
-__attribute__((target("avx2,fma"))) float peak_avx2() {
+__attribute__((target("avx2,fma"), noinline)) float peak_avx2() {
+  asm volatile("");
   __m256 sum[12], one = _mm256_set1_ps(1.0001f);
   for (__m256& s : sum) s = _mm256_setzero_ps();
   for (size_t p = 0; p < kPeakSteps; ++p)

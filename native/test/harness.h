@@ -141,6 +141,7 @@ inline const FloatKernels<double>& floats(const Kernels& k) {
 void bench(const Kernels& k);
 void bench_optimizers(const Kernels& k);
 void bench_s8(const Kernels& k);
+void once(const Kernels& k, const char* product);
 void measure_ulps(const Kernels& k);
 
 }  // namespace drivetrain::test

@@ -1,6 +1,6 @@
 // Tests of every kernel of every instruction set that this processor has.
 //   kernels_test [--isa NAME] [--only TEST] [--skip NAME]... [--shard I/N]
-//                [--bench | --bench-optimizers | --bench-s8 | --ulp]
+//                [--bench | --bench-optimizers | --bench-s8 | --ulp | --once PRODUCT]
 // What is skipped is an instruction set or a test. A shard is every Nth of all tests, from the Ith on: N
 // processes share them.
 #include "../runtime/cpu.h"
@@ -9,7 +9,7 @@
 using namespace drivetrain;
 
 int main(int argc, char** argv) {
-  const char *isa = nullptr, *only = nullptr;
+  const char *isa = nullptr, *only = nullptr, *product = nullptr;
   std::vector<const char*> skips;
   int shard = 0, shards = 1;
   void (*report)(const Kernels&) = nullptr;
@@ -31,6 +31,8 @@ int main(int argc, char** argv) {
       report = test::bench_s8;
     else if (!std::strcmp(argv[i], "--ulp"))
       report = test::measure_ulps;
+    else if (!std::strcmp(argv[i], "--once") && i + 1 < argc)
+      product = argv[++i];
     else
       return std::fprintf(stderr, "unknown argument %s\n", argv[i]), 2;
   }
@@ -45,6 +47,10 @@ int main(int argc, char** argv) {
   for (int t = 0; t < count; ++t) {
     if (isa && std::strcmp(isa, tables[t]->name)) continue;
     if (skipped(tables[t]->name)) continue;
+    if (product) {
+      test::once(*tables[t], product);
+      continue;
+    }
     if (report) {
       report(*tables[t]);
       continue;
@@ -62,7 +68,7 @@ int main(int argc, char** argv) {
       if (!ok) std::printf("FAIL %s %s: %d checks\n", tables[t]->name, test.name, test::failures());
     }
   }
-  if (report) return 0;
+  if (report || product) return 0;
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed > 0 || passed == 0;
 }

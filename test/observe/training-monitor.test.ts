@@ -270,8 +270,12 @@ describe('the registry', () => {
     const count = () =>
       samplesOf(defaultRegistry.expose()).get('drivetrain_optimizer_steps_total{optimizer="SGD"}') ?? 0;
     const before = count();
-    new TrainingMonitor(optimizer, { every: 1 }).recordSync();
+    const monitor = new TrainingMonitor(optimizer, { every: 1 });
+    monitor.recordSync();
     expect(count()).toBe(before + 1);
+    monitor.recordSync();
+    monitor.dispose();
+    expect(count()).toBe(before + 2);
   });
 
   test('keeps still about what was never known', () => {
@@ -378,6 +382,37 @@ describe('time', () => {
     } finally {
       clock.mockRestore();
     }
+  });
+});
+
+describe('looks at the parameters', () => {
+  /** Looks in 5,000 steps of `duration` ms, by a clock on which whatever asks for the time takes another one. */
+  function looks(duration: number, every?: number): number {
+    let now = 0;
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => now++);
+    try {
+      const optimizer = new SGD([new Float32Array(1)], { lr: 0.1 });
+      const options = every === undefined ? {} : { every };
+      const monitor = new TrainingMonitor(optimizer, { registry: new Registry(), ...options });
+      const norms = new Set<number | undefined>();
+      for (let i = 0; i < 5000; i++) {
+        now += duration;
+        optimizer.step([new Float32Array([-1])]);
+        monitor.recordSync();
+        norms.add(monitor.metrics.parameterNorm);
+      }
+      monitor.dispose();
+      return norms.size - 1;
+    } finally {
+      clock.mockRestore();
+    }
+  }
+
+  test('take a quarter of a per cent of the time at most, unless told how often', () => {
+    // A look takes 2 ms: copying, and comparing. A hundred steps of 11 ms are enough for one, of 2 ms are four hundred.
+    expect(looks(10)).toBe(50);
+    expect(looks(1)).toBe(13);
+    expect(looks(1, 100)).toBe(50);
   });
 });
 
