@@ -1,24 +1,45 @@
 /** A text classifier, trained from scratch: which mark stood here? */
 
-import { stat, writeFile } from 'node:fs/promises';
+import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { device, Generator, type Module, quantize, readTokenizer, writeSafetensors } from 'drivetrain';
+import {
+  BertForSequenceClassification,
+  device,
+  Generator,
+  quantize,
+  readTextClassifier,
+  readTokenizer,
+  type TextClass,
+  TextClassifier,
+  writeBert,
+  writeCompressed,
+} from 'drivetrain';
 import { heading, keyValues, paint, styleOf, table } from '../digits/terminal.js';
 import { loadAddresses, splitAddresses } from './addresses.js';
 import { inTwoBags, trainBaseline } from './baseline.js';
 import { GAP, MARKS, type Sample, samplesOf } from './marks.js';
-import { type Config, openModel, saveModel, TextClassifier } from './model.js';
 import { mcNemar, wilson } from './statistics.js';
-import { type Encoded, encode, type Predictions, predict, train } from './train.js';
+import { type Encoded, encode, hitsOf, train } from './train.js';
 import { SPECIAL, tokenizerJson, trainWordPieces } from './word-pieces.js';
 
 /** build/text-classifier */
 const FOLDER = join(import.meta.dirname, '../../text-classifier');
 const SHOWN = 6;
 
+const MAX_TOKENS = 128;
+const SHAPE = {
+  hiddenSize: 64,
+  numHiddenLayers: 2,
+  numAttentionHeads: 4,
+  intermediateSize: 256,
+  attentionProbsDropoutProb: 0,
+  // The paper's 0.02 is for layers twelve times as wide.
+  initializerRange: 0.05,
+};
+
 const FULL = { pieces: 4000, epochs: 3, perMark: { train: 50_000, validation: 2000, test: 4000 } };
-const QUICK = { pieces: 1000, epochs: 1, perMark: { train: 5000, validation: 500, test: 1000 } };
+const QUICK = { pieces: 1000, epochs: 1, perMark: { train: 12_000, validation: 700, test: 1000 } };
 
 /** Sentences that no address has. */
 const OWN = [
@@ -39,10 +60,21 @@ const USAGE = `Usage: npm run text-classifier -- [--quick] [--seed N] [--threads
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 const kilobytes = (bytes: number) => `${(bytes / 1024).toFixed(0)} kB`;
 
-/** For each sample, whether it was told right. */
-function hitsOf({ labels }: Predictions, samples: readonly { label: number }[]): boolean[] {
-  return samples.map(({ label }, i) => labels[i] === label);
+interface Said {
+  readonly classes: readonly TextClass[];
+  /** With tokenizer and all. */
+  readonly textsPerSecond: number;
 }
+
+/** What a classifier says of each text. */
+async function classify(classifier: TextClassifier, texts: readonly string[]): Promise<Said> {
+  const begin = performance.now();
+  const classes = await classifier.classify(texts);
+  return { classes, textsPerSecond: (1000 * texts.length) / (performance.now() - begin) };
+}
+
+const hitsAmong = ({ classes }: Said, samples: readonly Sample[]) =>
+  samples.map(({ label }, i) => classes[i]!.label === MARKS[label]);
 
 const shareOf = (hits: readonly boolean[]) => hits.filter(Boolean).length / hits.length;
 
@@ -61,29 +93,16 @@ function row(name: string, hits: readonly boolean[], size: string, textsPerSecon
   return [name, percent(shareOf(hits)), `${percent(low)} – ${percent(high)}`, size, speed];
 }
 
-function showTexts(
-  texts: readonly { text: string; label?: number }[],
-  { labels, probabilities }: Predictions,
-) {
+async function show(classifier: TextClassifier, texts: readonly { text: string; label?: number }[]) {
   const style = styleOf();
+  const classes = await classifier.classify(texts.map(({ text }) => text));
   texts.forEach(({ text, label }, i) => {
-    const said = labels[i]!;
-    const verdict = paint(`⟨${MARKS[said]}⟩`, label === undefined || label === said ? 'green' : 'red', style);
-    const truth = label === undefined || label === said ? '' : `, where stood ${MARKS[label]}`;
-    const sure = percent(probabilities[i * MARKS.length + said]!);
-    console.log(`  ${text.replace(GAP, verdict)}  ${paint(`${sure} sure${truth}`, 'dim', style)}`);
+    const { label: said, score } = classes[i]!;
+    const isRight = label === undefined || MARKS[label] === said;
+    const verdict = paint(`⟨${said}⟩`, isRight ? 'green' : 'red', style);
+    const truth = isRight ? '' : `, where stood ${MARKS[label]}`;
+    console.log(`  ${text.replace(GAP, verdict)}  ${paint(`${percent(score)} sure${truth}`, 'dim', style)}`);
   });
-}
-
-/** Whether the model that was saved says bit by bit the same. */
-async function isSaved(folder: string, test: readonly Encoded[], said: Predictions): Promise<boolean> {
-  const again = await predict((await openModel(folder)).model, test);
-  return again.probabilities.every((value, i) => value === said.probabilities[i]);
-}
-
-async function sizeOfSaved(file: string, model: Module): Promise<number> {
-  await writeSafetensors(file, model.stateDict());
-  return (await stat(file)).size;
 }
 
 function readArguments() {
@@ -107,7 +126,6 @@ async function main(): Promise<void> {
     return;
   }
   const seed = Number(options.seed);
-  const generator = new Generator(seed);
   if (options.threads !== undefined) device.setThreads(Number(options.threads));
   const { isa, threads } = device.info();
   const { pieces, epochs, perMark } = options.quick ? QUICK : FULL;
@@ -118,19 +136,9 @@ async function main(): Promise<void> {
     split.train.map(({ text }) => text),
     pieces,
   );
-  const config: Config = {
-    vocab_size: vocabulary.length,
-    hidden_size: 64,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    intermediate_size: 256,
-    hidden_dropout_prob: 0.1,
-    max_position_embeddings: 128,
-    id2label: Object.fromEntries(MARKS.entries()),
-  };
-  const model = new TextClassifier(config, generator);
-  await saveModel(options.out, model, config, tokenizerJson(vocabulary));
-  const tokenizer = await readTokenizer(options.out, { maxLength: config.max_position_embeddings });
+  await mkdir(options.out, { recursive: true });
+  await writeFile(join(options.out, 'tokenizer.json'), JSON.stringify(tokenizerJson(vocabulary)));
+  const tokenizer = await readTokenizer(options.out, { maxLength: MAX_TOKENS });
   const samples = samplesOf(split.test, perMark.test, seed);
   const [learn, validation, test] = [
     encode(samplesOf(split.train, perMark.train, seed), tokenizer),
@@ -156,10 +164,10 @@ async function main(): Promise<void> {
   console.log(heading('Baselines: how often each token occurs, whatever their order'));
   const gap = SPECIAL.indexOf(GAP);
   const bags = await trainBaseline(pieces, learn, validation, seed);
-  const bagHits = hitsOf(await predict(bags.model, test), test);
+  const bagHits = await hitsOf(bags.model, test);
   const two = (part: readonly Encoded[]) => inTwoBags(part, pieces, gap);
   const twoBags = await trainBaseline(2 * pieces, two(learn), two(validation), seed);
-  const twoHits = hitsOf(await predict(twoBags.model, two(test)), test);
+  const twoHits = await hitsOf(twoBags.model, two(test));
   console.log(
     keyValues([
       ['one bag', `${percent(shareOf(bagHits))}; L2 penalty ${bags.penalty}, chosen on validation`],
@@ -168,6 +176,10 @@ async function main(): Promise<void> {
   );
 
   console.log(heading('Training'));
+  const model = new BertForSequenceClassification(
+    { ...SHAPE, vocabSize: pieces, maxPositionEmbeddings: MAX_TOKENS, labels: MARKS },
+    { generator: new Generator(seed) },
+  );
   const report = await train(model, learn, validation, { epochs, seed });
   const seconds = report.epochs.reduce((sum, epoch) => sum + epoch.seconds, 0);
   console.log(
@@ -175,14 +187,19 @@ async function main(): Promise<void> {
   );
 
   console.log(heading('Results'));
-  const said = await predict(model, test);
-  const hits = hitsOf(said, test);
-  await saveModel(options.out, model, config, tokenizerJson(vocabulary));
-  const identical = await isSaved(options.out, test, said);
-  const size = (await stat(join(options.out, 'model.safetensors'))).size;
-  const small = quantize(model);
-  const smallSaid = await predict(small, test);
-  const smallSize = await sizeOfSaved(join(options.out, 'model-int8.safetensors'), small);
+  const texts = samples.map(({ text }) => text);
+  await writeBert(options.out, model);
+  const classifier = await readTextClassifier(options.out, { maxLength: MAX_TOKENS });
+  const said = await classify(classifier, texts);
+  const hits = hitsAmong(said, samples);
+  const small = quantize(classifier.model) as BertForSequenceClassification;
+  await writeCompressed(join(options.out, 'int8.safetensors'), small);
+  const smallSaid = await classify(new TextClassifier(small, classifier.tokenizer), texts);
+  const smallHits = hitsAmong(smallSaid, samples);
+  const [size, smallSize] = [
+    (await stat(join(options.out, 'model.safetensors'))).size,
+    (await stat(join(options.out, 'int8.safetensors'))).size,
+  ];
   console.log(
     table(
       ['', 'accuracy', '95 % interval', 'file', 'texts/s'],
@@ -190,7 +207,7 @@ async function main(): Promise<void> {
         row('one bag of tokens', bagHits, ''),
         row('two bags, before and after', twoHits, ''),
         row('transformer, f32', hits, kilobytes(size), said.textsPerSecond),
-        row('transformer, int8', hitsOf(smallSaid, test), kilobytes(smallSize), smallSaid.textsPerSecond),
+        row('transformer, int8', smallHits, kilobytes(smallSize), smallSaid.textsPerSecond),
       ],
     ),
   );
@@ -202,31 +219,20 @@ async function main(): Promise<void> {
         'beside two bags',
         `right where they are wrong ${against.onlyFirst} times, wrong where they are right ${against.onlySecond} times (McNemar's χ² ${against.chi2.toFixed(0)}; above 10.83 once in a thousand times by chance); ahead in ${won} of ${of} addresses`,
       ],
-      [
-        'saved',
-        `${options.out}; loaded back ${identical ? 'with identical outputs' : 'WITH DIFFERENT OUTPUTS'}`,
-      ],
+      ['saved', `${options.out}; the figures are of the model as it was read back from there`],
     ])}`,
   );
 
   console.log(heading('Some texts of the test'));
   const every = Math.floor(samples.length / SHOWN);
-  const shown = samples.map((sample, i) => ({ ...sample, i })).filter(({ i }) => i % every === every >> 1);
-  showTexts(
-    shown,
-    await predict(
-      model,
-      shown.map(({ i }) => test[i]!),
-    ),
+  await show(
+    classifier,
+    samples.filter((_, i) => i % every === every >> 1),
   );
   console.log(heading('And of our own'));
-  const own = OWN.map((text) => ({ text }));
-  showTexts(
-    own,
-    await predict(
-      model,
-      own.map(({ text }) => ({ ids: tokenizer.encode(text), label: 0 })),
-    ),
+  await show(
+    classifier,
+    OWN.map((text) => ({ text })),
   );
 
   if (options.json !== undefined) {
@@ -237,7 +243,7 @@ async function main(): Promise<void> {
         bag: shareOf(bagHits),
         twoBags: shareOf(twoHits),
         f32: shareOf(hits),
-        int8: shareOf(hitsOf(smallSaid, test)),
+        int8: shareOf(smallHits),
       },
       mcNemar: against,
       addresses: { won, of },
@@ -249,7 +255,6 @@ async function main(): Promise<void> {
     };
     await writeFile(options.json, `${JSON.stringify(figures, null, 2)}\n`);
   }
-  if (!identical) process.exitCode = 1;
 }
 
 try {
