@@ -24,8 +24,8 @@ const FOLDER = join(import.meta.dirname, '../../embeddings');
 const MAX_TOKENS = 96;
 const NEAREST = 3;
 
-const FULL = { pieces: 8000, epochs: 4, pairs: Infinity, asked: 1000, searched: Infinity };
-const QUICK = { pieces: 1000, epochs: 1, pairs: 6000, asked: 300, searched: 2000 };
+const FULL = { pieces: 8000, epochs: 3, pairs: Infinity, asked: 1000, searched: Infinity };
+const QUICK = { pieces: 4000, epochs: 1, pairs: 6000, asked: 300, searched: 2000 };
 
 const QUERIES = [
   'We need more schools and better teachers for our children.',
@@ -130,7 +130,7 @@ async function main(): Promise<void> {
         intermediateSize: 256,
         maxPositionEmbeddings: MAX_TOKENS,
         attentionProbsDropoutProb: 0,
-        initializerRange: 0.05,
+        initializerRange: 0.02,
       },
       { generator: new Generator(seed), pooler: false },
     ).eval();

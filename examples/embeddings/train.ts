@@ -73,7 +73,7 @@ export function train(
       return [inputIds, tensor(Int32Array.from(batch.keys()))];
     },
   });
-  const optimizer = new AdamW(model.namedParameters(), { lr: 1e-3, weightDecay: 0.01 });
+  const optimizer = new AdamW(model.namedParameters(), { lr: 3e-3, weightDecay: 0.01 });
   const totalSteps = epochs * data.length;
   return fit(new FromTokens(model, tokenizer), data, {
     epochs,
