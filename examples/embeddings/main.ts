@@ -15,7 +15,7 @@ import {
 import { heading, keyValues, table } from '../digits/terminal.js';
 import { loadAddresses, splitAddresses } from '../text-classifier/addresses.js';
 import { tokenizerJson, trainWordPieces } from '../text-classifier/word-pieces.js';
-import { byTfIdf, byVectors, dot, type Recall, recallOf } from './retrieval.js';
+import { byTfIdf, byVectors, dot, type Likeness, type Recall, recallOf } from './retrieval.js';
 import { type Pair, pairsOf, type Sentence, sentencesOf } from './sentences.js';
 import { train } from './train.js';
 
@@ -24,7 +24,7 @@ const FOLDER = join(import.meta.dirname, '../../embeddings');
 const MAX_TOKENS = 96;
 const NEAREST = 3;
 
-const FULL = { pieces: 8000, epochs: 3, pairs: Infinity, asked: 1000, searched: Infinity };
+const FULL = { pieces: 8000, epochs: 2, pairs: Infinity, asked: 1000, searched: Infinity };
 const QUICK = { pieces: 4000, epochs: 1, pairs: 6000, asked: 300, searched: 2000 };
 
 const QUERIES = [
@@ -44,11 +44,16 @@ const USAGE = `Usage: npm run embeddings -- [--quick] [--model FOLDER] [--seed N
 
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 
-/** How often the sentence that follows is found, by vectors of a model. */
-async function recallBy(embedder: TextEmbedder, pairs: readonly Pair[]): Promise<Recall> {
-  const [before, after] = [0, 1].map((side) => pairs.map((pair) => pair[side]!.text)) as [string[], string[]];
-  return recallOf(pairs.length, byVectors(await embedder.embed(before), await embedder.embed(after)));
+/** How like each other the first sentence of a pair and the second of another are, by vectors of a model. */
+async function likenessBy(embedder: TextEmbedder, pairs: readonly Pair[]): Promise<Likeness> {
+  const [before, after] = textsOf(pairs);
+  return byVectors(await embedder.embed(before), await embedder.embed(after));
 }
+
+const textsOf = (pairs: readonly Pair[]): [before: string[], after: string[]] => [
+  pairs.map(([before]) => before.text),
+  pairs.map(([, after]) => after.text),
+];
 
 function showNearest(
   query: string,
@@ -96,8 +101,8 @@ async function main(): Promise<void> {
 
   console.log(heading('Sentences'));
   const split = splitAddresses(await loadAddresses(), seed);
-  const learn = pairsOf(split.train).slice(0, pairs);
-  const test = pairsOf(split.test);
+  const learn = pairsOf(split.train, 1).slice(0, pairs);
+  const test = pairsOf(split.test, 2);
   const every = test.filter((_, i) => i % Math.max(1, Math.floor(test.length / asked)) === 0).slice(0, asked);
   const sentences = sentencesOf(split.test).slice(0, searched);
   console.log(
@@ -129,29 +134,27 @@ async function main(): Promise<void> {
         numAttentionHeads: 4,
         intermediateSize: 256,
         maxPositionEmbeddings: MAX_TOKENS,
+        hiddenDropoutProb: 0.2,
         attentionProbsDropoutProb: 0,
         initializerRange: 0.02,
       },
       { generator: new Generator(seed), pooler: false },
     ).eval();
-    random = await recallBy(new TextEmbedder(model, tokenizer), every);
+    random = recallOf(every.length, await likenessBy(new TextEmbedder(model, tokenizer), every));
     await train(model, tokenizer, learn, { epochs, seed });
     await writeBert(options.out, model);
   }
-  const embedder = await readTextEmbedder(options.model ?? options.out, {
-    ...(options.model === undefined && { maxLength: MAX_TOKENS }),
-  });
+  const embedder = await readTextEmbedder(options.model ?? options.out);
 
   console.log(heading(`The sentence that follows, among ${every.length} of other addresses`));
-  const recall = await recallBy(embedder, every);
-  const tfIdf = recallOf(
-    every.length,
-    byTfIdf(
-      every.map(([before]) => before.text),
-      every.map(([, after]) => after.text),
-      sentencesOf(split.train).map(({ text }) => text),
-    ),
-  );
+  const learnt = sentencesOf(split.train).map(({ text }) => text);
+  const byWords = byTfIdf(...textsOf(every), learnt);
+  const byModel = await likenessBy(embedder, every);
+  const [tfIdf, recall, both] = [
+    recallOf(every.length, byWords),
+    recallOf(every.length, byModel),
+    recallOf(every.length, (query, candidate) => byWords(query, candidate) + byModel(query, candidate)),
+  ];
   const row = (name: string, { at1, at10 }: Recall) => [name, percent(at1), percent(at10)];
   console.log(
     table(
@@ -161,6 +164,7 @@ async function main(): Promise<void> {
         ...(random === undefined ? [] : [row('weights at random', random)]),
         row('tf-idf', tfIdf),
         row('embeddings', recall),
+        row('tf-idf and embeddings, cosines added', both),
       ],
     ),
   );
@@ -185,7 +189,7 @@ async function main(): Promise<void> {
   if (options.json !== undefined) {
     const figures = {
       asked: every.length,
-      recall: { random, tfIdf, embeddings: recall },
+      recall: { random, tfIdf, embeddings: recall, both },
       textsPerSecond,
       isa,
       threads,

@@ -30,11 +30,14 @@ export function sentencesOf(addresses: readonly Address[]): Sentence[] {
   return addresses.flatMap((address) => runsOf(address).flat());
 }
 
-/** Each sentence and the one after it; no sentence is in two pairs. */
-export function pairsOf(addresses: readonly Address[]): Pair[] {
+/** Each sentence and the one after it; with `step` 2, no sentence is in two pairs. */
+export function pairsOf(addresses: readonly Address[], step: 1 | 2): Pair[] {
   return addresses.flatMap((address) =>
     runsOf(address).flatMap((run) =>
-      Array.from({ length: run.length >> 1 }, (_, i): Pair => [run[2 * i]!, run[2 * i + 1]!]),
+      run
+        .slice(1)
+        .map((after, i): Pair => [run[i]!, after])
+        .filter((_, i) => i % step === 0),
     ),
   );
 }

@@ -189,7 +189,7 @@ async function main(): Promise<void> {
   console.log(heading('Results'));
   const texts = samples.map(({ text }) => text);
   await writeBert(options.out, model);
-  const classifier = await readTextClassifier(options.out, { maxLength: MAX_TOKENS });
+  const classifier = await readTextClassifier(options.out);
   const said = await classify(classifier, texts);
   const hits = hitsAmong(said, samples);
   const small = quantize(classifier.model) as BertForSequenceClassification;

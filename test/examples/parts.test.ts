@@ -40,7 +40,7 @@ describe('texts', () => {
   test('pairs are of sentences that follow each other, and share none', () => {
     const sentence = (n: number) => `This is the sentence of number ${n}.`;
     const text = [1, 2, 3, 4].map(sentence).join(' ').concat(' Too short. ', [5, 6].map(sentence).join(' '));
-    const pairs = pairsOf([{ name: 'one', text }]);
+    const pairs = pairsOf([{ name: 'one', text }], 2);
     expect(
       pairs.map((pair: { text: string }[]) => pair.map(({ text }) => Number(text.match(/\d/)![0]))),
     ).toEqual([
