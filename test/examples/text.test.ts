@@ -23,7 +23,7 @@ const beyondChance = (chance: number, count: number) =>
   chance + 5 * Math.sqrt((chance * (1 - chance)) / count);
 
 test(
-  'the text classifier learns from order what a bag of tokens cannot tell, and leaves a model that is read back',
+  'the text classifier tells marks beyond chance, in f32 and INT8, and leaves a model that is read back',
   async () => {
     const { out, stdout, figures } = run('text-classifier');
     const { bag, f32, int8 } = figures.accuracy;
