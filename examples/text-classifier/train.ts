@@ -1,0 +1,109 @@
+import {
+  AdamW,
+  accuracy,
+  argmax,
+  type BertForSequenceClassification,
+  bucketSampler,
+  compile,
+  crossEntropy,
+  DataLoader,
+  type FitReport,
+  fit,
+  greater,
+  Module,
+  padSequences,
+  type Tensor,
+  type Tokenizer,
+  tensor,
+  WarmupCosineLR,
+} from 'drivetrain';
+import type { Sample } from './marks.js';
+
+const BATCH = 64;
+const WARMUP_SHARE = 0.06;
+const EVALUATION_BATCH = 200;
+
+/** A sample as token numbers. */
+export interface Encoded {
+  readonly ids: readonly number[];
+  readonly label: number;
+}
+
+export function encode(samples: readonly Sample[], tokenizer: Tokenizer): Encoded[] {
+  return samples.map(({ text, label }) => ({ ids: tokenizer.encode(text), label }));
+}
+
+/** True where a token stands: 0 is [PAD]. */
+export const isToken = (ids: Tensor): Tensor => greater(ids, 0);
+
+/** The model as `fit` calls it, with nothing but token numbers. */
+class FromTokens extends Module {
+  readonly model: BertForSequenceClassification;
+
+  constructor(model: BertForSequenceClassification) {
+    super();
+    this.model = model;
+  }
+
+  forward(ids: Tensor): Tensor {
+    return this.model.forward(ids, { attentionMask: isToken(ids) });
+  }
+}
+
+/** Batches of token numbers [texts, longest] and labels [texts]; texts of about one length share a batch. */
+export function batchesOf(
+  samples: readonly Encoded[],
+  batchSize: number,
+  seed = 0,
+): DataLoader<Encoded, [ids: Tensor, labels: Tensor]> {
+  const lengths = samples.map(({ ids }) => ids.length);
+  return new DataLoader(samples, {
+    batchSize,
+    sampler: bucketSampler(lengths, { batchSize, seed }),
+    collate: toBatch,
+  });
+}
+
+function toBatch(samples: readonly Encoded[]): [ids: Tensor, labels: Tensor] {
+  const { inputIds, attentionMask } = padSequences(samples.map(({ ids }) => ids));
+  attentionMask.dispose();
+  return [inputIds, tensor(Int32Array.from(samples, ({ label }) => label))];
+}
+
+/** Trains in place, and leaves the weights of the epoch that did best on `validation`. */
+export function train(
+  model: BertForSequenceClassification,
+  samples: readonly Encoded[],
+  validation: readonly Encoded[],
+  { epochs, seed }: { readonly epochs: number; readonly seed: number },
+): Promise<FitReport> {
+  const data = batchesOf(samples, BATCH, seed);
+  const optimizer = new AdamW(model.namedParameters(), { lr: 1e-3, weightDecay: 0.01 });
+  const totalSteps = epochs * data.length;
+  const warmupSteps = Math.ceil(WARMUP_SHARE * totalSteps);
+  return fit(new FromTokens(model), data, {
+    epochs,
+    optimizer,
+    loss: crossEntropy,
+    schedule: new WarmupCosineLR(optimizer, { warmupSteps, totalSteps, floor: 0.01 }),
+    metrics: { accuracy },
+    evaluate: batchesOf(validation, EVALUATION_BATCH),
+    earlyStopping: { metric: 'accuracy', mode: 'max', patience: 2 },
+    progress: true,
+  });
+}
+
+/** For each sample, whether a model of token numbers tells its label. */
+export async function hitsOf(model: Module, samples: readonly Encoded[]): Promise<boolean[]> {
+  const likeliest = compile((ids: Tensor) => argmax(model.forward(ids)));
+  const hits: boolean[] = [];
+  for (let first = 0; first < samples.length; first += EVALUATION_BATCH) {
+    const batch = samples.slice(first, first + EVALUATION_BATCH);
+    const [ids, labels] = toBatch(batch);
+    const said = await likeliest(ids);
+    const found = said.toArray() as BigInt64Array;
+    hits.push(...batch.map(({ label }, i) => Number(found[i]) === label));
+    for (const t of [ids, labels, said]) t.dispose();
+  }
+  return hits;
+}
