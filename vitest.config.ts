@@ -31,7 +31,7 @@ const covered =
         'test/io/{csv,data-loader,jsonl,worker-dataset}.test.ts',
         'test/native/loader.test.ts',
         'test/program/memory-growth.test.ts',
-        'test/{bench,docs,models,observe,scripts,serve,train}/**',
+        'test/{bench,docs,examples,models,observe,scripts,serve,train}/**',
       ];
 
 const project = (name: string, include: string[], env: Record<string, string> = {}) => ({
