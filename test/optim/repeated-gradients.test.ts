@@ -78,7 +78,7 @@ describe('steps with the same gradients again', () => {
     const optimizer = new SGD([big()], { lr: 0.5 });
     for (let i = 0; i < 3; i++) optimizer.step(gradients);
     const run = compile((x: Tensor) => {
-      assign(gradients[0]!, slowly(x, 100));
+      assign(gradients[0]!, slowly(x, 600));
       return x;
     })(big());
     await failure('DT_TENSOR_BUSY', () => optimizer.step(gradients));
