@@ -1,10 +1,10 @@
 import { join } from 'node:path';
 import { makeFolder, readJson, readSafetensors, writeJson, writeSafetensors } from '../io/index.js';
 import { DrivetrainError } from '../native/index.js';
-import { assign, cast, slice } from '../ops/index.js';
+import { assign, cast, Generator, slice } from '../ops/index.js';
 import { formatShape, sameShape, type Tensor } from '../tensor/index.js';
 import { BertForSequenceClassification, BertModel, checkBert } from './bert.js';
-import { formatBertConfig, parseBertConfig } from './bert-config.js';
+import { type BertConfig, formatBertConfig, parseBertConfig } from './bert-config.js';
 import { type BertName, bertNames, modernName, SUPERFLUOUS } from './bert-names.js';
 
 const CONFIG = 'config.json';
@@ -18,9 +18,9 @@ const WEIGHTS = 'model.safetensors';
  * where a tensor is missing or unknown; `DT_SHAPE_MISMATCH`.
  */
 export async function readBertModel(folder: string): Promise<BertModel> {
-  return read(folder, (config, names) => {
+  return read(folder, (config, initial, names) => {
     const pooler = [...names].some((name) => name.endsWith('pooler.dense.weight'));
-    return new BertModel(config, { pooler });
+    return new BertModel(config, { pooler }, initial);
   });
 }
 
@@ -28,7 +28,7 @@ export async function readBertModel(folder: string): Promise<BertModel> {
 export async function readBertForSequenceClassification(
   folder: string,
 ): Promise<BertForSequenceClassification> {
-  return read(folder, (config) => new BertForSequenceClassification(config));
+  return read(folder, (config, initial) => new BertForSequenceClassification(config, {}, initial));
 }
 
 /**
@@ -58,18 +58,30 @@ export async function writeBert(
   await writeJson(join(folder, CONFIG), content);
 }
 
+/** `make` gives a model with initial values of a generator of their own: reading does not move the default one on. */
 async function read<M extends BertModel | BertForSequenceClassification>(
   folder: string,
-  make: (config: ReturnType<typeof parseBertConfig>, names: Iterable<string>) => M,
+  make: (config: BertConfig, initial: { generator: Generator }, names: Iterable<string>) => M,
 ): Promise<M> {
   const config = parseBertConfig(await readJson(join(folder, CONFIG)));
   const path = join(folder, WEIGHTS);
   const { tensors } = await readSafetensors(path);
   try {
     const sources = new Map(Object.entries(tensors).map(([name, tensor]) => [modernName(name), tensor]));
-    const model = make(config, sources.keys());
+    const generator = new Generator(0);
+    let model: M;
+    try {
+      model = make(config, { generator }, sources.keys());
+    } finally {
+      generator.state.dispose();
+    }
+    try {
+      load(model, sources, path);
+    } catch (error) {
+      for (const tensor of Object.values(model.stateDict())) tensor.dispose();
+      throw error;
+    }
     model.eval();
-    load(model, sources, path);
     return model;
   } finally {
     for (const tensor of Object.values(tensors)) tensor.dispose();

@@ -57,11 +57,11 @@ class BertEmbeddings extends Module {
   readonly norm: LayerNorm;
   readonly dropout: Dropout;
 
-  constructor(config: Complete, source: LayerOptions) {
+  constructor(config: Complete, source: LayerOptions, initial: LayerOptions) {
     super();
     const table = (rows: number) => {
-      const embedding = new Embedding(rows, config.hiddenSize, source);
-      init.normal(embedding.weight, 0, config.initializerRange, source);
+      const embedding = new Embedding(rows, config.hiddenSize, initial);
+      init.normal(embedding.weight, 0, config.initializerRange, initial);
       return embedding;
     };
     this.wordEmbeddings = table(config.vocabSize);
@@ -95,15 +95,15 @@ class BertLayer extends Module {
   readonly attentionDropout: Dropout;
   readonly activation: 'gelu' | 'relu';
 
-  constructor(config: Complete, source: LayerOptions) {
+  constructor(config: Complete, source: LayerOptions, initial: LayerOptions) {
     super();
     const { hiddenSize, intermediateSize, layerNormEps: eps } = config;
     this.heads = config.numAttentionHeads;
-    this.queryKeyValue = dense(hiddenSize, 3 * hiddenSize, config, source);
-    this.attentionOutput = dense(hiddenSize, hiddenSize, config, source);
+    this.queryKeyValue = dense(hiddenSize, 3 * hiddenSize, config, initial);
+    this.attentionOutput = dense(hiddenSize, hiddenSize, config, initial);
     this.attentionNorm = new LayerNorm(hiddenSize, { eps });
-    this.intermediate = dense(hiddenSize, intermediateSize, config, source);
-    this.output = dense(intermediateSize, hiddenSize, config, source);
+    this.intermediate = dense(hiddenSize, intermediateSize, config, initial);
+    this.output = dense(intermediateSize, hiddenSize, config, initial);
     this.outputNorm = new LayerNorm(hiddenSize, { eps });
     this.dropout = new Dropout(config.hiddenDropoutProb, source);
     this.attentionDropout = new Dropout(config.attentionProbsDropoutProb, source);
@@ -138,15 +138,20 @@ export class BertModel extends Module {
   /** What `pool` takes the first token through; some models have none. */
   readonly pooler?: Linear;
 
-  constructor(config: BertConfig = {}, options: BertOptions = {}) {
+  /** `initial` is where initial values come from where others will be loaded: the generator is that of what is dropped. */
+  constructor(config: BertConfig = {}, options: BertOptions = {}, initial?: LayerOptions) {
     super();
     const { pooler = true, ...source } = options;
+    const values = initial ?? source;
     const complete = completeBertConfig(config);
     this.config = complete;
-    this.embeddings = new BertEmbeddings(complete, source);
-    this.layers = Array.from({ length: complete.numHiddenLayers }, () => new BertLayer(complete, source));
+    this.embeddings = new BertEmbeddings(complete, source, values);
+    this.layers = Array.from(
+      { length: complete.numHiddenLayers },
+      () => new BertLayer(complete, source, values),
+    );
     const { hiddenSize } = complete;
-    if (pooler) this.pooler = dense(hiddenSize, hiddenSize, complete, source);
+    if (pooler) this.pooler = dense(hiddenSize, hiddenSize, complete, values);
   }
 
   forward(inputIds: Tensor, inputs: BertInputs = {}): Tensor {
@@ -207,12 +212,13 @@ export class BertForSequenceClassification extends Module {
   readonly dropout: Dropout;
   readonly classifier: Linear;
 
-  constructor(config: BertConfig = {}, source: LayerOptions = {}) {
+  /** See `BertModel`. */
+  constructor(config: BertConfig = {}, source: LayerOptions = {}, initial = source) {
     super();
-    this.bert = new BertModel(config, source);
+    this.bert = new BertModel(config, source, initial);
     const complete = this.bert.config;
     this.dropout = new Dropout(complete.hiddenDropoutProb, source);
-    this.classifier = dense(complete.hiddenSize, complete.labels.length, complete, source);
+    this.classifier = dense(complete.hiddenSize, complete.labels.length, complete, initial);
   }
 
   /** The names of the classes. */

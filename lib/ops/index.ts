@@ -59,7 +59,7 @@ export {
 } from './matmul.js';
 export type { Op, Recorder, TensorSpec, View } from './op.js';
 export { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
-export { type OptimizerOpcode, type OptimizerOperands, OptimizerStep } from './optimizers.js';
+export { areSmall, type OptimizerOpcode, type OptimizerOperands, OptimizerStep } from './optimizers.js';
 export type { OutOptions } from './out.js';
 export {
   type AvgPool1dOptions,

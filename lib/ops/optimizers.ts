@@ -49,6 +49,17 @@ interface Bound {
   readonly read: readonly Storage[];
 }
 
+/** Elements of a parameter, on average, up to which what a step does beside its arithmetic counts. */
+const SMALL = 2 ** 16;
+
+/**
+ * Whether a step on these parameters is worth remembering its gradients for, which keeps them from the collector until the
+ * next step: they are small, so that binding them counts and holding them does not.
+ */
+export function areSmall(parameters: readonly Tensor[]): boolean {
+  return parameters.reduce((sum, { size }) => sum + size, 0) <= SMALL * parameters.length;
+}
+
 /** Where the control stands among the operands. */
 const CONTROL = 2;
 
@@ -67,7 +78,8 @@ export class OptimizerStep {
   readonly #words: Float64Array;
   readonly #constant: readonly Tensor[];
   readonly #parameters: readonly Tensor[];
-  /** The gradients of the latest step, and all that it bound where they were those of the step before. */
+  readonly #remembers: boolean;
+  /** The gradients of the latest step, if they are small, and what it bound where they were those of the step before. */
   #latest: { readonly gradients: readonly Tensor[]; readonly bound: Bound | undefined } | undefined;
 
   constructor(name: OptimizerOpcode, { options, counters, control, state, parameters }: OptimizerOperands) {
@@ -80,6 +92,7 @@ export class OptimizerStep {
     };
     this.#constant = [options, counters, control, ...state, ...parameters];
     this.#parameters = parameters;
+    this.#remembers = areSmall(parameters);
     const slots = this.#constant.length + parameters.length;
     this.#words = new Float64Array(bindingWords(slots));
     this.#words[0] = slots;
@@ -139,7 +152,7 @@ export class OptimizerStep {
       if (binding.runSync(program, [this.#constant, ready]) === Status.busy) throw busy();
       this.#forget();
       const bound = latest !== undefined && isContiguous ? this.#keep(program, gradients) : undefined;
-      this.#latest = { gradients, bound };
+      if (this.#remembers) this.#latest = { gradients, bound };
     } finally {
       if (!isContiguous) {
         ready.forEach((copy, i) => {

@@ -1,7 +1,14 @@
 import { inspect } from 'node:util';
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
-import { activeRecorder, assign, contiguous, type OptimizerOpcode, transient } from '../ops/index.js';
+import {
+  activeRecorder,
+  areSmall,
+  assign,
+  contiguous,
+  type OptimizerOpcode,
+  transient,
+} from '../ops/index.js';
 import { type DType, formatShape, isHalf, sameShape, Tensor, wrap, wrapLike } from '../tensor/index.js';
 import type { Update } from './custom-step.js';
 import { computedIn, type StateKind } from './flat-state.js';
@@ -89,7 +96,8 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
   readonly control: GradientControl;
   readonly #count: number;
   readonly #atOnce: boolean;
-  /** What the gradients of the latest step were found to be: many loops give the same objects again and again. */
+  readonly #remembers: boolean;
+  /** What small gradients of the latest step were found to be: many loops give the same objects again and again. */
   #latest: { readonly given: readonly G[]; readonly checked: readonly (readonly Tensor[])[] } | undefined;
 
   protected constructor(
@@ -110,6 +118,7 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
     const made = named.map((parameters, g) => makeGroup(name, parameters, shown, check, given[g], options));
     this.paramGroups = made.map(({ group }) => group);
     this.#count = all.length;
+    this.#remembers = areSmall(all);
     this.control = new GradientControl(name, options ?? {}, all);
     let position = 0;
     this.parts = made.flatMap(({ group, numbers }, g) => {
@@ -156,7 +165,7 @@ export abstract class Optimizer<H extends object, G = Tensor | TypedArray> {
     const checked = this.parts.map(({ state: { params }, positions }) =>
       asGradients(gradients as readonly (Tensor | TypedArray)[], params, positions),
     );
-    this.#latest = { given: [...gradients], checked };
+    if (this.#remembers) this.#latest = { given: [...gradients], checked };
     return checked;
   }
 

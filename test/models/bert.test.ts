@@ -7,10 +7,13 @@ import {
   compile,
   crossEntropy,
   type DType,
+  defaultPool,
   grad,
+  rand,
   readBertForSequenceClassification,
   readBertModel,
   readSafetensors,
+  seed,
   type Tensor,
   tensor,
   valueAndGrad,
@@ -248,6 +251,16 @@ describe('files', () => {
     }
   });
 
+  test('are read without a random number', async () => {
+    const folder = await modelFolder(CONFIG, weights());
+    seed(5);
+    const expected = numbers(rand([4]));
+    seed(5);
+    await readBertModel(folder);
+    await readBertForSequenceClassification(folder);
+    expect(numbers(rand([4]))).toEqual(expected);
+  });
+
   test('that do not fit are refused by name, and nothing is left behind', async () => {
     const { 'bert.pooler.dense.bias': _, ...lacking } = weights();
     const wide = tensor(new Float32Array(9), { shape: [9] });
@@ -266,7 +279,10 @@ describe('files', () => {
       [{ ...CONFIG, hidden_size: '8' }, weights(), /whole number from 1 on as hiddenSize/],
       [{ ...CONFIG, id2label: { 0: 'a', 2: 'b' } }, weights(), /id2label/],
     ] as const) {
-      const found = await rejectionOf(readBertForSequenceClassification(await modelFolder(config, state)));
+      const folder = await modelFolder(config, state);
+      const { current } = defaultPool.statistics;
+      const found = await rejectionOf(readBertForSequenceClassification(folder));
+      expect(defaultPool.statistics.current).toBeLessThanOrEqual(current);
       expect([found.code.slice(0, 3), found.message]).toEqual(['DT_', expect.stringMatching(message)]);
     }
     expect((await rejectionOf(readBertModel(temporaryFolder()))).code).toBe('DT_NOT_FOUND');

@@ -134,7 +134,7 @@ describe('an embedder', () => {
     await embedder.embed(all, { batchSize: 8 });
     const { current } = defaultPool.statistics;
     for (let i = 0; i < 20; i++) await embedder.embed(all, { batchSize: 8 });
-    expect(defaultPool.statistics.current).toBe(current);
+    expect(defaultPool.statistics.current).toBeLessThanOrEqual(current);
   });
 
   test('in eight bits stays near, and is served like any model', async () => {

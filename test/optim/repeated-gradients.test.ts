@@ -1,4 +1,6 @@
-import { AdamW, assign, compile, defaultPool, SGD, type Tensor, tensor } from 'drivetrain';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { AdamW, assign, compile, defaultPool, SGD, type Tensor, tensor, zeros } from 'drivetrain';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { big, failure, slowly } from '../program/support.js';
@@ -10,6 +12,9 @@ function settled(make: () => Value) {
   for (let i = 0; i < 3; i++) optimizer.step(gradients);
   return { optimizer, parameters, gradients };
 }
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
 type Value = Tensor | Float32Array;
 const inPool = (): Value => tensor([1, 2, 3]);
 const inArrays = (): Value => Float32Array.of(1, 2, 3);
@@ -97,5 +102,18 @@ describe('steps with the same gradients again', () => {
       (gradients[0] as Tensor).dispose();
     }
     expect(defaultPool.statistics.current - current).toBeLessThan(4096);
+  });
+
+  test('are not what large gradients are kept alive for', async () => {
+    const optimizer = new SGD([zeros([2 ** 20])], { lr: 0.5 });
+    let gradients: Tensor[] | undefined = [zeros([2 ** 20])];
+    for (let i = 0; i < 3; i++) optimizer.step(gradients);
+    const gradient = new WeakRef(gradients[0]!);
+    gradients = undefined;
+    for (let i = 0; i < 100 && gradient.deref() !== undefined; i++) {
+      await new Promise(setImmediate); // what was looked at lives to the end of the turn
+      collect();
+    }
+    expect(gradient.deref()).toBeUndefined();
   });
 });
