@@ -129,7 +129,7 @@ export const TARGETS = [
     ratio: 1,
   },
   {
-    what: 'softmax, layer norm and GELU: onnxruntime-node and PyTorch',
+    what: 'softmax, layer norm, GELU and a chain: onnxruntime-node and PyTorch',
     of: (row) => row.group === 'rows',
     against: () => bestOf('onnxruntime-node', 'PyTorch'),
     ratio: 1,

@@ -20,6 +20,12 @@ function erf(x) {
   return (2 / Math.sqrt(Math.PI)) * sum;
 }
 
+function normalised(row, at, gamma, beta) {
+  const mean = row.reduce((sum, item) => sum + item, 0) / row.length;
+  const variance = row.reduce((sum, item) => sum + (item - mean) ** 2, 0) / row.length;
+  return { value: ((row[at] - mean) / Math.sqrt(variance + EPS)) * gamma[at] + beta[at], error: 1e-5 };
+}
+
 const OPERATIONS = [
   {
     name: 'softmax',
@@ -42,13 +48,8 @@ const OPERATIONS = [
       [128, 768],
       [1024, 768],
     ],
-    expected: (index, { x, gamma, beta }, columns) => {
-      const row = rowAround(index, x, columns);
-      const mean = row.reduce((sum, item) => sum + item, 0) / columns;
-      const variance = row.reduce((sum, item) => sum + (item - mean) ** 2, 0) / columns;
-      const at = index % columns;
-      return { value: ((x[index] - mean) / Math.sqrt(variance + EPS)) * gamma[at] + beta[at], error: 1e-5 };
-    },
+    expected: (index, { x, gamma, beta }, columns) =>
+      normalised(rowAround(index, x, columns), index % columns, gamma, beta),
   },
   {
     name: 'GELU',
@@ -64,10 +65,31 @@ const OPERATIONS = [
   },
 ];
 
+/** What a network has between its products: swish, a residual sum and a norm, which nothing keeps apart. */
+const CHAIN = {
+  name: 'swish, sum, layer norm',
+  op: 'chainRows',
+  shapes: [
+    [128, 768],
+    [4096, 768],
+  ],
+  expected: (index, { x, residual, gamma, beta }, columns) => {
+    const before = rowAround(index, residual, columns).map((value, i) => {
+      const input = rowAround(index, x, columns)[i];
+      return value + input / (1 + Math.exp(-input));
+    });
+    return normalised(before, index % columns, gamma, beta);
+  },
+};
+
 function rowProblem({ op, expected }, rows, columns) {
   const inputs = {
     x: random(rows * columns, 1, 4),
-    ...(op === 'layerNormRows' && { gamma: random(columns, 2), beta: constant(columns, 0.5) }),
+    ...(op === 'chainRows' && { residual: random(rows * columns, 3, 4) }),
+    ...((op === 'layerNormRows' || op === 'chainRows') && {
+      gamma: random(columns, 2),
+      beta: constant(columns, 0.5),
+    }),
   };
   return problem({
     op,
@@ -82,7 +104,7 @@ function rowProblem({ op, expected }, rows, columns) {
 
 export function* rows() {
   for (const threads of [1, 2]) {
-    for (const operation of OPERATIONS) {
+    for (const operation of [...OPERATIONS, CHAIN]) {
       for (const [count, columns] of operation.shapes) {
         yield {
           group,
@@ -91,7 +113,10 @@ export function* rows() {
           unit: 'G values/s',
           work: count * columns,
           problem: rowProblem(operation, count, columns),
-          ours: threads > 1 ? { 'drivetrain, 1 thread': { threads: 1 } } : {},
+          ours: {
+            ...(threads > 1 && { 'drivetrain, 1 thread': { threads: 1 } }),
+            ...(operation === CHAIN && { 'drivetrain, op by op': { op: 'chainRowsEager' } }),
+          },
         };
       }
     }

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { drivetrain } from '../ours.mjs';
 
 const { add, compile, device, gelu, layerNorm, linear, matmul, mul } = drivetrain;
-const { packInt8, QuantizedLinear, reshape, slice, softmax, tensor, transpose, zeros } = drivetrain;
+const { defaultPool, packInt8, QuantizedLinear, reshape, sigmoid, slice, softmax, tensor, transpose, zeros } =
+  drivetrain;
 
 export const name = 'drivetrain';
 
@@ -129,6 +130,23 @@ export function layerNormRows(problem) {
   const { eps, arrays } = problem;
   const inputs = [rowsOf(problem), tensor(arrays.gamma), tensor(arrays.beta)];
   return eager((options) => layerNorm(...inputs, eps, options), inputs[0].shape, inputs);
+}
+
+function chainOf(problem) {
+  const { eps, rows, columns, arrays } = problem;
+  const inputs = [rowsOf(problem), tensor(arrays.residual, { shape: [rows, columns] })];
+  const [gamma, beta] = [tensor(arrays.gamma), tensor(arrays.beta)];
+  return { inputs, fn: (x, residual) => layerNorm(add(mul(x, sigmoid(x)), residual), gamma, beta, eps) };
+}
+
+export function chainRows(problem) {
+  const { fn, inputs } = chainOf(problem);
+  return recorded(fn, inputs);
+}
+
+export function chainRowsEager(problem) {
+  const { fn, inputs } = chainOf(problem);
+  return eager(() => defaultPool.scope(() => fn(...inputs)), inputs[0].shape, inputs);
 }
 
 /** `tensors` parameters of one length, on pool memory or in typed arrays of their own. */

@@ -155,6 +155,24 @@ export function layerNormRows(problem, threads) {
   return rowOperator('LayerNormalization', { epsilon: { float: eps } }, problem, threads, constants);
 }
 
+export function chainRows({ rows, columns, eps, arrays: { x, residual, gamma, beta } }, threads) {
+  const shape = [rows, columns];
+  const nodes = [
+    { op: 'Sigmoid', inputs: ['x'], outputs: ['gate'] },
+    { op: 'Mul', inputs: ['x', 'gate'], outputs: ['active'] },
+    { op: 'Add', inputs: ['active', 'residual'], outputs: ['sum'] },
+    {
+      op: 'LayerNormalization',
+      inputs: ['sum', 'gamma', 'beta'],
+      outputs: ['y'],
+      attributes: { epsilon: { float: eps } },
+    },
+  ];
+  const inputs = { x: { shape, data: x }, residual: { shape, data: residual } };
+  const initializers = { gamma: { shape: [columns], data: gamma }, beta: { shape: [columns], data: beta } };
+  return contestant({ nodes, inputs, initializers, shape }, threads);
+}
+
 export const smallAdd = (problem) => smallProgram({ ...problem, arrays: problem.arrays, steps: 1 });
 
 /** Every second step adds, the others multiply. */

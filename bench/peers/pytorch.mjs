@@ -65,6 +65,7 @@ export const attention = contestant;
 export const softmaxRows = contestant;
 export const layerNormRows = contestant;
 export const geluRows = contestant;
+export const chainRows = contestant;
 export const optimizer = contestant;
 export const digits = contestant;
 export const trainDigits = contestant;

@@ -97,6 +97,12 @@ def gelu(p, x):
     return keeping(lambda: torch.nn.functional.gelu(rows))
 
 
+def chain(p, x, residual, gamma, beta):
+    x, residual = (t.view(p["rows"], p["columns"]) for t in (x, residual))
+    silu = torch.nn.functional.silu
+    return keeping(lambda: torch.layer_norm(silu(x) + residual, [p["columns"]], gamma, beta, p["eps"]))
+
+
 def optimizer(p, weights, gradients):
     """As many equal tensors as asked for; the options have names of their own only where there are two words."""
     if p["pytorch"] is False:
@@ -207,6 +213,7 @@ OPS = {
     "softmaxRows": softmax,
     "layerNormRows": layer_norm,
     "geluRows": gelu,
+    "chainRows": chain,
     "optimizer": optimizer,
     "smallAdd": small_add,
     "smallProgram": small_program,

@@ -3,6 +3,7 @@ export { activeRecorder, apply, transient, withRecorder } from './apply.js';
 export { type AttentionOptions, scaledDotProductAttention } from './attention.js';
 export { type BatchStatistics, batchNorm, normaliseBy } from './batch-norm.js';
 export { bindingWords, writeBinding } from './bindings.js';
+export { CHAIN_LIMITS, type ChainAttrs, type ChainNode, chainOp } from './chain.js';
 export { checkOneOf, checkShapeIs, checkTensor, describeNonTensor } from './checks.js';
 export { concat, stack } from './concat.js';
 export { type Conv1dOptions, type Conv2dOptions, conv1d, conv2d } from './convolution.js';

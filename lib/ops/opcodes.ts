@@ -26,6 +26,7 @@ export const OPCODES = [
   'where',
   'clamp',
   'pow',
+  'chain',
   'fill',
   'mask',
   'copy',

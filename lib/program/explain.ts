@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import type { MatmulAttrs, Opcode } from '../ops/index.js';
+import type { ChainAttrs, MatmulAttrs, Opcode } from '../ops/index.js';
 import { DTYPES, type DType, formatShape, type Storage, type Tensor } from '../tensor/index.js';
 import { isRecomputed } from './checkpoint.js';
 import { flopsOf } from './flops.js';
@@ -16,7 +16,10 @@ export interface ExplainedOperand {
 
 export interface ExplainedInstruction {
   readonly op: Opcode;
-  /** What is done with a product before it is stored, in this order: `scale`, `bias`, `relu`, `gelu`, `residual`. */
+  /**
+   * What is done with a product before it is stored, in this order: `scale`, `bias`, `relu`, `gelu`, `residual`; of a
+   * `chain`, the ops that it consists of.
+   */
   readonly fused: readonly string[];
   /** Until `commit` a run may still end without having changed anything. */
   readonly section: 'compute' | 'commit';
@@ -93,6 +96,7 @@ export function explainSteps(
 }
 
 function fusedInto({ op, attrs }: Step): string[] {
+  if (op.name === 'chain') return (attrs as ChainAttrs).nodes.map((node) => node.op);
   if (op.name !== 'matmul' && op.name !== 'matmulInt8') return [];
   const { alpha = 1, hasBias, activation, hasResidual } = attrs as Partial<MatmulAttrs>;
   return [
@@ -122,7 +126,7 @@ function format({ instructions, memory, footprint, flops, microseconds }: Explan
   if (lined) columns.push('recorded at');
   const rows = instructions.map((one, i) => [
     `${i}`,
-    `${[one.op, ...one.fused].join(' + ')}${one.recomputed ? ' (again)' : ''}`,
+    `${nameOf(one)}${one.recomputed ? ' (again)' : ''}`,
     `${operands(one.reads)} → ${operands(one.writes, one.reads.at(-1)?.dtype)}`.trimStart(),
     places(one),
     quantity(one.bytes),
@@ -158,6 +162,10 @@ function format({ instructions, memory, footprint, flops, microseconds }: Explan
     `temporaries  ${quantity(planned)}B planned; ${quantity(naive)}B with memory of their own each (${reuse.toFixed(2)})`,
     `beside them  ${quantity(footprint.inputs)}B of inputs, ${quantity(footprint.outputs)}B of results, ${quantity(footprint.captured)}B captured`,
   ].join('\n');
+}
+
+function nameOf({ op, fused }: ExplainedInstruction): string {
+  return op === 'chain' ? `chain: ${fused.join(', ')}` : [op, ...fused].join(' + ');
 }
 
 /** A dtype is named where it is another one than before. */

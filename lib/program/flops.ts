@@ -1,4 +1,4 @@
-import type { Opcode } from '../ops/index.js';
+import type { ChainAttrs, Opcode } from '../ops/index.js';
 import { sizeOf, type Tensor } from '../tensor/index.js';
 import { writtenBy } from './commit.js';
 import type { Step } from './record.js';
@@ -28,6 +28,8 @@ export function flopsOf(step: Step): number {
     case 'matmul':
     case 'matmulInt8':
       return 2 * outputs[0]!.size * inputs[0]!.shape.at(-1)!;
+    case 'chain':
+      return outputs[0]!.size * (step.attrs as ChainAttrs).nodes.length;
     case 'scaledDotProductAttention':
       return attention(inputs[0]!, inputs[1]!, inputs[2]!, 1, 1);
     case 'scaledDotProductAttentionGrad':

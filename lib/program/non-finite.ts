@@ -1,4 +1,5 @@
 import { binding } from '../native/index.js';
+import type { ChainAttrs } from '../ops/index.js';
 import { formatShape } from '../tensor/index.js';
 import { writtenBy } from './commit.js';
 import type { MemoryPlan } from './plan.js';
@@ -47,8 +48,9 @@ export function foundNonFinite(program: number, steps: readonly Step[]): string 
 }
 
 /** An op with the shapes of what it reads, and where it was recorded. */
-export function describeStep({ op, inputs, line }: Step): string {
+export function describeStep({ op, attrs, inputs, line }: Step): string {
+  const name = op.name === 'chain' ? (attrs as ChainAttrs).nodes.map((node) => node.op).join('+') : op.name;
   const shapes = inputs.slice(0, 3).map(({ dtype, shape }) => `${dtype} ${formatShape(shape)}`);
   const more = inputs.length > 3 ? ', …' : '';
-  return `${op.name}(${shapes.join(', ')}${more})${line === undefined ? '' : ` at ${line}`}`;
+  return `${name}(${shapes.join(', ')}${more})${line === undefined ? '' : ` at ${line}`}`;
 }

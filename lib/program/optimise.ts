@@ -1,19 +1,23 @@
 import type { Storage } from '../tensor/index.js';
+import { fuseChains } from './chains.js';
 import { writtenBy } from './commit.js';
 import { shareCommon } from './common.js';
 import { fuseProducts } from './fuse.js';
 import { packConstants } from './pack.js';
 import type { Recording, Step } from './record.js';
+import { debug } from './source-line.js';
 
 /**
  * The steps that outputs or lasting state depend on, what is the same computed once, with what follows matrix products
- * fused into them and frozen operands packed.
+ * fused into them, other elementwise steps fused with each other, and frozen operands packed. With DRIVETRAIN_DEBUG=1
+ * elementwise steps stay apart, so that the one that makes a non-finite value can be named.
  */
 export function optimise<R>({ steps, outputs }: Recording<R>): Step[] {
   const storages = outputs.map(({ storage }) => storage);
   const needed = shareCommon(removeDead(steps, storages), storages);
-  const fused = fuseProducts(needed, storages);
-  // The constants of fused scales are no longer needed.
+  const products = fuseProducts(needed, storages);
+  const fused = debug ? products : fuseChains(products, storages);
+  // The constants that became parts of instructions are no longer needed.
   return packConstants(removeDead(fused, storages));
 }
 

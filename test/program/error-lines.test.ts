@@ -26,7 +26,7 @@ test('errors of a run name the op, and how to learn more', async () => {
   const { messages, warnings } = await run('');
   expect(messages['disposed']).toMatchObject({
     code: 'DT_DISPOSED',
-    message: expect.stringContaining('mul(f32 [2]'),
+    message: expect.stringContaining('mul+add(f32 [2]'),
   });
   expect(messages['frozen']).toMatchObject({ code: 'DT_FROZEN', message: expect.stringContaining('adamw(') });
   for (const name of ['refused', 'refusedSync']) {

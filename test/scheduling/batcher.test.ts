@@ -311,7 +311,7 @@ describe('the queue', () => {
 describe('a deadline', () => {
   test('fails a request that waits too long, by timer, and frees its place', async () => {
     const { gate, batcher } = gated({ maxBatchSize: 1, maxQueueSize: 1, timeoutMs: 10 });
-    void batcher.run(row(0));
+    void batcher.run(row(0), { timeoutMs: 60_000 });
     await turns();
     await expect(batcher.run(row(1))).rejects.toEqual(rejected('DT_DEADLINE'));
     expect(batcher.size).toBe(0);
