@@ -3,3 +3,4 @@ export { commandPage } from './command-page.js';
 export { device } from './device.js';
 export { DrivetrainError, type ErrorCode } from './errors.js';
 export type { TypedArray } from './typed-array.js';
+export { stackHere, usersFrame } from './users-frame.js';

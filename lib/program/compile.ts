@@ -1,15 +1,27 @@
 import { DrivetrainError } from '../native/index.js';
 import { activeRecorder, contiguous, describeNonTensor } from '../ops/index.js';
-import { Tensor } from '../tensor/index.js';
+import { defaultPool, Tensor } from '../tensor/index.js';
 import type { Explanation } from './explain.js';
+import { LiveSet } from './live-set.js';
 import { Program, type RunOptions } from './program.js';
 import { record } from './record.js';
 
-/** Programs kept for one function: one for each set of input shapes, the least recently used is let go. */
+/**
+ * Programs kept for one function: one for each set of input shapes, the least recently used is let go. Near the limit of the
+ * default pool only the latest is kept.
+ */
 const MAX_PROGRAMS = 32;
 
 /** Of one set of input shapes, those for the latest modes of layers. */
 const MAX_MODES = 4;
+
+/** The programs of every compiled function. */
+const caches = new LiveSet<Map<string, unknown>>();
+
+// Whatever tensors they made while they were recorded is found by the collector, which is asked to look next.
+defaultPool.onPressure(({ missing }) => {
+  if (missing === 0) for (const cache of caches) cache.clear();
+});
 
 /** A function that runs as a native program. Calling it awaits the run; outputs are fresh tensors that the caller disposes. */
 export interface Compiled<A extends readonly Tensor[], R> {
@@ -43,6 +55,7 @@ export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     );
   }
   const programs = new Map<string, readonly Program<R>[]>();
+  caches.add(programs);
   let latest: Program<R> | undefined;
 
   const programFor = (inputs: readonly Tensor[]): Program<R> => {

@@ -10,6 +10,7 @@ import {
   Storage,
   Tensor,
 } from '../tensor/index.js';
+import { LiveSet } from './live-set.js';
 import type { Step } from './record.js';
 
 /**
@@ -27,7 +28,7 @@ export class PackedStorage extends Storage {
     this.source = source;
     this.#key = key;
     this.#make = make;
-    rememberPacked(source);
+    packedSources.add(source);
   }
 
   override get disposed(): boolean {
@@ -44,27 +45,15 @@ export class PackedStorage extends Storage {
   }
 }
 
-/** Storages that have packed copies, or had; those that are forgotten take themselves out. */
-const packedSources = new Set<WeakRef<SharedStorage>>();
-const references = new WeakMap<SharedStorage, WeakRef<SharedStorage>>();
-const forgotten = new FinalizationRegistry<WeakRef<SharedStorage>>((reference) =>
-  packedSources.delete(reference),
-);
-
-function rememberPacked(source: SharedStorage): void {
-  if (references.has(source)) return;
-  const reference = new WeakRef(source);
-  references.set(source, reference);
-  packedSources.add(reference);
-  forgotten.register(source, reference);
-}
+/** Storages that have packed copies, or had. */
+const packedSources = new LiveSet<SharedStorage>();
 
 // Only where an allocation does not fit: copies that were dropped earlier would be made again by the next run.
 defaultPool.onPressure(({ missing }) => {
   const enough = defaultPool.statistics.current - missing;
-  for (const reference of packedSources) {
+  for (const source of packedSources) {
     if (missing === 0 || defaultPool.statistics.current <= enough) return;
-    reference.deref()?.dropIdleLayouts();
+    source.dropIdleLayouts();
   }
 });
 

@@ -1,6 +1,7 @@
 import { totalmem } from 'node:os';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, stackHere } from '../native/index.js';
 import { type Block, BlockHeap, blockSize } from './block-heap.js';
+import { describeHolders } from './holders.js';
 import { PressureGauge, type PressureLevel, type PressureListener } from './memory-pressure.js';
 import { checkOptions } from './options.js';
 import { adopt, innermostPool, withScope } from './scope.js';
@@ -39,8 +40,9 @@ export interface Leak {
 }
 
 /**
- * Hands out 64-byte-aligned blocks of large slabs, up to a limit near which listeners may free something. Not tied to any tensor's life: `dispose` or a scope ends a block, and a
- * FinalizationRegistry is the backstop for what was forgotten (it cannot run inside a synchronous loop).
+ * Hands out 64-byte-aligned blocks of large slabs, up to a limit near which listeners may free something. Not tied to any tensor's
+ * life: `dispose` or a scope ends a block, and a FinalizationRegistry is the backstop for what was forgotten, which V8 is
+ * asked to look for near the limit (it cannot run inside a synchronous loop).
  */
 export class MemoryPool {
   readonly #heap = new BlockHeap();
@@ -84,7 +86,7 @@ export class MemoryPool {
     if (this.#current + size > this.#limit) this.#makeRoom(size, bytes);
     else this.#pressure.update(this.#current + size, this.#limit);
     const block = this.#heap.take(size);
-    if (this.#trackOrigins) block.origin = new Error('allocated here').stack;
+    if (this.#trackOrigins) block.origin = stackHere();
     this.#blocks++;
     this.#current += size;
     this.#total += size;
@@ -164,7 +166,7 @@ export class MemoryPool {
     this.#failures++;
     throw new DrivetrainError(
       'DT_POOL_LIMIT',
-      `Expected at most ${this.#limit} bytes in the pool but ${this.#current} are in use and ${bytes} more were asked for. Dispose tensors that are no longer needed, or make them inside pool.scope(() => …): the garbage collector cannot free them inside a synchronous loop. A larger limit is pool.limit = bytes.`,
+      `Expected at most ${this.#limit} bytes in the pool but ${this.#current} are in use and ${bytes} more were asked for. Dispose tensors that are no longer needed, or make them inside pool.scope(() => …): the garbage collector cannot free them inside a synchronous loop. A larger limit is pool.limit = bytes. In use: ${describeHolders(this.#heap.inUse())}${this.#trackOrigins ? '' : '; a pool with trackOrigins tells where they were made'}.`,
     );
   }
 

@@ -1,3 +1,5 @@
+import { hintCollector } from './collector.js';
+
 /** How near a pool is to its limit. */
 export type PressureLevel = 'high' | 'critical';
 
@@ -21,7 +23,7 @@ export interface MemoryPressure {
 /** Frees what can be done without: caches, batches that have not begun. Called inside of an allocation. */
 export type PressureListener = (pressure: MemoryPressure) => void;
 
-/** Tells listeners when use comes near a limit: once for each level, until it has fallen again. */
+/** Tells listeners, and the collector, when use comes near a limit: once for each level, until it has fallen again. */
 export class PressureGauge {
   readonly #listeners = new Set<PressureListener>();
   #level: PressureLevel | undefined;
@@ -42,8 +44,8 @@ export class PressureGauge {
     const before = this.#level;
     this.#level = levelOf(used / limit, before);
     const level = missing > 0 ? 'critical' : this.#level;
-    const tell = missing > 0 || rank(level) > rank(before);
-    if (!tell || level === undefined || this.#telling || this.#listeners.size === 0) return;
+    const rises = rank(this.#level) > rank(before);
+    if (level === undefined || !(missing > 0 || rises) || this.#telling) return;
     // What a listener allocates must not call it again.
     this.#telling = true;
     try {
@@ -51,6 +53,8 @@ export class PressureGauge {
     } finally {
       this.#telling = false;
     }
+    // After the listeners, which may have let go of something. Not for what is missing now: it would come too late.
+    if (rises) hintCollector(level);
   }
 }
 

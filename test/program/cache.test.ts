@@ -1,4 +1,4 @@
-import { add, compile, ones, type Tensor, zeros } from 'drivetrain';
+import { add, compile, defaultPool, ones, type Tensor, zeros } from 'drivetrain';
 import { expect, test } from 'vitest';
 
 /** A compiled function that counts how often it is recorded. */
@@ -44,4 +44,23 @@ test('a program that the cache let go while it runs ends its run', async () => {
   const run = f(zeros([100_000]));
   for (let n = 1; n <= 64; n++) f.program(zeros([n]));
   expect((await run).toArray()[99_999]).toBe(1);
+});
+
+test('near the limit of memory only the latest program is kept', () => {
+  const { f, recordings } = counted();
+  for (const n of [1, 2, 3]) f.program(zeros([n]));
+  const { limit, statistics } = defaultPool;
+  const block = zeros([2 ** 20]);
+  try {
+    defaultPool.limit = (statistics.current + block.storage.byteLength) / 0.9;
+    zeros([1]).dispose();
+    expect(defaultPool.pressure).toBe('high');
+  } finally {
+    block.dispose();
+    defaultPool.limit = limit;
+  }
+  f.program(zeros([3]));
+  expect(recordings()).toBe(3);
+  f.program(zeros([2]));
+  expect(recordings()).toBe(4);
 });

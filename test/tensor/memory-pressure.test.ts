@@ -1,4 +1,4 @@
-import { MemoryPool, type MemoryPressure } from 'drivetrain';
+import { defaultPool, MemoryPool, type MemoryPressure, ones, zeros } from 'drivetrain';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { device } from '../../dist/native/index.js';
@@ -97,6 +97,39 @@ test('a listener that was taken back is not called', () => {
   stop();
   take(90);
   expect(heard).toEqual([]);
+});
+
+test('what is forgotten is found before the limit is reached, where the event loop turns', async () => {
+  const { limit, statistics } = defaultPool;
+  const [megabyte, room] = [2 ** 20, 64];
+  defaultPool.limit = statistics.current + room * megabyte;
+  try {
+    for (let i = 0; i < 5 * room; i++) {
+      zeros([megabyte / 4]);
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+  } finally {
+    defaultPool.limit = limit;
+  }
+  expect(defaultPool.statistics.failures).toBe(statistics.failures);
+});
+
+test('a refusal says who holds the most, and where it was made', () => {
+  const named = (trackOrigins: boolean) => {
+    const made = new MemoryPool({ limit: 100 * UNIT, trackOrigins });
+    const many = Array.from({ length: 6 }, () => made.scope(() => ones([BYTES / 4])));
+    const one = made.allocate(80 * UNIT);
+    const { message } = refusalOf(() => made.allocate(20 * UNIT));
+    for (const { storage } of many) storage.dispose();
+    one.dispose();
+    return message;
+  };
+  expect(named(false)).toMatch(
+    /In use: 1 block of \d+ bytes \(\d+ in all\), 6 blocks of \d+ bytes \(\d+ in all\); a pool with trackOrigins/,
+  );
+  expect(named(true)).toMatch(
+    /In use: 1 block made at \S*memory-pressure\.test\.ts:\d+:\d+ \(\d+ in all\), 6 blocks made at \S*memory-pressure\.test\.ts:\d+:\d+ \(\d+ in all\)\.$/,
+  );
 });
 
 test('the level is that of what is in use, whatever came before', () => {
