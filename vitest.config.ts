@@ -61,6 +61,7 @@ export default defineConfig(async () => ({
         test: {
           name: 'package',
           include: ['test/package/**/*.test.ts'],
+          globalSetup: 'test/package/pack.ts',
           testTimeout: 300_000,
           hookTimeout: 600_000,
         },

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { checkBinary } from '../../scripts/check-binary.mjs';
 import { root, runNpm } from '../../scripts/shared.mjs';
 
@@ -10,17 +10,10 @@ const ALLOWED =
   /^(dist\/.+\.(c?js|d\.c?ts)|prebuilds\/[^/]+\/drivetrain\.node|docs\/.+\.(md|svg)|(README|CONTRIBUTING|CHANGELOG)\.md|LICENSE|package\.json)$/;
 const UNPACKED_LIMIT = 5e6;
 
-interface Packed {
-  filename: string;
-  unpackedSize: number;
-  files: { path: string; size: number }[];
-}
-
 const folder = mkdtempSync(join(tmpdir(), 'drivetrain-package-'));
 const project = join(folder, 'project');
 const tsc = join(root, 'node_modules/typescript/bin/tsc');
-let packed: Packed;
-let example: string;
+const { archive, example, ...packed } = inject('packed');
 
 /** Runs Node in the project with nothing on PATH: no compiler, no CMake, no shell. */
 function node(...args: string[]): string {
@@ -35,14 +28,8 @@ function write(file: string, text: string): string {
 }
 
 beforeAll(() => {
-  const found = /```\w+ first example\n([\s\S]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8'));
-  if (!found) throw new Error('README.md has no code fence marked "first example"');
-  example = found[1]!;
-  const output = runNpm(['pack', '--json', '--foreground-scripts=false', '--pack-destination', folder], {});
-  packed = JSON.parse(output)[0];
   mkdirSync(project);
   write('package.json', JSON.stringify({ name: 'user', private: true }));
-  const archive = join(folder, packed.filename);
   runNpm(['install', '--ignore-scripts', '--offline', '--no-audit', '--no-fund', archive], { cwd: project });
 });
 

@@ -1,0 +1,72 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, inject, test } from 'vitest';
+import { PROBABILITIES, Project } from './project.js';
+
+const { example } = inject('packed');
+
+/** Bundles the first example by a script, and runs the bundle where no other file of the package is. */
+function bundled(name: string, script: string, main: string): string {
+  const project = new Project(name);
+  project.write('example.mjs', example);
+  project.write('bundle.mjs', script);
+  project.node('bundle.mjs');
+  const moved = new Project(`${name}-moved`);
+  moved.run('rm', ['-rf', 'node_modules']);
+  moved.run('cp', ['-r', join(project.folder, 'out'), 'out']);
+  expect(readdirSync(moved.folder).sort()).toEqual(['out', 'package.json']);
+  return moved.node(join('out', main));
+}
+
+test('esbuild', () => {
+  const script = `import { build } from 'esbuild';
+await build({ entryPoints: ['example.mjs'], bundle: true, platform: 'node', format: 'esm', outdir: 'out',
+  outExtension: { '.js': '.mjs' }, loader: { '.node': 'copy' },
+  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" } });`;
+  expect(bundled('esbuild', script, 'example.mjs')).toMatch(PROBABILITIES);
+});
+
+test('webpack', () => {
+  const script = `import webpack from 'webpack';
+webpack({ mode: 'production', target: 'node', entry: './example.mjs',
+  output: { path: process.cwd() + '/out', filename: 'example.cjs' },
+  module: { rules: [{ test: /\\.node$/, loader: 'node-loader' }] } },
+  (error, stats) => {
+    if (error || stats.hasErrors()) throw error ?? new Error(stats.toString('errors-only'));
+  });`;
+  expect(bundled('webpack', script, 'example.cjs')).toMatch(PROBABILITIES);
+});
+
+test.each([
+  [
+    'esbuild',
+    `import { build } from 'esbuild';
+await build({ entryPoints: ['example.mjs'], bundle: true, platform: 'node', format: 'esm', packages: 'external', outfile: 'out/example.mjs' });`,
+  ],
+  [
+    'webpack',
+    `import webpack from 'webpack';
+webpack({ mode: 'production', target: 'node', entry: './example.mjs', externals: { drivetrain: 'module drivetrain' },
+  experiments: { outputModule: true }, output: { path: process.cwd() + '/out', filename: 'example.mjs', module: true } },
+  (error, stats) => {
+    if (error || stats.hasErrors()) throw error ?? new Error(stats.toString('errors-only'));
+  });`,
+  ],
+  [
+    'rollup',
+    `import { rollup } from 'rollup';
+const bundle = await rollup({ input: 'example.mjs', external: ['drivetrain'] });
+await bundle.write({ file: 'out/example.mjs', format: 'esm' });`,
+  ],
+  [
+    'vite',
+    `import { build } from 'vite';
+await build({ logLevel: 'warn', build: { ssr: 'example.mjs', outDir: 'out', rolldownOptions: { output: { entryFileNames: 'example.mjs' } } } });`,
+  ],
+])('%s, with the library left outside', (name, script) => {
+  const project = new Project(`${name}-external`);
+  project.write('example.mjs', example);
+  project.write('bundle.mjs', script);
+  project.node('bundle.mjs');
+  expect(project.node('out/example.mjs')).toMatch(PROBABILITIES);
+});

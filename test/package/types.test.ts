@@ -1,0 +1,66 @@
+import { expect, inject, test } from 'vitest';
+import { Project, tool } from './project.js';
+
+const COMPILERS = ['5.4', '5.9', '6', '7'];
+const { archive, example } = inject('packed');
+
+const project = new Project('types');
+project.write('example.mts', example);
+project.write(
+  'example.cts',
+  "import { add, tensor } from 'drivetrain';\nconsole.log(add(tensor([1]), tensor([2])).item());\n",
+);
+
+function compile(version: string, file: string, options: object) {
+  const compilerOptions = { strict: true, target: 'es2022', types: ['node'], outDir: 'out', ...options };
+  project.write('tsconfig.json', JSON.stringify({ compilerOptions, files: [file] }));
+  return project.run(process.execPath, [tool(`typescript-${version}/bin/tsc`), '-p', 'tsconfig.json']);
+}
+
+test('publint finds nothing', () => {
+  const { status, output } = project.run(process.execPath, [tool('publint/src/cli.js'), '--strict', archive]);
+  expect(status, output).toBe(0);
+});
+
+test('arethetypeswrong finds nothing but that it is an ES module', () => {
+  const { status, output } = project.run(process.execPath, [
+    tool('@arethetypeswrong/cli/dist/index.js'),
+    '--profile',
+    'esm-only',
+    archive,
+  ]);
+  expect(status, output).toBe(0);
+});
+
+test.each(COMPILERS)(
+  'TypeScript %s compiles the first example and every declaration, strictly',
+  (version) => {
+    const strictest = { exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true };
+  const { status, output } = compile(version, 'example.mts', { module: 'nodenext', ...strictest });
+  expect(status, output).toBe(0);
+  expect(project.node('out/example.mjs')).toContain('step 200: loss');
+  for (const options of [
+    { module: 'node16', skipLibCheck: true },
+    { module: 'esnext', moduleResolution: 'bundler', verbatimModuleSyntax: true, skipLibCheck: true },
+  ]) {
+    const again = compile(version, 'example.mts', options);
+    expect(again.status, again.output).toBe(0);
+  }
+});
+
+test.each(['5.9', '6', '7'])('CommonJS in TypeScript %s: module nodenext', (version) => {
+  const { status, output } = compile(version, 'example.cts', { module: 'nodenext', skipLibCheck: true });
+  expect(status, output).toBe(0);
+  expect(project.node('out/example.cjs').trim()).toMatch(/\b3$/);
+});
+
+test.each(COMPILERS)('CommonJS in TypeScript %s: module node16 is told to import() instead', (version) => {
+  const { status, output } = compile(version, 'example.cts', { module: 'node16', skipLibCheck: true });
+  expect(status).not.toBe(0);
+  expect(output).toContain('TS1479');
+});
+
+test.each(COMPILERS)('CommonJS in TypeScript %s: module preserve, for a bundler or Node', (version) => {
+  const { status, output } = compile(version, 'example.cts', { module: 'preserve', skipLibCheck: true });
+  expect(status, output).toBe(0);
+});
