@@ -48,6 +48,7 @@ export default defineConfig(async () => ({
     // The compiled library is tested as users load it, by Node itself.
     server: { deps: { external: [/\/dist\//] } },
     testTimeout: 30_000,
+    setupFiles: process.env.NODE_V8_COVERAGE === undefined ? [] : ['test/coverage.ts'],
     projects: [
       {
         extends: true as const,

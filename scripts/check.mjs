@@ -1,4 +1,5 @@
-// Everything that is checked without running the library. With --fix, formats instead of complaining.
+// Everything that is checked without running the library. With --fix, formats and accepts a changed public interface
+// instead of complaining.
 import { spawnSync } from 'node:child_process';
 import { filesUnder, main, run, runNode, StepError, step } from './shared.mjs';
 
@@ -18,6 +19,10 @@ const checks = {
   }),
   'types of tests and examples': () =>
     runNode('node_modules/typescript/bin/tsc', ['-p', 'tsconfig.test.json']),
+  'code and dependencies that nothing uses': () =>
+    runNode('node_modules/knip/bin/knip.js', ['--no-progress', '--treat-config-hints-as-errors']),
+  'public interface': () => runNode('scripts/check-api.mjs', fix ? ['--accept'] : []),
+  'licences of dependencies': () => runNode('scripts/check-licences.mjs', []),
   'direction of imports': () => runNode('scripts/check-imports.mjs', []),
   'weak symbols in kernels': () => runNode('scripts/check-symbols.mjs', []),
 };

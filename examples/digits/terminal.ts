@@ -61,7 +61,7 @@ export function table(
 }
 
 /** 1234567 as "1,234,567"; fractions with the digits that they need, at most four. */
-export function formatNumber(value: number): string {
+function formatNumber(value: number): string {
   return value.toLocaleString('en-US', { maximumFractionDigits: 4 });
 }
 

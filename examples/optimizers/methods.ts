@@ -22,7 +22,7 @@ import {
 } from 'drivetrain';
 
 /** An optimizer, as far as a training loop with a schedule is concerned. */
-export interface AnyOptimizer {
+interface AnyOptimizer {
   readonly paramGroups: readonly { lr: number }[];
   step(gradients: readonly Tensor[]): void;
   stateDict(): Record<string, Tensor>;

@@ -27,7 +27,7 @@ import { checkOptions, formatShape, sameShape, type Tensor } from '../tensor/ind
 import { checkRange, checkWord } from './checks.js';
 
 /** What becomes of the losses of elements or rows: their mean, their sum, or nothing. */
-export type Reduction = 'mean' | 'sum' | 'none';
+type Reduction = 'mean' | 'sum' | 'none';
 
 export interface LossOptions {
   /** 'mean' unless given. */

@@ -3,7 +3,6 @@ export { Diagnosis, type DiagnosisData, type Finding } from './diagnosis.js';
 export type { Health, HealthCode, HealthReason, HealthStatus } from './health.js';
 export {
   Counter,
-  DURATION_BUCKETS,
   defaultRegistry,
   type Family,
   Gauge,

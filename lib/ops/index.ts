@@ -58,8 +58,8 @@ export {
   matmul,
   packMatmul,
 } from './matmul.js';
-export type { Op, Recorder, TensorSpec, View } from './op.js';
-export { OPCODES, type Opcode, opcodeHash } from './opcodes.js';
+export type { Op, Recorder, View } from './op.js';
+export { OPCODES, type Opcode } from './opcodes.js';
 export { areSmall, type OptimizerOpcode, type OptimizerOperands, OptimizerStep } from './optimizers.js';
 export type { OutOptions } from './out.js';
 export {

@@ -37,7 +37,7 @@ export interface MatmulAttrs {
 }
 
 /** Inputs a [..., m, k], b [..., k, n] (or packed), then a bias [n] and a residual [..., m, n] where there are such. */
-export const matmulOp: Op<MatmulAttrs> = {
+const matmulOp: Op<MatmulAttrs> = {
   name: 'matmul',
   infer: ([a, b], { dtype }) => [
     { shape: [...a!.shape.slice(0, -1), b!.shape.at(-1)!], dtype: dtype ?? a!.dtype },

@@ -103,7 +103,7 @@ export class Generator {
 /** The generator of everything that is not given one of its own. */
 let defaultGenerator: Generator | undefined;
 
-export function globalGenerator(): Generator {
+function globalGenerator(): Generator {
   defaultGenerator ??= outsideScopes(() => new Generator(0));
   return defaultGenerator;
 }

@@ -1,3 +1,3 @@
 export { Batcher, type BatcherOptions, type BatcherRunOptions } from './batcher.js';
-export { type BatcherMetrics, batcherMetrics } from './batcher-metrics.js';
+export { batcherMetrics } from './batcher-metrics.js';
 export { MAX_TIMER_MS } from './request.js';

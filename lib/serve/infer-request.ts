@@ -14,7 +14,7 @@ export interface InferRequest {
   readonly timeoutMs: number | undefined;
 }
 
-export interface RequestedOutput {
+interface RequestedOutput {
   readonly spec: TensorSpec;
   /** Its place among the model's outputs. */
   readonly index: number;

@@ -16,13 +16,13 @@ export interface TorchCase {
 }
 
 /** PyTorch's name for a tensor of a model: snake case, and no `layers.` in a Sequential. */
-export function torchName(name: string, theirs: Readonly<Record<string, unknown>>): string {
+function torchName(name: string, theirs: Readonly<Record<string, unknown>>): string {
   const snake = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   return snake in theirs ? snake : snake.replace(/(^|\.)layers\./g, '$1');
 }
 
 /** Puts PyTorch's numbers into a model, which becomes one of `dtype`. */
-export function loadTorch(model: Module, state: Readonly<Record<string, Packed>>, dtype: Float): void {
+function loadTorch(model: Module, state: Readonly<Record<string, Packed>>, dtype: Float): void {
   if (dtype === 'f64') widen(model);
   const own = Object.keys(model.stateDict());
   expect(own.map((name) => torchName(name, state)).sort()).toEqual(Object.keys(state).sort());

@@ -1,5 +1,5 @@
 /** erfc in double, to some 2e-15 relative: a series of positive terms under 0.75, Lentz's continued fraction beyond. */
-export function erfc(x: number): number {
+function erfc(x: number): number {
   if (Number.isNaN(x)) return x;
   if (x < 0) return 2 - erfc(-x);
   if (x > 28) return 0;

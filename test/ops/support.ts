@@ -198,7 +198,7 @@ export function broadcastSource(i: number, shape: readonly number[], from: reado
 
 /** Ways for the same elements to lie in memory. */
 export type Layout = 'plain' | 'permuted' | 'sliced' | 'strided';
-export const LAYOUTS: readonly Layout[] = ['plain', 'permuted', 'sliced', 'strided'];
+const LAYOUTS: readonly Layout[] = ['plain', 'permuted', 'sliced', 'strided'];
 
 type Data = readonly number[] | readonly bigint[] | TypedArray;
 
@@ -245,7 +245,7 @@ export const layouts = fc.constantFrom(...LAYOUTS);
 export const floats = fc.constantFrom(...FLOATS);
 export const seeds = fc.nat(0xffffffff);
 /** Zero, one, and extents on both sides of the widths of vectors. */
-export const extents = fc.oneof(
+const extents = fc.oneof(
   { arbitrary: fc.integer({ min: 1, max: 9 }), weight: 5 },
   { arbitrary: fc.constantFrom(0, 1, 15, 16, 17, 33, 65), weight: 3 },
 );

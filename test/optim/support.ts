@@ -23,7 +23,7 @@ import {
 } from 'drivetrain';
 import { type Float, golden, sizeOf } from '../ops/support.js';
 
-export type Options = Readonly<Record<string, number | boolean | readonly number[]>>;
+type Options = Readonly<Record<string, number | boolean | readonly number[]>>;
 
 export interface OptimizerCase {
   readonly options: Options;

@@ -5,7 +5,7 @@ import { expect, inject } from 'vitest';
 import { root, run } from '../../scripts/shared.mjs';
 
 /** Where the tools are that the package is tried with. */
-export const COMPAT = join(root, 'compat');
+const COMPAT = join(root, 'compat');
 
 /** The path of a tool's file. */
 export const tool = (path: string): string => join(COMPAT, 'node_modules', path);

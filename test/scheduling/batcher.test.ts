@@ -340,9 +340,9 @@ describe('a deadline', () => {
 
   test('no longer counts once the request is in flight', async () => {
     const { gate, batcher } = gated();
-    const answer = batcher.run(row(1), { timeoutMs: 5 });
+    const answer = batcher.run(row(1), { timeoutMs: 200 });
     await turns();
-    await sleep(15);
+    await sleep(250);
     await gate.release();
     await answer;
   });
