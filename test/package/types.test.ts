@@ -36,17 +36,18 @@ test.each(COMPILERS)(
   'TypeScript %s compiles the first example and every declaration, strictly',
   (version) => {
     const strictest = { exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true };
-  const { status, output } = compile(version, 'example.mts', { module: 'nodenext', ...strictest });
-  expect(status, output).toBe(0);
-  expect(project.node('out/example.mjs')).toContain('step 200: loss');
-  for (const options of [
-    { module: 'node16', skipLibCheck: true },
-    { module: 'esnext', moduleResolution: 'bundler', verbatimModuleSyntax: true, skipLibCheck: true },
-  ]) {
-    const again = compile(version, 'example.mts', options);
-    expect(again.status, again.output).toBe(0);
-  }
-});
+    const { status, output } = compile(version, 'example.mts', { module: 'nodenext', ...strictest });
+    expect(status, output).toBe(0);
+    expect(project.node('out/example.mjs')).toContain('step 200: loss');
+    for (const options of [
+      { module: 'node16', skipLibCheck: true },
+      { module: 'esnext', moduleResolution: 'bundler', verbatimModuleSyntax: true, skipLibCheck: true },
+    ]) {
+      const again = compile(version, 'example.mts', options);
+      expect(again.status, again.output).toBe(0);
+    }
+  },
+);
 
 test.each(['5.9', '6', '7'])('CommonJS in TypeScript %s: module nodenext', (version) => {
   const { status, output } = compile(version, 'example.cts', { module: 'nodenext', skipLibCheck: true });
