@@ -6,6 +6,11 @@ import { defineConfig } from 'vitest/config';
 const NUMERIC = ['tensor', 'ops', 'program', 'nn', 'optim', 'train', 'compress'].map(
   (folder) => `test/${folder}/**/*.test.ts`,
 );
+/** What tests no kernel. */
+const NOT_NUMERIC = [
+  'test/tensor/{memory-pool,memory-pressure,scope,soak}.test.ts',
+  'test/program/memory-growth.test.ts',
+];
 // Sets such as avx2 and avx2-vnni differ in the int8 kernels alone: of such a pair, the second runs only these.
 const INT8 = ['test/ops/{int8,quantize}.test.ts', 'test/compress/**/*.test.ts'];
 const base = (isa: string) => isa.split('-')[0];
@@ -30,13 +35,13 @@ const covered =
         'test/io/checkpoint/kill.test.ts',
         'test/io/{csv,data-loader,jsonl,worker-dataset}.test.ts',
         'test/native/loader.test.ts',
-        'test/program/memory-growth.test.ts',
+        'test/{program/memory-growth,tensor/soak}.test.ts',
         'test/{bench,docs,examples,models,observe,scripts,serve,train}/**',
       ];
 
 const project = (name: string, include: string[], env: Record<string, string> = {}) => ({
   extends: true as const,
-  test: { name, include, env },
+  test: { name, include, exclude: NOT_NUMERIC, env },
 });
 
 const everything = ['test/**/*.test.ts'];

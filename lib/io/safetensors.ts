@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
 import { empty, sizeOf, Tensor } from '../tensor/index.js';
 import { readInto, withFile, writeAtomically } from './files.js';
@@ -51,6 +52,7 @@ export async function writeSafetensors(
   tensors: Readonly<Record<string, Savable>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
+  checkNamed('writeSafetensors', tensors);
   const ownMetadata = { ...metadata };
   const named = await Promise.all(
     Object.entries(tensors).map(async ([name, value]): Promise<[string, TensorData]> => {
@@ -67,6 +69,7 @@ export function serializeSafetensors(
   tensors: Readonly<Record<string, Savable>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
+  checkNamed('serializeSafetensors', tensors);
   const named = Object.entries(tensors).map(([name, value]): [string, TensorData] => {
     if (value instanceof Tensor) return [name, { ...infoOf(value), data: value.toArray() }];
     checkSavable(name, value);
@@ -194,6 +197,17 @@ function encode(
 
 function infoOf({ dtype, shape }: Savable): Omit<TensorData, 'data'> {
   return { dtype, shape: [...shape] };
+}
+
+/** A Map has no entries of its own as an object: nothing would be written. */
+function checkNamed(operation: string, tensors: unknown): void {
+  if (typeof tensors === 'object' && tensors !== null && !(Symbol.iterator in tensors)) return;
+  const received =
+    tensors instanceof Map ? 'a Map; Object.fromEntries(map) is one' : inspect(tensors, { depth: 0 });
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected an object of tensors by name for ${operation}, as stateDict() gives it, but received ${received}.`,
+  );
 }
 
 function checkSavable(name: string, value: TensorData): void {

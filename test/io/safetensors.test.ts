@@ -194,10 +194,12 @@ describe('the format is the reference implementation’s', () => {
 });
 
 describe('what cannot be stored is refused before a byte is written', () => {
-  const refused: [string, Record<string, unknown>, Record<string, unknown>, string, RegExp][] = [
+  const refused: [string, object, Record<string, unknown>, string, RegExp][] = [
     ['the reserved name', { __metadata__: f32(1) }, {}, 'DT_INVALID_ARGUMENT', /__metadata__/],
     ['a name that is no Unicode', { 'a\ud800': f32(1) }, {}, 'DT_INVALID_ARGUMENT', /ud800/],
     ['a value that is no tensor', { a: undefined }, {}, 'DT_INVALID_ARGUMENT', /"a".*undefined/],
+    ['a Map', new Map([['a', f32(1)]]), {}, 'DT_INVALID_ARGUMENT', /a Map; Object.fromEntries/],
+    ['an array', [f32(1)], {}, 'DT_INVALID_ARGUMENT', /object of tensors by name/],
     ['metadata that is no string', { a: f32(1) }, { epoch: 3 }, 'DT_INVALID_ARGUMENT', /"epoch".*number/],
     ['too few elements', { a: { ...f32(1), shape: [2] } }, {}, 'DT_SHAPE_MISMATCH', /"a".*\[2\]/],
     ['a shape that is none', { a: { ...f32(1), shape: [-1] } }, {}, 'DT_SHAPE_MISMATCH', /"a".*\[-1\]/],
