@@ -6,7 +6,7 @@ import { root, run, runNpm, step } from './shared.mjs';
 /** Path of the newest Node of a major version for a platform such as 'linux-arm64'. */
 export function nodeBinary(platform, major) {
   const folder = join(root, 'build/nodes', `${platform}-${major}`);
-  const binary = join(folder, 'package/bin/node');
+  const binary = join(folder, 'package/bin', platform.startsWith('win') ? 'node.exe' : 'node');
   if (!existsSync(binary)) {
     step(`fetch Node ${major} ${platform}`, () => {
       mkdirSync(folder, { recursive: true });

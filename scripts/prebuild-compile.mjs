@@ -10,11 +10,17 @@ const cache = join(root, 'build-prebuild/zig-cache');
 process.env.ZIG_GLOBAL_CACHE_DIR = cache;
 process.env.ZIG_LOCAL_CACHE_DIR = cache;
 
+const target = `${process.env.PREBUILD_PLATFORM}-${process.env.PREBUILD_ARCH}`;
 const folder = join(process.cwd(), 'build');
 
 await main(() => {
-  step('prebuilt addon', () => {
-    configure(folder, { CMAKE_TOOLCHAIN_FILE: join(root, 'toolchain/zig-x86_64-linux-gnu.cmake') });
+  step(target, () => {
+    configure(folder, {
+      CMAKE_TOOLCHAIN_FILE: join(root, 'toolchain/zig.cmake'),
+      DRIVETRAIN_TARGET: target,
+      // Windows' libraries count as programs.
+      CMAKE_RUNTIME_OUTPUT_DIRECTORY: join(folder, 'Release'),
+    });
     build(folder, 'drivetrain');
   });
 });

@@ -1,31 +1,40 @@
-// Builds the binary that the npm package carries: prebuilds/linux-x64/drivetrain.node, cross-compiled against an old
-// glibc by the toolchain of toolchain/, with the C++ library inside.
-import { existsSync, mkdirSync } from 'node:fs';
+// Builds the binaries that npm carries, prebuilds/<target>/drivetrain.node, all of them from this machine with the
+// cross compiler of toolchain/, with the C++ library inside:
+//   npm run prebuild [-- --target linux-arm64]...
+import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { parseArgs, promisify } from 'node:util';
 import prebuildify from 'prebuildify';
 import { checkBinary } from './check-binary.mjs';
-import { main, root, runNpm, step } from './shared.mjs';
+import { main, root, runNpm, StepError, step } from './shared.mjs';
+import { prebuiltFile, TARGETS } from './targets.mjs';
 
-const PLATFORM = 'linux';
-const ARCH = 'x64';
-const FOLDER = join(root, 'build-prebuild');
 const TOOLCHAIN = join(root, 'toolchain');
 
-await main(async () => {
-  if (!existsSync(join(TOOLCHAIN, 'node_modules'))) {
-    step('toolchain', () => runNpm(['ci', '--no-audit', '--no-fund'], { cwd: TOOLCHAIN }));
-  }
-  mkdirSync(FOLDER, { recursive: true });
+async function build(target) {
+  const [platform, ...rest] = target.split('-');
+  const cwd = join(root, 'build-prebuild', target);
+  mkdirSync(cwd, { recursive: true });
   await promisify(prebuildify)({
-    platform: PLATFORM,
-    arch: ARCH,
+    platform,
+    arch: rest.join('-'),
     // Without these two the file's name would carry tags, and the loader's path has to be a literal one.
     napi: true,
     name: 'drivetrain',
-    cwd: FOLDER,
+    cwd,
     out: root,
     nodeGyp: join(root, 'scripts/prebuild-compile.mjs'),
   });
-  checkBinary(join(root, 'prebuilds', `${PLATFORM}-${ARCH}`, 'drivetrain.node'));
+  checkBinary(prebuiltFile(target), target);
+  console.log(`  ${(statSync(prebuiltFile(target)).size / 1e6).toFixed(2)} MB, checked`);
+}
+
+await main(async () => {
+  const { values } = parseArgs({ options: { target: { type: 'string', multiple: true, default: TARGETS } } });
+  const unknown = values.target.filter((target) => !TARGETS.includes(target));
+  if (unknown.length) throw new StepError(`No target is called ${unknown.join(', ')}: ${TARGETS.join(', ')}`);
+  if (!existsSync(join(TOOLCHAIN, 'node_modules'))) {
+    step('toolchain', () => runNpm(['ci', '--no-audit', '--no-fund'], { cwd: TOOLCHAIN }));
+  }
+  for (const target of values.target) await build(target);
 });

@@ -1,76 +1,62 @@
 import fs = require('node:fs');
+import path = require('node:path');
 
 import type { Binding } from './binding.js' with { 'resolution-mode': 'import' };
 
+import diagnosis = require('./diagnosis.cjs');
+import libc = require('./libc.cjs');
+
+/** Every path is a literal, so that bundlers can follow it. */
+const prebuilt: Partial<Record<string, () => Binding>> = {
+  'linux-x64': () => require('../../prebuilds/linux-x64/drivetrain.node'),
+  'linux-arm64': () => require('../../prebuilds/linux-arm64/drivetrain.node'),
+  'linux-x64-musl': () => require('../../prebuilds/linux-x64-musl/drivetrain.node'),
+  'linux-arm64-musl': () => require('../../prebuilds/linux-arm64-musl/drivetrain.node'),
+  'win32-x64': () => require('../../prebuilds/win32-x64/drivetrain.node'),
+  'win32-arm64': () => require('../../prebuilds/win32-arm64/drivetrain.node'),
+  'darwin-x64': () => require('../../prebuilds/darwin-x64/drivetrain.node'),
+  'darwin-arm64': () => require('../../prebuilds/darwin-arm64/drivetrain.node'),
+};
+
 type Attempt = { file: string; load: () => Binding };
 
-/** Every path is a literal, so that bundlers can follow it. A clone's own build comes first: it fits the sources. */
-const attempts: Attempt[] = [
-  { file: 'build/Release/drivetrain.node', load: () => require('../../build/Release/drivetrain.node') },
-  {
-    file: 'prebuilds/linux-x64/drivetrain.node',
-    load: () => {
-      if (process.platform !== 'linux' || process.arch !== 'x64') throw new Error('it is for linux-x64');
-      return require('../../prebuilds/linux-x64/drivetrain.node');
-    },
-  },
-];
-
-const ERROR_TEXT_LIMIT = 300;
-
-/** glibc's version, 'musl', or undefined where the platform has neither; read without starting a process. */
-function libc(): string | undefined {
-  if (process.platform !== 'linux') return undefined;
-  const header = (process.report.getReport() as { header: { glibcVersionRuntime?: string } }).header;
-  return header.glibcVersionRuntime === undefined ? 'musl' : `glibc ${header.glibcVersionRuntime}`;
-}
-
-function diagnose(failures: string[]): string {
-  const system = [`${process.platform}-${process.arch}`, libc(), `Node ${process.versions.node}`].filter(
-    Boolean,
-  );
-  return [
-    `The native addon of drivetrain could not be loaded on ${system.join(', ')}. Tried:`,
-    ...failures.map((failure) => `  - ${failure}`),
-    'Possible solutions:',
-    '  - a prebuilt binary exists for linux-x64 with glibc 2.17 or later; on another platform build from a clone of',
-    '    the repository with `node scripts/setup.mjs` (it needs a C++20 compiler and CMake)',
-    '  - set DRIVETRAIN_BINARY to the path of a drivetrain.node built elsewhere for this platform',
-  ].join('\n');
-}
+/** A clone's own build comes first: it fits the sources. */
+const own: Attempt = {
+  file: 'build/Release/drivetrain.node',
+  load: () => require('../../build/Release/drivetrain.node'),
+};
 
 /** An addon that loaded and then refused to start, for a reason of its own. */
 function refused(error: unknown): boolean {
   return String((error as NodeJS.ErrnoException).code).startsWith('DT_');
 }
 
-function failure(file: string, error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
-  const reason = code === 'MODULE_NOT_FOUND' ? 'not there' : String(message).slice(0, ERROR_TEXT_LIMIT);
-  return `${file}: ${reason}`;
+/** The first binary that loads. Throws an Error that says what was tried; binding.ts makes it one of ours. */
+function first(attempts: Iterable<Attempt>): Binding {
+  const failures: Parameters<typeof diagnosis.diagnose>[0] = [];
+  for (const { file, load } of attempts) {
+    try {
+      return load();
+    } catch (error) {
+      if (refused(error)) throw error;
+      failures.push({ file, error, header: libc.readHeader(path.resolve(__dirname, '../..', file)) });
+    }
+  }
+  const { platform, arch, versions } = process;
+  const system = { platform, arch, libc: libc.libcName(), node: versions.node };
+  throw new Error(diagnosis.diagnose(failures, Object.keys(prebuilt), system), { cause: failures.at(-1)?.error });
 }
 
-/** Throws an Error that says what was tried; binding.ts makes it one of ours. */
-function load(): Binding {
+function* attempts(): Iterable<Attempt> {
   const custom = process.env['DRIVETRAIN_BINARY'];
   if (custom) {
-    try {
-      return require(fs.realpathSync(custom));
-    } catch (error) {
-      if (refused(error)) throw error;
-      throw new Error(diagnose([failure(`DRIVETRAIN_BINARY=${custom}`, error)]), { cause: error });
-    }
+    yield { file: custom, load: () => require(fs.realpathSync(custom)) };
+    return;
   }
-  const failures: string[] = [];
-  for (const attempt of attempts) {
-    try {
-      return attempt.load();
-    } catch (error) {
-      if (refused(error)) throw error;
-      failures.push(failure(attempt.file, error));
-    }
-  }
-  throw new Error(diagnose(failures));
+  yield own;
+  const target = `${process.platform}-${process.arch}${libc.runsOnMusl() ? '-musl' : ''}`;
+  const load = prebuilt[target];
+  if (load) yield { file: `prebuilds/${target}/drivetrain.node`, load };
 }
 
-export = load;
+export = () => first(attempts());

@@ -5,6 +5,7 @@
 #include "values.h"
 #include "../ops/table.h"
 #include "../runtime/cpu.h"
+#include "../runtime/system.h"
 #include "../runtime/thread_pool.h"
 
 namespace drivetrain {
@@ -59,6 +60,7 @@ napi_value init(napi_env env, napi_value exports) {
         "pids limit of the container).");
     return nullptr;
   }
+  stay_loaded();
   napi_set_instance_data(
       env, new Environment(env), [](napi_env, void* data, void*) { delete static_cast<Environment*>(data); },
       nullptr);

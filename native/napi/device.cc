@@ -1,6 +1,7 @@
 #include "exports.h"
 #include "values.h"
 #include "../runtime/cpu.h"
+#include "../runtime/system.h"
 #include "../runtime/thread_pool.h"
 
 namespace drivetrain {

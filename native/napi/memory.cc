@@ -1,13 +1,8 @@
 // The operating system's side of slabs.
 #include "exports.h"
 #include "values.h"
+#include "../runtime/system.h"
 
-#if defined(_WIN32)
-#include <windows.h>
-#else
-#include <sys/mman.h>
-#include <unistd.h>
-#endif
 #ifdef DRIVETRAIN_ASAN
 #include <sanitizer/asan_interface.h>
 #endif
@@ -23,24 +18,9 @@ char* range_begin(napi_env env, napi_value view, napi_value offset) {
 
 // Gives the whole pages of a range back to the system; the content of the range is undefined afterwards.
 void discard(char* data, size_t bytes) {
-#if defined(_WIN32)
-  SYSTEM_INFO system;
-  GetSystemInfo(&system);
-  const uintptr_t page = system.dwPageSize;
-#else
-  const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-#endif
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t page = page_bytes(), begin = reinterpret_cast<uintptr_t>(data);
   const uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
-  if (first >= last) return;
-  void* const pages = reinterpret_cast<void*>(first);
-#if defined(_WIN32)
-  DiscardVirtualMemory(pages, last - first);
-#elif defined(__APPLE__)
-  madvise(pages, last - first, MADV_FREE);
-#else
-  madvise(pages, last - first, MADV_DONTNEED);
-#endif
+  if (first < last) discard_pages(reinterpret_cast<void*>(first), last - first);
 }
 
 }  // namespace

@@ -2,19 +2,12 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <thread>
+
+#include "system.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <cpuid.h>
 #define DRIVETRAIN_X86 1
-#endif
-#if defined(__linux__)
-#include <sched.h>
-#include "cgroup.h"
-#if defined(__aarch64__)
-#include <asm/hwcap.h>
-#include <sys/auxv.h>
-#endif
 #endif
 
 namespace drivetrain {
@@ -51,18 +44,6 @@ Features detect() {
   return features;
 }
 
-#elif defined(__aarch64__)
-
-bool has_dot_product() {
-#if defined(__linux__)
-  return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
-#elif defined(__APPLE__)
-  return true;  // from the first processor on
-#else
-  return false;
-#endif
-}
-
 #endif
 
 const Kernels* select() {
@@ -97,17 +78,6 @@ int available_kernels(const Kernels* out[kMaxTables]) {
 const Kernels* selected_kernels() {
   static const Kernels* const kernels = select();
   return kernels;
-}
-
-int usable_processors() {
-  int count = static_cast<int>(std::thread::hardware_concurrency());
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) count = CPU_COUNT(&set);
-  const double quota = cgroup_processors();
-  if (quota < count) count = static_cast<int>(quota + 0.5);
-#endif
-  return count < 1 ? 1 : count;
 }
 
 }  // namespace drivetrain

@@ -1,4 +1,4 @@
-// What this processor and this process may use.
+// The instruction sets of this processor.
 #pragma once
 #include "../kernels/kernels.h"
 
@@ -12,8 +12,5 @@ int available_kernels(const Kernels* out[kMaxTables]);
 // The table in use: the best one, or what DRIVETRAIN_ISA names; null where it names one that is not
 // available.
 const Kernels* selected_kernels();
-
-// Processors that this process may really use: affinity mask and cgroup quota counted; at least 1.
-int usable_processors();
 
 }  // namespace drivetrain

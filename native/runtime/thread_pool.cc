@@ -7,14 +7,9 @@
 #include <cstdint>
 #include <mutex>
 #include <new>
-#include <thread>
 
-#if !defined(_WIN32)
-#include <pthread.h>
-#endif
-
-#include "cpu.h"
 #include "denormals.h"
+#include "system.h"
 #include "../kernels/parallel.h"
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -165,27 +160,20 @@ class ThreadPool {
     }
   }
 
-  // Without exceptions std::thread ends the process where the system has no thread to give.
   bool start_thread(int index) {
-#if defined(_WIN32)
-    std::thread(&ThreadPool::run, this, index).detach();
-    return true;
-#else
     struct Start {
       ThreadPool* pool;
       int index;
     };
     auto* const start = new Start{this, index};
-    const auto enter = [](void* opaque) -> void* {
+    const auto enter = [](void* opaque) {
       const Start start = *static_cast<Start*>(opaque);
       delete static_cast<Start*>(opaque);
       start.pool->run(start.index);
     };
-    pthread_t thread;
-    if (pthread_create(&thread, nullptr, enter, start) == 0) return pthread_detach(thread) == 0;
+    if (drivetrain::start_thread(enter, start)) return true;
     delete start;
     return false;
-#endif
   }
 
   int active() const { return active_.load(std::memory_order_relaxed); }

@@ -49,11 +49,11 @@ test('the package carries the library, its binary and its papers, and nothing el
 });
 
 test('the binary needs nothing but libc, of 2.17 or later', () => {
-  checkBinary(join(project, 'node_modules/drivetrain/prebuilds/linux-x64/drivetrain.node'));
+  checkBinary(join(project, 'node_modules/drivetrain/prebuilds/linux-x64/drivetrain.node'), 'linux-x64');
 });
 
 test('a binary that needs more than that would be found out', () => {
-  expect(() => checkBinary(process.execPath)).toThrow(/needs libstdc|needs glibc/);
+  expect(() => checkBinary(process.execPath, 'linux-x64')).toThrow(/needs libstdc|needs glibc/);
 });
 
 test("the README's first example runs as an ES module", () => {

@@ -1,8 +1,0 @@
-set(CMAKE_SYSTEM_NAME Linux)
-set(CMAKE_SYSTEM_PROCESSOR x86_64)
-set(CMAKE_CXX_COMPILER ${CMAKE_CURRENT_LIST_DIR}/zig-cxx)
-set(CMAKE_AR ${CMAKE_CURRENT_LIST_DIR}/zig-ar)
-set(CMAKE_RANLIB ${CMAKE_CURRENT_LIST_DIR}/zig-ranlib)
-set(CMAKE_SHARED_LINKER_FLAGS_INIT -s)
-# Compiled at each link, as if it were a library.
-set(CMAKE_CXX_STANDARD_LIBRARIES ${CMAKE_CURRENT_LIST_DIR}/thread-atexit.cc)
