@@ -19,7 +19,7 @@ const checks = {
   }),
   'types of tests and examples': () =>
     runNode('node_modules/typescript/bin/tsc', ['-p', 'tsconfig.test.json']),
-  'code and dependencies that nothing uses': () =>
+  'unused code and packages': () =>
     runNode('node_modules/knip/bin/knip.js', ['--no-progress', '--treat-config-hints-as-errors']),
   'public interface': () => runNode('scripts/check-api.mjs', fix ? ['--accept'] : []),
   'licences of dependencies': () => runNode('scripts/check-licences.mjs', []),

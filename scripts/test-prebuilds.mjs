@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { symbols } from 'node-api-headers';
 import { checkBinary } from './check-binary.mjs';
+import { firstExample } from './first-example.mjs';
 import { build, configure } from './native.mjs';
 import { nodeBinary } from './nodes.mjs';
 import { main, root, run, StepError, step } from './shared.mjs';
@@ -26,7 +27,9 @@ const COVERED = ['scalar', 'gemm_f64_large', 'attention_f64'];
 /** The README's first example, which then leaves its last loss and what ran in a file: wine has no pipes to print to. */
 function writeProgram() {
   mkdirSync(FOLDER, { recursive: true });
-  const example = /```\w+ first example\n([\s\S]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8'))[1];
+  const example = /```\w+ first example\n([\s\S]*?)```/.exec(
+    readFileSync(join(root, 'README.md'), 'utf8'),
+  )[1];
   const ending = `
 const loss = await step(x, labels);
 const { writeFileSync } = await import('node:fs');
@@ -34,7 +37,7 @@ const { device } = await import('drivetrain');
 const { platform, arch } = process;
 writeFileSync(process.argv[2], JSON.stringify({ platform, arch, loss: loss.item(), ...device.info() }));
 `;
-  writeFileSync(PROGRAM, example + ending);
+  writeFileSync(PROGRAM, firstExample() + ending);
 }
 
 /** Runs the program; throws unless it learned, on the platform and an instruction set as expected. */
@@ -48,11 +51,14 @@ function learn(command, target, isa, { binary = prebuiltFile(target), result = R
     timeout: TIME_LIMIT_MS,
   };
   const { status, stderr } = spawnSync(command[0], [...command.slice(1), PROGRAM, result], options);
-  if (status !== 0 || !existsSync(RESULT)) throw new StepError(`It ended with exit code ${status}: ${stderr}`);
+  if (status !== 0 || !existsSync(RESULT))
+    throw new StepError(`It ended with exit code ${status}: ${stderr}`);
   const found = JSON.parse(readFileSync(RESULT, 'utf8'));
   const where = `${found.platform}-${found.arch}`;
   if (where !== target || !isa.test(found.isa) || !(found.loss < LOSS_LIMIT)) {
-    throw new StepError(`Expected ${target}, ${isa}, a loss below ${LOSS_LIMIT}; found ${JSON.stringify(found)}`);
+    throw new StepError(
+      `Expected ${target}, ${isa}, a loss below ${LOSS_LIMIT}; found ${JSON.stringify(found)}`,
+    );
   }
   return found.isa;
 }
@@ -71,12 +77,24 @@ function underMusl() {
   const functions = [...symbols.v8.js_native_api_symbols, ...symbols.v8.node_api_symbols];
   writeFileSync(
     join(FOLDER, 'node_api_functions.h'),
-    functions.map((name) => `DRIVETRAIN_NODE_API(${name})\n`).join('').replace('DRIVETRAIN_NODE_API(napi_set_named_property)\n', ''),
+    functions
+      .map((name) => `DRIVETRAIN_NODE_API(${name})\n`)
+      .join('')
+      .replace('DRIVETRAIN_NODE_API(napi_set_named_property)\n', ''),
   );
   const host = join(FOLDER, 'musl-host');
   const source = join(root, 'native/test/musl_host.cc');
   const cache = join(root, 'build-prebuild/zig-cache');
-  const flags = ['-target', 'x86_64-linux-musl', '-dynamic', '-rdynamic', '-fno-exceptions', '-fno-rtti', '-I', FOLDER];
+  const flags = [
+    '-target',
+    'x86_64-linux-musl',
+    '-dynamic',
+    '-rdynamic',
+    '-fno-exceptions',
+    '-fno-rtti',
+    '-I',
+    FOLDER,
+  ];
   run(join(root, 'toolchain/zig-cxx'), [...flags, source, '-o', host], {
     env: { ZIG_GLOBAL_CACHE_DIR: cache, ZIG_LOCAL_CACHE_DIR: cache },
   });
@@ -151,7 +169,10 @@ await main(async () => {
     }
   }
   if (process.argv.includes('--kernels')) {
-    results.push(...(await kernels('linux-x64-musl', [])), ...(await kernels('linux-arm64-musl', ['qemu-aarch64'])));
+    results.push(
+      ...(await kernels('linux-x64-musl', [])),
+      ...(await kernels('linux-arm64-musl', ['qemu-aarch64'])),
+    );
   }
   for (const target of lacking) {
     console.log(`FAIL  ${target.padEnd(18)}not built`);

@@ -6,7 +6,7 @@
 import { pad, paint, type Style, styleOf, unpainted, widthOf } from './style.js';
 
 export { drawDigits } from './draw-digits.js';
-export { type Output, paint, type Style, styleOf } from './style.js';
+export { paint, type Style, styleOf } from './style.js';
 
 const INDENT = '  ';
 const GAP = '  ';

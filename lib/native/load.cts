@@ -6,25 +6,52 @@ import type { Binding } from './binding.js' with { 'resolution-mode': 'import' }
 import diagnosis = require('./diagnosis.cjs');
 import libc = require('./libc.cjs');
 
-/** Every path is a literal, so that bundlers can follow it. */
-const prebuilt: Partial<Record<string, () => Binding>> = {
-  'linux-x64': () => require('../../prebuilds/linux-x64/drivetrain.node'),
-  'linux-arm64': () => require('../../prebuilds/linux-arm64/drivetrain.node'),
-  'linux-x64-musl': () => require('../../prebuilds/linux-x64-musl/drivetrain.node'),
-  'linux-arm64-musl': () => require('../../prebuilds/linux-arm64-musl/drivetrain.node'),
-  'win32-x64': () => require('../../prebuilds/win32-x64/drivetrain.node'),
-  'win32-arm64': () => require('../../prebuilds/win32-arm64/drivetrain.node'),
-  'darwin-x64': () => require('../../prebuilds/darwin-x64/drivetrain.node'),
-  'darwin-arm64': () => require('../../prebuilds/darwin-arm64/drivetrain.node'),
-};
-
 type Attempt = { file: string; load: () => Binding };
 
-/** A clone's own build comes first: it fits the sources. */
-const own: Attempt = {
-  file: 'build/Release/drivetrain.node',
-  load: () => require('../../build/Release/drivetrain.node'),
-};
+/** The package's folder; undefined in a bundle that knows no folders. */
+const root = typeof __dirname === 'string' ? path.resolve(__dirname, '../..') : undefined;
+
+const TARGETS = [
+  'linux-x64',
+  'linux-arm64',
+  'linux-x64-musl',
+  'linux-arm64-musl',
+  'win32-x64',
+  'win32-arm64',
+  'darwin-x64',
+  'darwin-arm64',
+];
+
+/**
+ * Every path is a literal, so that bundlers can follow it, and stands in a `try`, so that they go on without the binaries
+ * of platforms that somebody took out of the package.
+ */
+function prebuilt(target: string): Binding {
+  let failure: unknown;
+  try {
+    switch (target) {
+      case 'linux-x64':
+        return require('../../prebuilds/linux-x64/drivetrain.node');
+      case 'linux-arm64':
+        return require('../../prebuilds/linux-arm64/drivetrain.node');
+      case 'linux-x64-musl':
+        return require('../../prebuilds/linux-x64-musl/drivetrain.node');
+      case 'linux-arm64-musl':
+        return require('../../prebuilds/linux-arm64-musl/drivetrain.node');
+      case 'win32-x64':
+        return require('../../prebuilds/win32-x64/drivetrain.node');
+      case 'win32-arm64':
+        return require('../../prebuilds/win32-arm64/drivetrain.node');
+      case 'darwin-x64':
+        return require('../../prebuilds/darwin-x64/drivetrain.node');
+      case 'darwin-arm64':
+        return require('../../prebuilds/darwin-arm64/drivetrain.node');
+    }
+  } catch (error) {
+    failure = error;
+  }
+  throw failure;
+}
 
 /** An addon that loaded and then refused to start, for a reason of its own. */
 function refused(error: unknown): boolean {
@@ -39,12 +66,12 @@ function first(attempts: Iterable<Attempt>): Binding {
       return load();
     } catch (error) {
       if (refused(error)) throw error;
-      failures.push({ file, error, header: libc.readHeader(path.resolve(__dirname, '../..', file)) });
+      failures.push({ file, error, header: libc.readHeader(path.resolve(root ?? '', file)) });
     }
   }
   const { platform, arch, versions } = process;
   const system = { platform, arch, libc: libc.libcName(), node: versions.node };
-  throw new Error(diagnosis.diagnose(failures, Object.keys(prebuilt), system), { cause: failures.at(-1)?.error });
+  throw new Error(diagnosis.diagnose(failures, TARGETS, system), { cause: failures.at(-1)?.error });
 }
 
 function* attempts(): Iterable<Attempt> {
@@ -53,10 +80,13 @@ function* attempts(): Iterable<Attempt> {
     yield { file: custom, load: () => require(fs.realpathSync(custom)) };
     return;
   }
-  yield own;
+  // A clone's own build comes first: it fits the sources.
+  const own = 'build/Release/drivetrain.node';
+  if (root !== undefined) yield { file: own, load: () => require(fs.realpathSync(path.join(root, own))) };
   const target = `${process.platform}-${process.arch}${libc.runsOnMusl() ? '-musl' : ''}`;
-  const load = prebuilt[target];
-  if (load) yield { file: `prebuilds/${target}/drivetrain.node`, load };
+  if (TARGETS.includes(target)) {
+    yield { file: `prebuilds/${target}/drivetrain.node`, load: () => prebuilt(target) };
+  }
 }
 
 export = () => first(attempts());
