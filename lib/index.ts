@@ -47,7 +47,24 @@ export {
   type WorkerDatasetOptions,
   writeSafetensors,
 } from './io/index.js';
-export * from './models/index.js';
+export {
+  type BertConfig,
+  BertForSequenceClassification,
+  type BertInputs,
+  BertModel,
+  type BertOptions,
+  type ReadTextEmbedderOptions,
+  readBertForSequenceClassification,
+  readBertModel,
+  readTextClassifier,
+  readTextEmbedder,
+  type TextClass,
+  TextClassifier,
+  TextEmbedder,
+  type TextEmbedderOptions,
+  type TextOptions,
+  writeBert,
+} from './models/index.js';
 export { type DeviceInfo, DrivetrainError, device, type ErrorCode, type TypedArray } from './native/index.js';
 export {
   AdaptiveAvgPool2d,

@@ -1,32 +1,51 @@
 import { readSafetensors, writeSafetensors } from '../io/index.js';
 import { DrivetrainError } from '../native/index.js';
-import { Linear, type Module } from '../nn/index.js';
+import { Linear, linearOf, type Module } from '../nn/index.js';
 import { zeros } from '../ops/index.js';
+import { sameShape } from '../tensor/index.js';
+import {
+  type BatchNorm,
+  type Convolution,
+  emptyBatchNorm,
+  isBatchNorm,
+  isConvolution,
+} from './convolutions.js';
 import { FakeQuantizedLinear } from './fake-quantized-linear.js';
 import { QuantizedLinear } from './quantized-linear.js';
 import { StaticQuantizedLinear } from './static-quantized-linear.js';
-import { isExactly, linearOf, namedModules, replaceModules } from './submodules.js';
+import { isExactly, namedModules, replaceModules, withTensors } from './submodules.js';
 
 /** Where a file's metadata says what its layers are. */
 const KEY = 'drivetrain.compression';
 
-const KINDS = ['f32', 'dynamic', 'static', 'fake-quantized'] as const;
+/** Kinds of layers of which there is one of every size; those that take each other's place have one family. */
+const FAMILIES = {
+  f32: 'linear',
+  dynamic: 'linear',
+  static: 'linear',
+  'fake-quantized': 'linear',
+  convolution: 'convolution',
+  'batch-norm': 'batch-norm',
+} as const;
 
-/** What a linear layer of a file is. */
+/** The ranks of their weights: [out, in], [out, in / groups, ...kernel], [channels]. */
+const RANKS = { linear: [2], convolution: [3, 4], 'batch-norm': [1] } as const;
+
+/** What a layer of a file is. */
 interface SavedLayer {
-  readonly kind: (typeof KINDS)[number];
-  /** [out, in] */
-  readonly shape: readonly [out: number, inputs: number];
+  readonly kind: keyof typeof FAMILIES;
+  /** Of its weight. */
+  readonly shape: readonly number[];
   readonly bias: boolean;
   /** Of a fake-quantized layer. */
   readonly averagingConstant?: number;
 }
 
-type AnyLinear = Linear | QuantizedLinear | StaticQuantizedLinear | FakeQuantizedLinear;
+type Sized = Linear | QuantizedLinear | StaticQuantizedLinear | FakeQuantizedLinear | Convolution | BatchNorm;
 
 /**
- * Writes a model to a safetensors file, as `writeSafetensors` does, with what `quantize`, `pruneUnits` and `prepareQat` made
- * of its layers in the metadata.
+ * Writes a model to a safetensors file, as `writeSafetensors` does, with what `quantize`, `prepareQat` and
+ * pruning (`pruneUnits`, `pruneHeads`, `pruneChannels`) made of its layers in the metadata.
  */
 export async function writeCompressed(
   path: string,
@@ -37,10 +56,10 @@ export async function writeCompressed(
   for (const [name, module] of namedModules(model)) {
     const kind = kindOf(module);
     if (kind === undefined) continue;
-    const { weight, bias } = module as AnyLinear;
+    const { weight, bias } = module as Sized;
     layers[name] = {
       kind,
-      shape: weight.shape as readonly [number, number],
+      shape: weight.shape,
       bias: bias !== undefined,
       ...(module instanceof FakeQuantizedLinear && { averagingConstant: module.averagingConstant }),
     };
@@ -53,21 +72,23 @@ export async function writeCompressed(
 
 /**
  * The model that `writeCompressed` wrote, in evaluation mode, with the same outputs: a copy of `architecture`, a new model of the class that was
- * compressed, with the file's kinds and sizes of linear layers. Its other layers are shared with the copy, and loaded.
+ * compressed, with the file's kinds and sizes of layers. Its other layers are shared with the copy, and loaded.
  * Throws `DT_INVALID_ARGUMENT` where file and architecture do not fit, before anything is written.
  */
 export async function readCompressed(path: string, architecture: Module): Promise<Module> {
   const { tensors, metadata } = await readSafetensors(path);
   const saved = parse(path, metadata[KEY]);
   const modules = namedModules(architecture);
-  const strangers = Object.keys(saved).filter((name) => kindOf(modules.get(name)) === undefined);
+  const strangers = Object.keys(saved).filter((name) => !takes(modules.get(name), saved[name]!));
   if (strangers.length > 0) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
-      `Expected an architecture with the linear layers of ${path} but received one without ${strangers.join(', ')}.`,
+      `Expected an architecture with the layers of ${path} but received one without ${strangers.join(', ')}.`,
     );
   }
-  const replacements = Object.entries(saved).map(([name, layer]) => [name, emptyLayer(layer)] as const);
+  const replacements = Object.entries(saved).map(
+    ([name, layer]) => [name, emptyLayer(layer, modules.get(name)!)] as const,
+  );
   const model = replaceModules(architecture, new Map(replacements));
   model.loadStateDict(tensors);
   return model.eval();
@@ -77,15 +98,28 @@ function kindOf(module: Module | undefined): SavedLayer['kind'] | undefined {
   if (isExactly(module, Linear)) return 'f32';
   if (module instanceof QuantizedLinear) return 'dynamic';
   if (module instanceof StaticQuantizedLinear) return 'static';
-  return module instanceof FakeQuantizedLinear ? 'fake-quantized' : undefined;
+  if (module instanceof FakeQuantizedLinear) return 'fake-quantized';
+  if (isConvolution(module)) return 'convolution';
+  return isBatchNorm(module) ? 'batch-norm' : undefined;
 }
 
-/** A layer of a kind, to be loaded. */
-function emptyLayer({ kind, shape, bias, averagingConstant }: SavedLayer): Module {
-  const own = bias ? zeros([shape[0]]) : undefined;
+/** Whether a layer can be made what the file says: a convolution has its window and its groups from the architecture. */
+function takes(module: Module | undefined, { kind, shape }: SavedLayer): boolean {
+  const own = kindOf(module);
+  if (own === undefined || FAMILIES[own] !== FAMILIES[kind]) return false;
+  if (!isConvolution(module)) return true;
+  const window = module.weight.shape.slice(2);
+  return sameShape(window, shape.slice(2)) && shape[0]! % module.groups === 0;
+}
+
+/** A layer of a kind, to be loaded, in the place of another. */
+function emptyLayer({ kind, shape, bias, averagingConstant }: SavedLayer, place: Module): Module {
+  if (isBatchNorm(place)) return emptyBatchNorm(place, shape[0]!);
+  const own = bias ? zeros([shape[0]!]) : undefined;
+  if (isConvolution(place)) return withTensors(place, { weight: zeros(shape), bias: own });
   if (kind === 'f32') return linearOf(zeros(shape), own);
   if (kind === 'fake-quantized') return new FakeQuantizedLinear(zeros(shape), own, averagingConstant!);
-  const [weight, scale] = [zeros(shape, { dtype: 'i8' }), zeros([shape[0]])];
+  const [weight, scale] = [zeros(shape, { dtype: 'i8' }), zeros([shape[0]!])];
   if (kind === 'dynamic') return new QuantizedLinear(weight, scale, own);
   return new StaticQuantizedLinear(weight, scale, zeros([]), zeros([], { dtype: 'u8' }), own);
 }
@@ -122,9 +156,9 @@ function isLayer(value: unknown): boolean {
   return (
     typeof layer === 'object' &&
     layer !== null &&
-    KINDS.includes(layer.kind) &&
+    Object.hasOwn(FAMILIES, layer.kind) &&
     Array.isArray(layer.shape) &&
-    layer.shape.length === 2 &&
+    (RANKS[FAMILIES[layer.kind]] as readonly number[]).includes(layer.shape.length) &&
     layer.shape.every(isSize) &&
     typeof layer.bias === 'boolean' &&
     (layer.kind !== 'fake-quantized' || typeof layer.averagingConstant === 'number')

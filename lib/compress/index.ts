@@ -4,6 +4,8 @@ export { type DistillationOptions, distillationLoss, featureLoss } from './disti
 export { type FakeQuantizeOptions, fakeQuantize } from './fake-quantize.js';
 export { FakeQuantizedLinear } from './fake-quantized-linear.js';
 export { type PrepareQatOptions, prepareQat } from './prepare-qat.js';
+export { type PruneChannelsOptions, pruneChannels } from './prune-channels.js';
+export { type PruneHeadsOptions, pruneHeads } from './prune-heads.js';
 export { type PruneUnitsOptions, pruneUnits } from './prune-units.js';
 export { PrunedOptimizer } from './pruned-optimizer.js';
 export { Pruner, type PrunerOptions } from './pruner.js';

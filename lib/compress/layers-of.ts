@@ -12,13 +12,14 @@ export function isQuantizable(module: Module): module is Quantizable {
 
 /**
  * The layers of a model of the kind wanted, by name, without the excluded ones. Refuses names of no such layer, and a model
- * with none.
+ * with none; `kind` is what they are called.
  */
 export function layersOf<L extends Module>(
   operation: string,
   model: Module,
   exclude: readonly string[],
   isWanted: (module: Module) => module is L,
+  kind = 'Linear layers',
 ): Map<string, L> {
   const found = model instanceof Module ? namedModules(model) : new Map<string, Module>();
   const layers = new Map<string, L>();
@@ -35,6 +36,6 @@ export function layersOf<L extends Module>(
   if (layers.size > 0) return layers;
   throw new DrivetrainError(
     'DT_INVALID_ARGUMENT',
-    `Expected a model with Linear layers${exclude.length > 0 ? ' beside those excluded' : ''} for ${operation} but received ${model?.constructor?.name ?? typeof model}.`,
+    `Expected a model with ${kind}${exclude.length > 0 ? ' beside those excluded' : ''} for ${operation} but received ${model?.constructor?.name ?? typeof model}.`,
   );
 }

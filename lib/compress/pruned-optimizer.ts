@@ -1,15 +1,19 @@
+import type { Stateful } from '../io/index.js';
 import type { TypedArray } from '../native/index.js';
 import { activeRecorder } from '../ops/index.js';
 import type { StepOptions, Stepper, StepReport } from '../optim/index.js';
 import type { Tensor } from '../tensor/index.js';
 import type { Pruner } from './pruner.js';
 
+/** Before the names of the masks. */
+const PREFIX = 'pruner.';
+
 /** An optimizer, or something round one, after whose steps a pruner's masks are applied: what is pruned stays 0. */
-export class PrunedOptimizer implements Stepper {
-  readonly optimizer: Stepper;
+export class PrunedOptimizer implements Stepper, Stateful {
+  readonly optimizer: Stepper & Stateful;
   readonly pruner: Pruner;
 
-  constructor(optimizer: Stepper, pruner: Pruner) {
+  constructor(optimizer: Stepper & Stateful, pruner: Pruner) {
     this.optimizer = optimizer;
     this.pruner = pruner;
   }
@@ -31,5 +35,23 @@ export class PrunedOptimizer implements Stepper {
     if (activeRecorder() === undefined) this.pruner.checkReady();
     this.optimizer.step(gradients, options);
     this.pruner.apply();
+  }
+
+  /** The optimizer's state, and the masks as `pruner.layers.0.weight`. */
+  stateDict(): Record<string, unknown> {
+    const masks = Object.entries(this.pruner.stateDict()).map(([name, mask]) => [PREFIX + name, mask]);
+    return { ...this.optimizer.stateDict(), ...Object.fromEntries(masks) };
+  }
+
+  /** Copies all of it, and makes 0 what the masks prune; throws before anything is written where something does not fit. */
+  loadStateDict(state: Readonly<Record<string, unknown>>): void {
+    const isMask = ([name]: [string, unknown]) => name.startsWith(PREFIX);
+    const entries = Object.entries(state);
+    const masks = Object.fromEntries(
+      entries.filter(isMask).map(([name, mask]) => [name.slice(PREFIX.length), mask as Tensor]),
+    );
+    this.pruner.checkState(masks);
+    this.optimizer.loadStateDict(Object.fromEntries(entries.filter((entry) => !isMask(entry))) as never);
+    this.pruner.loadStateDict(masks);
   }
 }

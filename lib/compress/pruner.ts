@@ -1,7 +1,8 @@
 import { DrivetrainError } from '../native/index.js';
-import { Linear, loadState, type Module, stateEntry } from '../nn/index.js';
+import { Linear, loadState, type Module, type StateEntry, stateEntry } from '../nn/index.js';
 import { assign, maskInPlace, transient } from '../ops/index.js';
 import { checkOptions, outsideScopes, type Tensor, tensor } from '../tensor/index.js';
+import { type Convolution, isConvolution } from './convolutions.js';
 import { FakeQuantizedLinear } from './fake-quantized-linear.js';
 import { layersOf } from './layers-of.js';
 
@@ -12,7 +13,7 @@ export interface PrunerOptions {
   exclude?: readonly string[];
 }
 
-/** A weight matrix, and which of its elements are kept. */
+/** A weight, and which of its elements are kept. */
 interface Masked {
   readonly weight: Tensor;
   /** bool, of the weight's shape. */
@@ -20,7 +21,7 @@ interface Masked {
 }
 
 /**
- * Magnitude pruning of the weights of `Linear` layers, in place: the smallest become 0, and `apply` makes them 0 again
+ * Magnitude pruning of the weights of `Linear` layers and convolutions, in place: the smallest become 0, and `apply` makes them 0 again
  * after every step. `prune` may be called again, by a schedule; how many weights are 0 and which is in the masks, which
  * are state that programs read. Biases are left alone. Han and others, arXiv:1506.02626.
  */
@@ -34,9 +35,8 @@ export class Pruner {
     const { scope = 'global', exclude = [] } = options;
     if (scope !== 'global' && scope !== 'layer') throw invalid('scope global or layer', String(scope));
     this.#scope = scope;
-    const isLinear = (module: Module): module is Linear | FakeQuantizedLinear =>
-      module instanceof Linear || module instanceof FakeQuantizedLinear;
-    const layers = layersOf('Pruner', model, exclude, isLinear);
+    const layers = layersOf('Pruner', model, exclude, isPrunable, 'Linear layers or convolutions');
+    const names = new Map(Object.entries(model.stateDict()).map(([name, weight]) => [weight, name]));
     for (const [name, { weight }] of layers) {
       if ((weight.dtype === 'f32' || weight.dtype === 'f64') && weight.contiguous) continue;
       throw new DrivetrainError(
@@ -47,9 +47,9 @@ export class Pruner {
     this.#masked = outsideScopes(
       () =>
         new Map(
-          [...layers].map(([name, { weight }]) => {
+          [...layers.values()].map(({ weight }) => {
             const mask = tensor(new Uint8Array(weight.size).fill(1), { shape: weight.shape, dtype: 'bool' });
-            return [name === '' ? 'weight' : `${name}.weight`, { weight, mask }];
+            return [names.get(weight)!, { weight, mask }];
           }),
         ),
     );
@@ -95,12 +95,18 @@ export class Pruner {
 
   /** Copies masks of the same names and shapes, and makes what they prune 0; throws before anything is written. */
   loadStateDict(state: Readonly<Record<string, Tensor>>): void {
+    this.checkState(state);
+    loadState(this.#entries(), state);
+    this.apply();
+  }
+
+  /** Throws where `loadStateDict` would. @internal */
+  checkState(state: Readonly<Record<string, Tensor>>): void {
     this.checkReady();
     loadState(
-      [...this.#masked].map(([name, { mask }]) => stateEntry(name, mask)),
+      this.#entries().map((entry) => ({ ...entry, load: () => {} })),
       state,
     );
-    this.apply();
   }
 
   /** Throws where `apply` would. @internal */
@@ -110,6 +116,14 @@ export class Pruner {
       mask.checkReady(true);
     }
   }
+
+  #entries(): StateEntry[] {
+    return [...this.#masked].map(([name, { mask }]) => stateEntry(name, mask));
+  }
+}
+
+function isPrunable(module: Module): module is Linear | FakeQuantizedLinear | Convolution {
+  return module instanceof Linear || module instanceof FakeQuantizedLinear || isConvolution(module);
 }
 
 function magnitudesOf(name: string, weight: Tensor): Float32Array | Float64Array {

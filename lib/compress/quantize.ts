@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import type { Module } from '../nn/index.js';
+import { linearOf, type Module } from '../nn/index.js';
 import { transient } from '../ops/index.js';
 import { checkOptions, tensor } from '../tensor/index.js';
 import { type Inputs, observeRanges } from './calibrate.js';
@@ -10,7 +10,7 @@ import { QuantizedLinear } from './quantized-linear.js';
 import type { QuantizedWeight } from './quantized-weight.js';
 import type { CalibrationMethod, Range } from './range-observer.js';
 import { StaticQuantizedLinear } from './static-quantized-linear.js';
-import { linearOf, namedModules, replaceModules } from './submodules.js';
+import { namedModules, replaceModules } from './submodules.js';
 
 export interface QuantizeOptions {
   /**

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { Linear, Module } from '../nn/index.js';
+import { Module } from '../nn/index.js';
 import type { Tensor } from '../tensor/index.js';
 
 /** A model and the modules inside of it, each once, by their paths of field names: `layers.0`; the model itself is ''. */
@@ -38,9 +38,12 @@ export function replaceModules(model: Module, replacements: ReadonlyMap<string, 
   return visit(model, '');
 }
 
-/** A `Linear` of these tensors; draws no random numbers. */
-export function linearOf(weight: Tensor, bias: Tensor | undefined): Linear {
-  return Object.assign(bare(Linear.prototype) as Linear, { weight, ...(bias && { bias }) });
+/** A copy of a layer with some of its tensors replaced. */
+export function withTensors<M extends Module>(
+  layer: M,
+  tensors: Readonly<Record<string, Tensor | undefined>>,
+): M {
+  return Object.assign(copyWith(layer, new Map()) as M, tensors);
 }
 
 /** Whether a module is of a class itself: a subclass may do something else in forward. */

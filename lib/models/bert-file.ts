@@ -41,6 +41,8 @@ export async function writeBert(
 ): Promise<void> {
   checkBert('writeBert', model);
   const state = model.stateDict();
+  const { config } = 'bert' in model ? model.bert : model;
+  const rows = { queryKeyValue: 3 * config.hiddenSize, intermediate: config.intermediateSize };
   const named = bertNames(model).flatMap(({ own, file }) => {
     const tensor = state[own];
     if (tensor === undefined || tensor.dtype !== 'f32') {
@@ -49,9 +51,15 @@ export async function writeBert(
         `Expected a model of f32 for writeBert but ${own} is ${tensor === undefined ? 'missing: compressed models are written by writeCompressed' : tensor.dtype}.`,
       );
     }
+    const expected = rows[own.split('.').at(-2) as keyof typeof rows] ?? tensor.shape[0];
+    if (tensor.shape[0] !== expected) {
+      throw new DrivetrainError(
+        'DT_SHAPE_MISMATCH',
+        `Expected the ${expected} rows of its configuration in ${own} for writeBert but received ${tensor.shape[0]}: pruned models are written by writeCompressed.`,
+      );
+    }
     return file.map((name, i) => [name, part(tensor, i, file.length)] as const);
   });
-  const { config } = 'bert' in model ? model.bert : model;
   const content = formatBertConfig(config, model.constructor.name);
   await makeFolder(folder);
   await writeSafetensors(join(folder, WEIGHTS), Object.fromEntries(named), { format: 'pt' });

@@ -82,9 +82,11 @@ class BertEmbeddings extends Module {
   }
 }
 
-class BertLayer extends Module {
-  readonly heads: number;
-  /** Queries, keys and values by one product: [3 · hiddenSize, hiddenSize]. */
+/** @internal */
+export class BertLayer extends Module {
+  /** The width of one head; how many there are is what `queryKeyValue` is wide. */
+  readonly headDim: number;
+  /** Queries, keys and values by one product: [3 · heads · headDim, hiddenSize]. */
   readonly queryKeyValue: Linear;
   readonly attentionOutput: Linear;
   readonly attentionNorm: LayerNorm;
@@ -98,7 +100,7 @@ class BertLayer extends Module {
   constructor(config: Complete, source: LayerOptions, initial: LayerOptions) {
     super();
     const { hiddenSize, intermediateSize, layerNormEps: eps } = config;
-    this.heads = config.numAttentionHeads;
+    this.headDim = hiddenSize / config.numAttentionHeads;
     this.queryKeyValue = dense(hiddenSize, 3 * hiddenSize, config, initial);
     this.attentionOutput = dense(hiddenSize, hiddenSize, config, initial);
     this.attentionNorm = new LayerNorm(hiddenSize, { eps });
@@ -118,12 +120,14 @@ class BertLayer extends Module {
   }
 
   private attend(x: Tensor, mask: Tensor | undefined): Tensor {
-    const [batch, length, size] = x.shape as [number, number, number];
-    const all = reshape(this.queryKeyValue.forward(x), [batch, length, 3, this.heads, size / this.heads]);
-    const parts = permute(all, [2, 0, 3, 1, 4]);
+    const [batch, length] = x.shape as [number, number];
+    const all = this.queryKeyValue.forward(x);
+    const width = all.shape[2]! / 3;
+    const heads = [batch, length, 3, width / this.headDim, this.headDim];
+    const parts = permute(reshape(all, heads), [2, 0, 3, 1, 4]);
     const [q, k, v] = [0, 1, 2].map((i) => slice(parts, 0, i, i + 1)) as [Tensor, Tensor, Tensor];
     const attended = attend(q, k, v, this.attentionDropout, mask === undefined ? {} : { mask });
-    return reshape(transpose(attended, -3, -2), x.shape);
+    return reshape(transpose(attended, -3, -2), [batch, length, width]);
   }
 }
 

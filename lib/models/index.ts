@@ -1,6 +1,7 @@
 export {
   BertForSequenceClassification,
   type BertInputs,
+  BertLayer,
   BertModel,
   type BertOptions,
 } from './bert.js';

@@ -13,9 +13,18 @@ type Failure = { file: string; error: unknown; header: Uint8Array | undefined };
 
 const ERROR_TEXT_LIMIT = 300;
 
-const ELF = { 62: 'x64', 183: 'arm64' } as Record<number, string>;
-const PE = { 34404: 'x64', 43620: 'arm64' } as Record<number, string>;
-const MACH_O = { 16777223: 'x64', 16777228: 'arm64' } as Record<number, string>;
+const ELF = new Map([
+  [62, 'x64'],
+  [183, 'arm64'],
+]);
+const PE = new Map([
+  [0x8664, 'x64'],
+  [0xaa64, 'arm64'],
+]);
+const MACH_O = new Map([
+  [0x01000007, 'x64'],
+  [0x0100000c, 'arm64'],
+]);
 const MACH_O_MAGIC = 0xfeedfacf;
 const ELF_MAGIC = 0x464c457f;
 
@@ -24,11 +33,11 @@ function platformOf(header: Uint8Array): string | undefined {
   if (header.length < 64) return undefined;
   const view = new DataView(header.buffer, header.byteOffset, header.length);
   const magic = view.getUint32(0, true);
-  if (magic === ELF_MAGIC) return `linux-${ELF[view.getUint16(18, true)] ?? 'other'}`;
-  if (magic === MACH_O_MAGIC) return `darwin-${MACH_O[view.getUint32(4, true)] ?? 'other'}`;
+  if (magic === ELF_MAGIC) return `linux-${ELF.get(view.getUint16(18, true)) ?? 'other'}`;
+  if (magic === MACH_O_MAGIC) return `darwin-${MACH_O.get(view.getUint32(4, true)) ?? 'other'}`;
   const at = view.getUint32(60, true);
   if (view.getUint16(0, true) !== 0x5a4d || at + 6 > header.length) return undefined;
-  return `win32-${PE[view.getUint16(at + 4, true)] ?? 'other'}`;
+  return `win32-${PE.get(view.getUint16(at + 4, true)) ?? 'other'}`;
 }
 
 /** Known causes: what the system says, what it means, and what helps. */

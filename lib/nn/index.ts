@@ -12,6 +12,7 @@ export {
   type LayerOptions,
   Linear,
   type LinearOptions,
+  linearOf,
   Residual,
   RMSNorm,
   type RMSNormOptions,

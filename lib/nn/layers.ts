@@ -50,6 +50,12 @@ export class Linear extends Module {
   }
 }
 
+/** A `Linear` of these tensors; draws no random numbers. @internal */
+export function linearOf(weight: Tensor, bias: Tensor | undefined): Linear {
+  const layer = Object.setPrototypeOf(Reflect.construct(Module, []), Linear.prototype) as Linear;
+  return Object.assign(layer, { weight, ...(bias && { bias }) });
+}
+
 /** Rows of a table by index: i32 or i64 [...] to [..., features]. Rows start standard normal. */
 export class Embedding extends Module {
   /** [rows, features] */

@@ -23,7 +23,8 @@ export abstract class Module {
     const names = new Map<Tensor, string>();
     for (const [name, value] of this.#entries()) {
       const found = value instanceof Module ? [...value.namedParameters()] : [];
-      for (const [inner, tensor] of found) if (!names.has(tensor)) names.set(tensor, `${name}.${inner}`);
+      for (const [inner, tensor] of found)
+        if (!names.has(tensor)) names.set(tensor, this.stateName(name, inner));
       if (!(value instanceof Tensor) || names.has(value) || buffers.has(value) || value.storage.frozen)
         continue;
       names.set(value, name);
@@ -123,6 +124,11 @@ export abstract class Module {
     return read();
   }
 
+  /** What a tensor of a child is called in the state: its path. */
+  protected stateName(child: string, inner: string): string {
+    return `${child}.${inner}`;
+  }
+
   /** Throws where `loadField` would. */
   protected checkLoadable(_field: string, target: Tensor): void {
     target.checkReady(true);
@@ -136,7 +142,7 @@ export abstract class Module {
   #state(): StateEntry[] {
     return [...this.#entries()].flatMap(([name, value]): StateEntry[] => {
       if (value instanceof Module) {
-        return value.#state().map((entry) => ({ ...entry, name: `${name}.${entry.name}` }));
+        return value.#state().map((entry) => ({ ...entry, name: this.stateName(name, entry.name) }));
       }
       if (!(value instanceof Tensor)) return [];
       const check = () => this.checkLoadable(name, value);

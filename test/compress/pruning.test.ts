@@ -26,6 +26,7 @@ import {
   relu,
   Sequential,
   SGD,
+  type Stateful,
   type Stepper,
   sub,
   type Tensor,
@@ -164,14 +165,14 @@ describe('what is pruned stays 0 through steps of', () => {
       );
     }
   }
-  const others: Record<string, (params: Tensor[]) => Stepper> = {
+  const others: Record<string, (params: Tensor[]) => Stepper & Stateful> = {
     'SGD with momentum and decay': (params) => new SGD(params, { lr: 0.1, momentum: 0.9, weightDecay: 0.1 }),
     Lookahead: (params) => new Lookahead(new AdamW(params), { k: 2 }),
     Muon: (params) => new Muon(params.filter(({ rank }) => rank === 2)),
     Adam8bit: (params) => new Adam8bit(params),
     'one’s own': (params) => new Own(params),
   };
-  const all = { ...OPTIMIZERS, ...others } as Record<string, (params: Tensor[]) => Stepper>;
+  const all = { ...OPTIMIZERS, ...others } as Record<string, (params: Tensor[]) => Stepper & Stateful>;
 
   test.each(Object.entries(all))('%s, eagerly and recorded, which agree to the bit', async (_, make) => {
     // Large enough for 8-bit state.
