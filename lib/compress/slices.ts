@@ -15,7 +15,7 @@ export function squaredNorms(t: Tensor, axis: number): number[] {
 }
 
 /** A tensor of its own with these slices of another along an axis, in their order. */
-export function slicesOf(t: Tensor, axis: number, kept: readonly number[]): Tensor {
+function slicesOf(t: Tensor, axis: number, kept: readonly number[]): Tensor {
   const [extent, inner] = [t.shape[axis]!, sizeOf(t.shape.slice(axis + 1))];
   const outer = sizeOf(t.shape.slice(0, axis));
   const values = t.toArray() as Float32Array;
