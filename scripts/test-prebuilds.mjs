@@ -27,9 +27,6 @@ const COVERED = ['scalar', 'gemm_f64_large', 'attention_f64'];
 /** The README's first example, which then leaves its last loss and what ran in a file: wine has no pipes to print to. */
 function writeProgram() {
   mkdirSync(FOLDER, { recursive: true });
-  const example = /```\w+ first example\n([\s\S]*?)```/.exec(
-    readFileSync(join(root, 'README.md'), 'utf8'),
-  )[1];
   const ending = `
 const loss = await step(x, labels);
 const { writeFileSync } = await import('node:fs');
