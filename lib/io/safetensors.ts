@@ -1,6 +1,8 @@
+import type { FileHandle } from 'node:fs/promises';
 import { DrivetrainError } from '../native/index.js';
 import { empty, sizeOf, Tensor } from '../tensor/index.js';
 import { readInto, withFile, writeAtomically } from './files.js';
+import { formatOf, SIGNATURE_BYTES } from './formats.js';
 import { printable } from './json-cursor.js';
 import {
   corrupt,
@@ -9,6 +11,7 @@ import {
   MAX_HEADER_BYTES,
   METADATA_KEY,
   parseHeader,
+  type SafetensorsHeader,
   type TensorEntry,
 } from './safetensors-header.js';
 import {
@@ -92,13 +95,7 @@ export function serializeSafetensors(
  */
 export async function readSafetensors(path: string): Promise<Safetensors<Tensor>> {
   return withFile(path, async (file, fileBytes) => {
-    const prefix = new Uint8Array(LENGTH_BYTES);
-    const headerBytes = headerLength(prefix, await readInto(file, prefix, 0), fileBytes, path);
-    const header = new Uint8Array(headerBytes);
-    if ((await readInto(file, header, LENGTH_BYTES)) < headerBytes)
-      corrupt(path, 'it ends inside the header');
-    const start = LENGTH_BYTES + headerBytes;
-    const { entries, metadata } = parseHeader(header, fileBytes - start, path);
+    const { start, entries, metadata } = await readHeader(file, fileBytes, path);
     const tensors: Record<string, Tensor> = Object.create(null);
     try {
       for (const entry of entries) {
@@ -140,6 +137,32 @@ export function parseSafetensors(bytes: Uint8Array, source = 'The buffer'): Safe
     tensors[name] = { dtype, shape, data };
   }
   return { tensors, metadata };
+}
+
+/**
+ * Reads and checks the header of an open file; `start` is where the data begins. Of a file that is of another format the
+ * error says which.
+ */
+export async function readHeader(
+  file: FileHandle,
+  fileBytes: number,
+  path: string,
+): Promise<SafetensorsHeader & { readonly start: number }> {
+  const prefix = new Uint8Array(LENGTH_BYTES);
+  const available = await readInto(file, prefix, 0);
+  try {
+    const headerBytes = headerLength(prefix, available, fileBytes, path);
+    const header = new Uint8Array(headerBytes);
+    if ((await readInto(file, header, LENGTH_BYTES)) < headerBytes)
+      corrupt(path, 'it ends inside the header');
+    const start = LENGTH_BYTES + headerBytes;
+    return { start, ...parseHeader(header, fileBytes - start, path) };
+  } catch (error) {
+    const begin = new Uint8Array(SIGNATURE_BYTES);
+    const format = formatOf(begin.subarray(0, await readInto(file, begin, 0)));
+    if ((error as DrivetrainError).code !== 'DT_CORRUPT_FILE' || format === undefined) throw error;
+    corrupt(path, format, error);
+  }
 }
 
 /** The length in the first 8 of `available` bytes, checked against the length of the file. */
