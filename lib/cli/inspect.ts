@@ -41,7 +41,7 @@ function wide(): Style {
 function describe({ bytes: size, metadata, tensors }: SafetensorsInspection): string {
   const rows = tensors.map(
     ({ name, dtype, shape, bytes, elements, min, max, mean, std, zeros, notFinite }) => [
-      name,
+      escaped(name),
       dtype,
       `[${shape.join(', ')}]`,
       bytes,
