@@ -54,6 +54,7 @@ export async function writeSafetensors(
   tensors: Readonly<Record<string, Savable>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
+  checkNamed('writeSafetensors', tensors);
   const ownMetadata = { ...metadata };
   const named = await Promise.all(
     Object.entries(tensors).map(async ([name, value]): Promise<[string, TensorData]> => {
@@ -70,6 +71,7 @@ export function serializeSafetensors(
   tensors: Readonly<Record<string, Savable>>,
   metadata: Readonly<Record<string, string>> = {},
 ): Uint8Array {
+  checkNamed('serializeSafetensors', tensors);
   const named = Object.entries(tensors).map(([name, value]): [string, TensorData] => {
     if (value instanceof Tensor) return [name, { ...infoOf(value), data: value.toArray() }];
     checkSavable(name, value);
@@ -213,6 +215,15 @@ function encode(
   const length = new Uint8Array(LENGTH_BYTES);
   new DataView(length.buffer).setBigUint64(0, BigInt(header.length), true);
   return [length, header, ...entries.map(({ name }) => bytesOf(tensors.get(name)!.data))];
+}
+
+/** Refuses a whole model, whose fields would be taken for tensors. */
+function checkNamed(operation: string, tensors: unknown): void {
+  if (typeof (tensors as { stateDict?: unknown } | null | undefined)?.stateDict !== 'function') return;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected tensors by name for ${operation} but received a model or the like; pass its stateDict().`,
+  );
 }
 
 function infoOf({ dtype, shape }: Savable): Omit<TensorData, 'data'> {

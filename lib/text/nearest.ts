@@ -9,6 +9,12 @@ export function nearest(text: string, names: Iterable<string>): string | undefin
   return best;
 }
 
+/** The end of a message about unknown names: what was meant, if there is one and it is like a known one. */
+export function perhapsMeant(unknown: readonly string[], known: Iterable<string>): string {
+  const near = unknown.length === 1 ? nearest(unknown[0]!, known) : undefined;
+  return near === undefined ? '.' : `; perhaps ${near} was meant.`;
+}
+
 /** How many letters have to be put in, taken out, replaced or swapped with their neighbour to make `b` of `a`. */
 function editDistance(a: string, b: string): number {
   const rows: number[][] = [Array.from({ length: b.length + 1 }, (_, j) => j)];

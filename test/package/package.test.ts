@@ -95,6 +95,31 @@ for await (const batch of new DataLoader(dataset, { batchSize: 5 })) console.log
   expect(JSON.parse(node(write('workers.mjs', script)))).toMatchObject({ dtype: 'f32', shape: [5, 2] });
 });
 
+const command = ['node_modules/.bin/drivetrain'];
+
+test('the command looks at the machine, and finds the binary of the package', () => {
+  const { ok, findings } = JSON.parse(node(...command, 'doctor', '--json'));
+  expect(ok).toBe(true);
+  const addon = findings.find(({ subject }: { subject: string }) => subject === 'native addon');
+  expect(addon.found).toContain('node_modules/drivetrain/prebuilds/');
+});
+
+test('the demo runs from the package, and so does the program that it leaves', () => {
+  expect(node(...command, 'demo', '--quick')).toContain('To go on');
+  expect(node('drivetrain-demo/predict.mjs')).toContain('This is a ');
+  expect(node(...command, 'inspect', 'drivetrain-demo/digits-int8.safetensors')).toContain('layers.0.weight');
+});
+
+test('the addon can be built from the package', () => {
+  const own = join(project, 'node_modules/drivetrain');
+  const result = spawnSync(process.execPath, [...command, 'build'], { cwd: project, encoding: 'utf8' });
+  expect(result.status, result.stdout + result.stderr).toBe(0);
+  const { findings } = JSON.parse(node(...command, 'doctor', '--json'));
+  const addon = findings.find(({ subject }: { subject: string }) => subject === 'native addon');
+  expect(addon).toMatchObject({ status: 'ok', found: join(own, 'build/Release/drivetrain.node') });
+  rmSync(join(own, 'build'), { recursive: true });
+});
+
 test('importing it takes little time', () => {
   const script =
     "const start = performance.now(); await import('drivetrain'); console.log(performance.now() - start);";
