@@ -1,6 +1,7 @@
 // The package carries its JavaScript as one file for each entry and one that they share: importing some ninety modules
-// takes longer than all else together. `npm pack` calls this before (`bundle`) and after (`restore`) it reads dist/.
-import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+// takes longer than all else together. The command, dist/cli, loads little and stays as it is. For `drivetrain build` the
+// package carries the headers that the sources need besides. `npm pack` calls this before (`bundle`) and after (`restore`) it reads dist/.
+import { copyFileSync, cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { rolldown } from 'rolldown';
 import { main, root } from './shared.mjs';
@@ -11,10 +12,20 @@ const KEPT = join(root, 'build/modules');
 /** Without it setup compiles anew: what an interrupted `npm pack` leaves in dist/ does not last. */
 const STATE = join(root, 'build/setup.json');
 const KEPT_STATE = join(KEPT, 'setup.json');
+const HEADERS = join(DIST, 'include');
+const NODE_API = join(root, 'node_modules/node-api-headers');
 
 const entryFile = (folder, entry) => join(folder, `${entry}.js`);
 
+function collectHeaders() {
+  cpSync(join(NODE_API, 'include'), HEADERS, { recursive: true });
+  copyFileSync(join(NODE_API, 'def/node_api.def'), join(HEADERS, 'node_api.def'));
+  copyFileSync(join(NODE_API, 'LICENSE'), join(HEADERS, 'LICENSE'));
+  copyFileSync(join(root, 'build/generated/opcodes.h'), join(HEADERS, 'opcodes.h'));
+}
+
 async function bundle() {
+  collectHeaders();
   for (const entry of ENTRIES) {
     mkdirSync(dirname(entryFile(KEPT, entry)), { recursive: true });
     copyFileSync(entryFile(DIST, entry), entryFile(KEPT, entry));
@@ -33,6 +44,7 @@ async function bundle() {
 function restore() {
   for (const entry of ENTRIES) renameSync(entryFile(KEPT, entry), entryFile(DIST, entry));
   rmSync(join(DIST, 'shared.js'), { force: true });
+  rmSync(HEADERS, { recursive: true, force: true });
   if (existsSync(KEPT_STATE)) renameSync(KEPT_STATE, STATE);
 }
 

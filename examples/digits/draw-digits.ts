@@ -1,4 +1,4 @@
-import { pad, type Style, styleOf, widthOf } from './style.js';
+import { pad, type Style, styleOf, widthOf } from '#text';
 
 /** MNIST's images: SIDE rows of SIDE pixels, 0 (paper) to 255 (ink). */
 const SIDE = 28;

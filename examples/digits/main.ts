@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { device, type Module, quantize, readSafetensors, writeSafetensors } from 'drivetrain';
 import type { InferenceServer } from 'drivetrain/serve';
+import { heading, keyValues, paint, styleOf, table } from '#text';
 import { type Digits, loadMnist, PIXELS, toInputs } from './data.js';
+import { drawDigits } from './draw-digits.js';
 import { measure, type ServedReport, scrape, startServer } from './serving.js';
-import { drawDigits, heading, keyValues, paint, styleOf, table } from './terminal.js';
 import { accuracyOf, createModel, logitsOf, mostLikely, train } from './train.js';
 
 const SEED = 1;

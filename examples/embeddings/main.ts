@@ -12,7 +12,7 @@ import {
   TextEmbedder,
   writeBert,
 } from 'drivetrain';
-import { heading, keyValues, table } from '../digits/terminal.js';
+import { heading, keyValues, table } from '#text';
 import { loadAddresses, splitAddresses } from '../text-classifier/addresses.js';
 import { tokenizerJson, trainWordPieces } from '../text-classifier/word-pieces.js';
 import { byTfIdf, byVectors, dot, type Likeness, type Recall, recallOf } from './retrieval.js';

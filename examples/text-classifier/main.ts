@@ -15,7 +15,7 @@ import {
   writeBert,
   writeCompressed,
 } from 'drivetrain';
-import { heading, keyValues, paint, styleOf, table } from '../digits/terminal.js';
+import { heading, keyValues, paint, styleOf, table } from '#text';
 import { loadAddresses, splitAddresses } from './addresses.js';
 import { inTwoBags, trainBaseline } from './baseline.js';
 import { GAP, MARKS, type Sample, samplesOf } from './marks.js';

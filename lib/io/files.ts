@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { DrivetrainError } from '../native/index.js';
 
 /** One system call moves at most this much: calls stay short and below the 2 GiB that systems allow. */
@@ -101,7 +101,8 @@ export function asFileError(error: unknown, verb: string, path: string): unknown
   if (syscall === undefined) return error;
   if (code === 'ENOENT') {
     const missing = verb === 'read' ? path : `${dirname(path)}, the directory of ${path},`;
-    return new DrivetrainError('DT_NOT_FOUND', `Expected ${missing} to exist but it does not.`, {
+    const begin = isAbsolute(path) ? '' : `; relative paths begin at ${process.cwd()}`;
+    return new DrivetrainError('DT_NOT_FOUND', `Expected ${missing} to exist but it does not${begin}.`, {
       cause: error,
     });
   }

@@ -5,6 +5,11 @@ export { DataLoader, type DataLoaderOptions, type DataLoaderState, disposeBatch 
 export { type BatchDataset, type Dataset, TensorDataset } from './dataset.js';
 export { makeFolder } from './files.js';
 export { type IdxOptions, parseIdx, readIdx } from './idx.js';
+export {
+  inspectSafetensors,
+  type SafetensorsInspection,
+  type TensorStatistics,
+} from './inspect-safetensors.js';
 export { readJson, writeJson } from './json-file.js';
 export { type JsonlOptions, readJsonl } from './jsonl.js';
 export { type PadOptions, padSequences } from './pad.js';

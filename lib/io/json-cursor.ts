@@ -1,3 +1,5 @@
+import { escaped } from '../text/index.js';
+
 const NATURAL = /(?:0|[1-9][0-9]{0,15})(?![0-9.eE])/y;
 const LONE_SURROGATE = /\p{Surrogate}/u;
 
@@ -112,8 +114,5 @@ export class JsonCursor {
 /** Text from a file, quoted for an error message: short, and with no character that could act on a terminal. */
 export function printable(text: string): string {
   const clipped = text.length > 80 ? `${text.slice(0, 80)}…` : text;
-  return JSON.stringify(clipped).replace(
-    /[\p{Control}\p{Bidi_Control}\u2028\u2029]/gu,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+  return escaped(JSON.stringify(clipped));
 }

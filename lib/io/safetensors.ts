@@ -1,7 +1,9 @@
+import type { FileHandle } from 'node:fs/promises';
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
 import { empty, sizeOf, Tensor } from '../tensor/index.js';
 import { readInto, withFile, writeAtomically } from './files.js';
+import { formatOf, SIGNATURE_BYTES } from './formats.js';
 import { printable } from './json-cursor.js';
 import {
   corrupt,
@@ -10,6 +12,7 @@ import {
   MAX_HEADER_BYTES,
   METADATA_KEY,
   parseHeader,
+  type SafetensorsHeader,
   type TensorEntry,
 } from './safetensors-header.js';
 import {
@@ -95,13 +98,7 @@ export function serializeSafetensors(
  */
 export async function readSafetensors(path: string): Promise<Safetensors<Tensor>> {
   return withFile(path, async (file, fileBytes) => {
-    const prefix = new Uint8Array(LENGTH_BYTES);
-    const headerBytes = headerLength(prefix, await readInto(file, prefix, 0), fileBytes, path);
-    const header = new Uint8Array(headerBytes);
-    if ((await readInto(file, header, LENGTH_BYTES)) < headerBytes)
-      corrupt(path, 'it ends inside the header');
-    const start = LENGTH_BYTES + headerBytes;
-    const { entries, metadata } = parseHeader(header, fileBytes - start, path);
+    const { start, entries, metadata } = await readHeader(file, fileBytes, path);
     const tensors: Record<string, Tensor> = Object.create(null);
     try {
       for (const entry of entries) {
@@ -143,6 +140,32 @@ export function parseSafetensors(bytes: Uint8Array, source = 'The buffer'): Safe
     tensors[name] = { dtype, shape, data };
   }
   return { tensors, metadata };
+}
+
+/**
+ * Reads and checks the header of an open file; `start` is where the data begins. Of a file that is of another format the
+ * error says which.
+ */
+export async function readHeader(
+  file: FileHandle,
+  fileBytes: number,
+  path: string,
+): Promise<SafetensorsHeader & { readonly start: number }> {
+  const prefix = new Uint8Array(LENGTH_BYTES);
+  const available = await readInto(file, prefix, 0);
+  try {
+    const headerBytes = headerLength(prefix, available, fileBytes, path);
+    const header = new Uint8Array(headerBytes);
+    if ((await readInto(file, header, LENGTH_BYTES)) < headerBytes)
+      corrupt(path, 'it ends inside the header');
+    const start = LENGTH_BYTES + headerBytes;
+    return { start, ...parseHeader(header, fileBytes - start, path) };
+  } catch (error) {
+    const begin = new Uint8Array(SIGNATURE_BYTES);
+    const format = formatOf(begin.subarray(0, await readInto(file, begin, 0)));
+    if ((error as DrivetrainError).code !== 'DT_CORRUPT_FILE' || format === undefined) throw error;
+    corrupt(path, format, error);
+  }
 }
 
 /** The length in the first 8 of `available` bytes, checked against the length of the file. */
@@ -199,15 +222,19 @@ function infoOf({ dtype, shape }: Savable): Omit<TensorData, 'data'> {
   return { dtype, shape: [...shape] };
 }
 
-/** A Map has no entries of its own as an object: nothing would be written. */
+/** Refuses a whole model, whose fields would be taken for tensors, and a Map, which has no fields. */
 function checkNamed(operation: string, tensors: unknown): void {
-  if (typeof tensors === 'object' && tensors !== null && !(Symbol.iterator in tensors)) return;
-  const received =
-    tensors instanceof Map ? 'a Map; Object.fromEntries(map) is one' : inspect(tensors, { depth: 0 });
-  throw new DrivetrainError(
-    'DT_INVALID_ARGUMENT',
-    `Expected an object of tensors by name for ${operation}, as stateDict() gives it, but received ${received}.`,
-  );
+  const refuse = (received: string) => {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected tensors by name for ${operation}, as stateDict() gives them, but received ${received}.`,
+    );
+  };
+  if (typeof tensors !== 'object' || tensors === null) refuse(inspect(tensors));
+  if (tensors instanceof Map) refuse('a Map; Object.fromEntries(map) is what is wanted');
+  if (Symbol.iterator in (tensors as object)) refuse('a list');
+  const { stateDict } = tensors as { stateDict?: unknown };
+  if (typeof stateDict === 'function') refuse('a model or the like; pass its stateDict()');
 }
 
 function checkSavable(name: string, value: TensorData): void {

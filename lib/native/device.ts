@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { binding, type DeviceInfo } from './binding.js';
 import { DrivetrainError } from './errors.js';
 
@@ -18,7 +19,7 @@ export const device = {
     if (!Number.isInteger(threads) || threads < 1 || threads > MAX_THREADS) {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
-        `Expected a whole number from 1 to ${MAX_THREADS} for threads but received ${threads}.`,
+        `Expected a whole number from 1 to ${MAX_THREADS} for threads but received ${inspect(threads)}.`,
       );
     }
     binding.setThreads(threads);

@@ -165,7 +165,13 @@ export class Sequential extends Module {
     super();
     const stranger = layers.findIndex((layer) => !(layer instanceof Module));
     if (stranger >= 0) {
-      const received = Array.isArray(layers[stranger]) ? 'an array' : typeof layers[stranger];
+      const other: unknown = layers[stranger];
+      const received =
+        typeof other === 'function'
+          ? 'a function or class'
+          : Array.isArray(other)
+            ? 'an array'
+            : typeof other;
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
         `Expected modules for Sequential, as in new Sequential(new Linear(2, 3), new ReLU()), but received ${received} as argument ${stranger}.`,

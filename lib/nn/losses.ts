@@ -23,7 +23,7 @@ import {
   transient,
   where,
 } from '../ops/index.js';
-import { checkOptions, formatShape, sameShape, type Tensor } from '../tensor/index.js';
+import { checkOptions, formatShape, sameShape, Tensor } from '../tensor/index.js';
 import { checkRange, checkWord } from './checks.js';
 
 /** What becomes of the losses of elements or rows: their mean, their sum, or nothing. */
@@ -45,12 +45,22 @@ export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntro
   checkOptions('crossEntropy', options, ['labelSmoothing', 'ignoreIndex', 'reduction']);
   const { reduction = 'mean', ...rules } = options;
   const { ignoreIndex } = rules;
+  checkNotOneHot(logits, labels);
   return transient(() => {
     const losses = crossEntropyRows(logits, labels, rules);
     if (ignoreIndex === undefined || reduction !== 'mean') return reduce('crossEntropy', losses, reduction);
     const ignored = cast(equal(labels, ignoreIndex), losses.dtype);
     return div(sum(losses), sub(losses.size, sum(ignored)));
   });
+}
+
+function checkNotOneHot(logits: Tensor, labels: Tensor): void {
+  if (!(labels instanceof Tensor && logits instanceof Tensor)) return;
+  if (labels.rank !== 2 || !sameShape(labels.shape, logits.shape)) return;
+  throw new DrivetrainError(
+    'DT_SHAPE_MISMATCH',
+    `Expected labels [${labels.shape[0]}], the number of its class for each row, for crossEntropy but received ${formatShape(labels.shape)}; of one-hot rows, argmax(labels) gives the numbers.`,
+  );
 }
 
 /** The squared differences of two tensors of one shape and dtype; nothing is broadcast, as in all losses here. */

@@ -1,6 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
 import { assign, checkTensor } from '../ops/index.js';
-import { formatShape, sameShape, type Tensor } from '../tensor/index.js';
+import { formatShape, sameShape, Tensor } from '../tensor/index.js';
 
 /** A tensor that can be loaded. */
 export interface StateEntry {
@@ -24,6 +24,7 @@ export function stateEntry(name: string, tensor: Tensor): StateEntry {
 
 /** Loads all entries, or throws before the first where a tensor is missing, unknown or of another kind. */
 export function loadState(entries: readonly StateEntry[], state: Readonly<Record<string, Tensor>>): void {
+  checkIsState(state);
   checkNames(
     entries.map(({ name }) => name),
     state,
@@ -36,6 +37,23 @@ export function loadState(entries: readonly StateEntry[], state: Readonly<Record
   for (const { check } of entries) check();
   for (const { name, load } of entries) load(state[name]!);
 }
+
+function checkIsState(state: unknown): void {
+  const refuse = (received: string) => {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected tensors by name, as stateDict() gives them, for loadStateDict but received ${received}.`,
+    );
+  };
+  if (typeof state === 'string') refuse('a string; of a file, pass (await readSafetensors(path)).tensors');
+  if (typeof state !== 'object' || state === null) refuse(`${typeof state}`);
+  const { tensors, metadata } = state as { tensors?: unknown; metadata?: unknown };
+  if (isRecord(tensors) && isRecord(metadata)) refuse('what readSafetensors gives; pass its tensors');
+  if (typeof (state as PromiseLike<unknown>).then === 'function') refuse('a promise; await it first');
+}
+
+const isRecord = (value: unknown) =>
+  typeof value === 'object' && value !== null && !(value instanceof Tensor);
 
 function checkNames(own: readonly string[], state: Readonly<Record<string, Tensor>>): void {
   const names = new Set(own);

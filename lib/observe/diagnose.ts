@@ -8,7 +8,8 @@ import {
   Tensor,
   wrap,
 } from '../tensor/index.js';
-import { Diagnosis, type Finding } from './diagnosis.js';
+import { bytes, type Finding, percent } from '../text/index.js';
+import { Diagnosis } from './diagnosis.js';
 import { lookAt, type Numbers } from './numbers.js';
 import type { TrainingMetrics } from './training-metrics.js';
 import type { MonitoredOptimizer, TrainingMonitor } from './training-monitor.js';
@@ -227,10 +228,4 @@ function time(training: TrainingMetrics, { threads: own }: DeviceInfo): Finding[
   return findings;
 }
 
-const percent = (share: number) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
 const milliseconds = (seconds: number) => `${Number((seconds * 1e3).toPrecision(3))} ms`;
-
-function bytes(count: number): string {
-  const power = Math.min(3, Math.floor(Math.log2(Math.max(1, count)) / 10));
-  return `${Number((count / 1024 ** power).toPrecision(3))} ${['B', 'KiB', 'MiB', 'GiB'][power]}`;
-}

@@ -1,5 +1,6 @@
+export type { Finding } from '../text/index.js';
 export { type DiagnoseOptions, diagnose } from './diagnose.js';
-export { Diagnosis, type DiagnosisData, type Finding } from './diagnosis.js';
+export { Diagnosis, type DiagnosisData } from './diagnosis.js';
 export type { Health, HealthCode, HealthReason, HealthStatus } from './health.js';
 export {
   Counter,

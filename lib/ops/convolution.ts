@@ -119,7 +119,7 @@ function convolve(
   ) {
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',
-      `Expected weight [features, channels / groups, …] with groups that divide features and the ${channels} channels of x for ${operation} but received weight ${formatShape(weight.shape)} and ${inspect(groups)} groups.`,
+      `Expected weight [features, channels / groups, …] with groups that divide features and the ${channels} channels of x for ${operation} but received weight ${formatShape(weight.shape)} and ${inspect(groups)} groups. Of x ${formatShape(x.shape)} the second dimension counts channels; permute puts it there.`,
     );
   }
   placesOf(operation, x, attrs);

@@ -94,7 +94,7 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
   if (a.shape.at(-1) !== b.shape.at(-2)) {
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',
-      `Expected inner dimensions that agree for matmul but received ${formatShape(a.shape)} and ${formatShape(b.shape)}.`,
+      `Expected a [..., m, k] and b [..., k, n] for matmul but received ${formatShape(a.shape)} and ${formatShape(b.shape)}, of which k is ${a.shape.at(-1)} and ${b.shape.at(-2)}; transpose(t) swaps two dimensions.`,
     );
   }
   checkOptions('matmul', options, ['alpha', 'beta', 'out']);
@@ -139,7 +139,7 @@ export function linear(x: Tensor, weight: Tensor, bias?: Tensor, options?: OutOp
   if (weight.rank !== 2 || x.shape.at(-1) !== width) {
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',
-      `Expected x [..., in] and weight [out, in] for linear but received ${formatShape(x.shape)} and ${formatShape(weight.shape)}.`,
+      `Expected x [..., in] and weight [out, in] for linear but received ${formatShape(x.shape)} and ${formatShape(weight.shape)}${weight.rank === 2 ? `: the last dimension of x has to be ${width}` : ''}.`,
     );
   }
   if (bias !== undefined) {

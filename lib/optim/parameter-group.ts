@@ -1,6 +1,8 @@
 import { inspect } from 'node:util';
 import { DrivetrainError } from '../native/index.js';
+import { Module } from '../nn/index.js';
 import type { Tensor } from '../tensor/index.js';
+import { perhapsMeant } from '../text/index.js';
 import type { Hyperparameter, HyperparameterTable } from './hyperparameter.js';
 import { countOf, isMap, isParameters, type Named, type Parameter, type Parameters } from './parameters.js';
 
@@ -29,7 +31,7 @@ export function checkKeys(name: string, options: unknown, table: object, also: r
   if (unknown.length > 0) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
-      `Expected ${known.join(', ')} as options of ${name} but received ${unknown.join(', ')}.`,
+      `Expected ${known.join(', ')} as options of ${name} but received ${unknown.join(', ')}${perhapsMeant(unknown, known)}`,
     );
   }
 }
@@ -51,8 +53,16 @@ export function asGroups<H>(
   }
   throw new DrivetrainError(
     'DT_INVALID_ARGUMENT',
-    `Expected parameters for ${name} (tensors or Float32Arrays, a map of them by name, or groups { params, lr, … }), at least one in each group, but received ${Array.isArray(params) ? `an array of ${params.length}` : typeof params}.`,
+    `Expected parameters for ${name} (tensors or Float32Arrays, a map of them by name, or groups { params, lr, … }), at least one in each group, but received ${describeOther(params)}.`,
   );
+}
+
+/** What came instead of parameters, with a hint for the usual slips. */
+function describeOther(params: unknown): string {
+  if (params instanceof Module) return 'a model; pass model.parameters()';
+  if (!Array.isArray(params)) return typeof params;
+  if (params.length > 0) return `an array of ${params.length}`;
+  return 'an array of 0; a model has those of its public fields (no #private ones), and none that are frozen or quantized';
 }
 
 /**

@@ -1,4 +1,5 @@
 export { checkDtype, checkHeldBy, DTYPES, type DType, dtypeOf, isHalf, typedArrayName } from './dtype.js';
+export { toFloat32 } from './half.js';
 export {
   currentPool,
   defaultPool,

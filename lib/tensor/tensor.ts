@@ -203,6 +203,16 @@ export class Tensor {
     return { dtype: this.dtype, shape: this.shape, data };
   }
 
+  /** As text what `console.log` shows. There is no one number for JavaScript's operators, such as `+` and `<`. */
+  [Symbol.toPrimitive](hint: string): string {
+    if (hint === 'string') return inspect(this);
+    if (this.storage.kind === 'symbolic') this.storage.view(this.dtype, 0, 0);
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected numbers or text for an operator of JavaScript but received a tensor of shape ${formatShape(this.shape)}; tensors have add, mul, less and the like, and a tensor of one element has item().`,
+    );
+  }
+
   [inspect.custom](_depth: number, options: object): string {
     const head = `Tensor ${this.dtype} ${formatShape(this.shape)}`;
     if (this.storage.kind === 'symbolic') return `${head} (recorded)`;

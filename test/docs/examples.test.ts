@@ -24,9 +24,9 @@ const pages = [
 const examples: Example[] = pages.flatMap((page) => {
   const text = readFileSync(join(root, page), 'utf8');
   let before = '';
-  return [...text.matchAll(/```js([^\n]*)\n([\s\S]*?)```\n(?:\n```sh\n([\s\S]*?)```)?/g)].map(
+  return [...text.matchAll(/```js(?! mistake)([^\n]*)\n([\s\S]*?)```\n(?:\n```sh\n([\s\S]*?)```)?/g)].map(
     ([, info, own, shell]) => {
-      // "js continued" goes on from the example before it.
+      // "js mistake" is for first-mistakes.test.ts; "js continued" goes on from the example before it.
       const code = info!.trim() === 'continued' ? before + own! : own!;
       before = code;
       return { page, code, shell: shell ?? '' };

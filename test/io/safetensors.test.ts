@@ -199,7 +199,7 @@ describe('what cannot be stored is refused before a byte is written', () => {
     ['a name that is no Unicode', { 'a\ud800': f32(1) }, {}, 'DT_INVALID_ARGUMENT', /ud800/],
     ['a value that is no tensor', { a: undefined }, {}, 'DT_INVALID_ARGUMENT', /"a".*undefined/],
     ['a Map', new Map([['a', f32(1)]]), {}, 'DT_INVALID_ARGUMENT', /a Map; Object.fromEntries/],
-    ['an array', [f32(1)], {}, 'DT_INVALID_ARGUMENT', /object of tensors by name/],
+    ['an array', [f32(1)], {}, 'DT_INVALID_ARGUMENT', /a list/],
     ['metadata that is no string', { a: f32(1) }, { epoch: 3 }, 'DT_INVALID_ARGUMENT', /"epoch".*number/],
     ['too few elements', { a: { ...f32(1), shape: [2] } }, {}, 'DT_SHAPE_MISMATCH', /"a".*\[2\]/],
     ['a shape that is none', { a: { ...f32(1), shape: [-1] } }, {}, 'DT_SHAPE_MISMATCH', /"a".*\[-1\]/],

@@ -7,7 +7,7 @@ import { checkBinary } from '../../scripts/check-binary.mjs';
 import { root, runNpm } from '../../scripts/shared.mjs';
 
 const ALLOWED =
-  /^(dist\/.+\.(c?js|d\.c?ts)|prebuilds\/[^/]+\/drivetrain\.node|docs\/.+\.(md|svg)|(README|CONTRIBUTING|CHANGELOG)\.md|LICENSE|package\.json)$/;
+  /^(dist\/.+\.(c?js|d\.c?ts)|prebuilds\/[^/]+\/drivetrain\.node|dist\/include\/.+|data\/(digits\.csv\.gz|README\.md)|native\/(?!test|stress).+\.(cc|h|txt)|CMakeLists\.txt|scripts\/(build-installed|prerequisites|shared)\.mjs|docs\/.+\.(md|svg)|(README|CONTRIBUTING|CHANGELOG)\.md|LICENSE|package\.json)$/;
 const LIMIT = 5e6;
 const PLATFORM = `prebuilds/${process.platform}-${process.arch}/`;
 
@@ -83,6 +83,31 @@ test('the workers of a dataset start from the package', () => {
 const dataset = await WorkerDataset.open(new URL('samples.mjs', import.meta.url), { workers: 2 });
 for await (const batch of new DataLoader(dataset, { batchSize: 5 })) console.log(JSON.stringify(batch));`;
   expect(JSON.parse(node(write('workers.mjs', script)))).toMatchObject({ dtype: 'f32', shape: [5, 2] });
+});
+
+const command = ['node_modules/.bin/drivetrain'];
+
+test('the command looks at the machine, and finds the binary of the package', () => {
+  const { ok, findings } = JSON.parse(node(...command, 'doctor', '--json'));
+  expect(ok).toBe(true);
+  const addon = findings.find(({ subject }: { subject: string }) => subject === 'native addon');
+  expect(addon.found).toContain('node_modules/drivetrain/prebuilds/');
+});
+
+test('the demo runs from the package, and so does the program that it leaves', () => {
+  expect(node(...command, 'demo', '--quick')).toContain('To go on');
+  expect(node('drivetrain-demo/predict.mjs')).toContain('This is a ');
+  expect(node(...command, 'inspect', 'drivetrain-demo/digits-int8.safetensors')).toContain('layers.0.weight');
+});
+
+test('the addon can be built from the package', () => {
+  const own = join(project, 'node_modules/drivetrain');
+  const result = spawnSync(process.execPath, [...command, 'build'], { cwd: project, encoding: 'utf8' });
+  expect(result.status, result.stdout + result.stderr).toBe(0);
+  const { findings } = JSON.parse(node(...command, 'doctor', '--json'));
+  const addon = findings.find(({ subject }: { subject: string }) => subject === 'native addon');
+  expect(addon).toMatchObject({ status: 'ok', found: join(own, 'build/Release/drivetrain.node') });
+  rmSync(join(own, 'build'), { recursive: true });
 });
 
 test('importing it takes little time', () => {

@@ -1,12 +1,9 @@
 /*
- * What the example prints, as functions from data to text: headings, aligned values, tables and digits.
+ * What is printed, as functions from data to text: headings, aligned values and tables.
  * Each takes the style of the stream that the text is for (`styleOf()` for standard output) and returns lines joined
  * by line feeds, without one at the end.
  */
 import { pad, paint, type Style, styleOf, unpainted, widthOf } from './style.js';
-
-export { drawDigits } from './draw-digits.js';
-export { paint, type Style, styleOf } from './style.js';
 
 const INDENT = '  ';
 const GAP = '  ';
@@ -44,7 +41,8 @@ export function table(
 ): string {
   const cells = rows.map((row) => row.map((cell) => (typeof cell === 'number' ? formatNumber(cell) : cell)));
   const numeric = header.map(
-    (_, i) => rows.length > 0 && cells.every((row) => /^[-+±\d–—]/.test(unpainted(row[i] ?? ''))),
+    (_, i) =>
+      rows.length > 0 && cells.every((row) => /^[-+±\d–—](?!\d*\.[a-z])/i.test(unpainted(row[i] ?? ''))),
   );
   const widths = header.map((title, i) =>
     Math.max(widthOf(title), ...cells.map((row) => widthOf(row[i] ?? ''))),
@@ -61,7 +59,7 @@ export function table(
 }
 
 /** 1234567 as "1,234,567"; fractions with the digits that they need, at most four. */
-function formatNumber(value: number): string {
+export function formatNumber(value: number): string {
   return value.toLocaleString('en-US', { maximumFractionDigits: 4 });
 }
 

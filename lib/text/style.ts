@@ -6,14 +6,15 @@ export interface Style {
   readonly columns: number;
 }
 
+/** No colours, and the usual width. */
+export const PLAIN: Style = { colours: 0, columns: 100 };
+
 /** What of a stream matters here: `process.stdout`, or a stand-in. */
 export interface Output {
   readonly isTTY?: boolean;
   readonly columns?: number;
   write(text: string): unknown;
 }
-
-const DEFAULT_COLUMNS = 100;
 
 const COLOUR_LEVELS = [0, 16, 256, 16_777_216] as const;
 
@@ -23,7 +24,7 @@ const COLOUR_LEVELS = [0, 16, 256, 16_777_216] as const;
  */
 export function styleOf(output: Output = process.stdout, env: NodeJS.ProcessEnv = process.env): Style {
   const interactive = output.isTTY === true && env.TERM !== 'dumb';
-  return { colours: coloursOf(interactive, env), columns: output.columns || DEFAULT_COLUMNS };
+  return { colours: coloursOf(interactive, env), columns: output.columns || PLAIN.columns };
 }
 
 function coloursOf(interactive: boolean, env: NodeJS.ProcessEnv): Style['colours'] {
@@ -59,6 +60,14 @@ const ESCAPES = new RegExp(`${String.fromCharCode(0x1b)}\\[[0-9;]*m`, 'g');
 /** The text without its escape sequences. */
 export function unpainted(text: string): string {
   return text.replace(ESCAPES, '');
+}
+
+/** A text from elsewhere with no character that could act on a terminal: those are shown as JSON would write them. */
+export function escaped(text: string): string {
+  return text.replace(
+    /[\p{Control}\p{Bidi_Control}\u2028\u2029]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 /** Columns that the text takes; each character outside an escape sequence counts as one. */
