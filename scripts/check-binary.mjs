@@ -14,7 +14,12 @@ const MACOS_LIMIT = [11, 0];
 const ENTRIES = ['napi_register_module_v1', 'node_api_module_get_api_version_v1'];
 const NODE_API = /^(napi|node_api)_/;
 /** Weak symbols that C libraries or tools may give, or not. */
-const OPTIONAL = ['__gmon_start__', '__cxa_thread_atexit_impl', '_ITM_registerTMCloneTable', '_ITM_deregisterTMCloneTable'];
+const OPTIONAL = [
+  '__gmon_start__',
+  '__cxa_thread_atexit_impl',
+  '_ITM_registerTMCloneTable',
+  '_ITM_deregisterTMCloneTable',
+];
 
 const compare = ([a, b], [c, d]) => a - c || b - d;
 
@@ -41,7 +46,8 @@ function faults(binary, target) {
   const lacking = ENTRIES.filter((name) => !binary.exports.includes(name));
   if (lacking.length) found.push(`does not export ${lacking.join(', ')}`);
   const unknown = binary.imports.filter((symbol) => !OPTIONAL.includes(symbol.name) && foreign(symbol));
-  if (unknown.length) found.push(`needs ${unknown.map(({ name }) => name).join(', ')}, which an old system lacks`);
+  if (unknown.length)
+    found.push(`needs ${unknown.map(({ name }) => name).join(', ')}, which an old system lacks`);
   return [...found, ...more];
 }
 
@@ -84,7 +90,8 @@ const windows = () => ({
 const macos = ({ system, signed, arch }) => ({
   format: 'Mach-O',
   libraries: MACOS,
-  foreign: ({ name, library }) => (library ? !MACOS.test(library) : !NODE_API.test(name) && name !== 'dyld_stub_binder'),
+  foreign: ({ name, library }) =>
+    library ? !MACOS.test(library) : !NODE_API.test(name) && name !== 'dyld_stub_binder',
   more: [
     ...(system && compare(system, MACOS_LIMIT) > 0 ? [`needs macOS ${system.join('.')}`] : []),
     // macOS loads no unsigned code on Apple's processors.
@@ -106,7 +113,9 @@ if (process.argv[1] === import.meta.filename) {
       checkBinary(file, target);
       const { arch, needed, format, ...binary } = readBinary(file);
       const glibc = newestGlibc(binary)?.join('.');
-      console.log([target, format, arch, needed.join(' '), glibc && `glibc ${glibc}`].filter(Boolean).join('  '));
+      console.log(
+        [target, format, arch, needed.join(' '), glibc && `glibc ${glibc}`].filter(Boolean).join('  '),
+      );
     }
   });
 }

@@ -14,8 +14,8 @@ type Failure = { file: string; error: unknown; header: Uint8Array | undefined };
 const ERROR_TEXT_LIMIT = 300;
 
 const ELF = { 62: 'x64', 183: 'arm64' } as Record<number, string>;
-const PE = { 0x8664: 'x64', 0xaa64: 'arm64' } as Record<number, string>;
-const MACH_O = { 0x01000007: 'x64', 0x0100000c: 'arm64' } as Record<number, string>;
+const PE = { 34404: 'x64', 43620: 'arm64' } as Record<number, string>;
+const MACH_O = { 16777223: 'x64', 16777228: 'arm64' } as Record<number, string>;
 const MACH_O_MAGIC = 0xfeedfacf;
 const ELF_MAGIC = 0x464c457f;
 
@@ -32,48 +32,49 @@ function platformOf(header: Uint8Array): string | undefined {
 }
 
 /** Known causes: what the system says, what it means, and what helps. */
-const CAUSES: { says: RegExp; means: (match: RegExpExecArray, system: System) => string; advice?: string }[] = [
-  {
-    says: /ERR_DLOPEN_DISABLED/,
-    means: () => 'Node was told to load no addons (--no-addons or the permission model)',
-    advice: 'run node without --no-addons; under the permission model add --allow-addons',
-  },
-  {
-    says: /ERR_ACCESS_DENIED/,
-    means: () => "Node's permission model does not let it be read",
-    advice: 'add --allow-addons and --allow-fs-read with the folder of the package',
-  },
-  {
-    says: /version `?GLIBC_(\d[\d.]*)'? not found/,
-    means: ([, needed], { libc }) => `it needs glibc ${needed}, and this system has ${libc ?? 'none'}`,
-    advice: 'use a system with a newer glibc, or build from a clone on this one',
-  },
-  {
-    says: /GLIBCXX_|CXXABI_|libstdc\+\+/,
-    means: () => "it was built against another system's C++ library",
-    advice: 'use a prebuilt binary, which carries its own, or build it on this system',
-  },
-  {
-    says: /ld-linux|libc\.so\.6|libc\.so: |Error relocating|symbol not found/,
-    means: (_, { libc }) => `it is for another C library than this system's (${libc ?? 'unknown'})`,
-    advice: 'glibc and musl need binaries of their own: install the package on the system that runs it',
-  },
-  {
-    says: /failed to map segment|Operation not permitted|EPERM|Permission denied|EACCES/i,
-    means: () => 'the system does not let it be run',
-    advice: 'install into a folder that is not mounted noexec, and that this user may read',
-  },
-  {
-    says: /code signature|system policy|library load denied/i,
-    means: () => 'macOS refuses it by policy',
-    advice: 'remove the quarantine mark with `xattr -d com.apple.quarantine` on the file',
-  },
-  {
-    says: /Application Control|group policy|blocked/i,
-    means: () => 'a policy of this Windows blocks it',
-    advice: 'ask the administrator to allow drivetrain.node',
-  },
-];
+const CAUSES: { says: RegExp; means: (match: RegExpExecArray, system: System) => string; advice?: string }[] =
+  [
+    {
+      says: /ERR_DLOPEN_DISABLED/,
+      means: () => 'Node was told to load no addons (--no-addons or the permission model)',
+      advice: 'run node without --no-addons; under the permission model add --allow-addons',
+    },
+    {
+      says: /ERR_ACCESS_DENIED/,
+      means: () => "Node's permission model does not let it be read",
+      advice: 'add --allow-addons and --allow-fs-read with the folder of the package',
+    },
+    {
+      says: /version `?GLIBC_(\d[\d.]*)'? not found/,
+      means: ([, needed], { libc }) => `it needs glibc ${needed}, and this system has ${libc ?? 'none'}`,
+      advice: 'use a system with a newer glibc, or build from a clone on this one',
+    },
+    {
+      says: /GLIBCXX_|CXXABI_|libstdc\+\+/,
+      means: () => "it was built against another system's C++ library",
+      advice: 'use a prebuilt binary, which carries its own, or build it on this system',
+    },
+    {
+      says: /ld-linux|libc\.so\.6|libc\.so: |Error relocating|symbol not found/,
+      means: (_, { libc }) => `it is for another C library than this system's (${libc ?? 'unknown'})`,
+      advice: 'glibc and musl need binaries of their own: install the package on the system that runs it',
+    },
+    {
+      says: /failed to map segment|Operation not permitted|EPERM|Permission denied|EACCES/i,
+      means: () => 'the system does not let it be run',
+      advice: 'install into a folder that is not mounted noexec, and that this user may read',
+    },
+    {
+      says: /code signature|system policy|library load denied/i,
+      means: () => 'macOS refuses it by policy',
+      advice: 'remove the quarantine mark with `xattr -d com.apple.quarantine` on the file',
+    },
+    {
+      says: /Application Control|group policy|blocked/i,
+      means: () => 'a policy of this Windows blocks it',
+      advice: 'ask the administrator to allow drivetrain.node',
+    },
+  ];
 
 /** Reason in words, and advice where there is any. */
 function explain({ error, header }: Failure, system: System): { reason: string; advice?: string } {
@@ -83,7 +84,10 @@ function explain({ error, header }: Failure, system: System): { reason: string; 
   const own = `${system.platform}-${system.arch}`;
   const found = header && platformOf(header);
   if (found !== undefined && found !== own) {
-    return { reason: `it is for ${found}`, advice: `install the package on the system that runs it (${own})` };
+    return {
+      reason: `it is for ${found}`,
+      advice: `install the package on the system that runs it (${own})`,
+    };
   }
   for (const { says, means, advice } of CAUSES) {
     const match = says.exec(`${code ?? ''} ${said}`);

@@ -44,7 +44,9 @@ function first(attempts: Iterable<Attempt>): Binding {
   }
   const { platform, arch, versions } = process;
   const system = { platform, arch, libc: libc.libcName(), node: versions.node };
-  throw new Error(diagnosis.diagnose(failures, Object.keys(prebuilt), system), { cause: failures.at(-1)?.error });
+  throw new Error(diagnosis.diagnose(failures, Object.keys(prebuilt), system), {
+    cause: failures.at(-1)?.error,
+  });
 }
 
 function* attempts(): Iterable<Attempt> {

@@ -16,4 +16,5 @@ export function reader(buffer) {
 }
 
 /** `count` numbers from `start` on, `step` apart. */
-export const range = (count, step = 1, start = 0) => Array.from({ length: count }, (_, i) => start + i * step);
+export const range = (count, step = 1, start = 0) =>
+  Array.from({ length: count }, (_, i) => start + i * step);

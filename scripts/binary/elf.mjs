@@ -20,8 +20,7 @@ export function readElf(buffer) {
     link: u32(at + 40),
   }));
   const find = (type) => sections.find((section) => section.type === type);
-  const entries = (section, bytes) =>
-    section ? range(section.bytes / bytes, bytes, section.offset) : [];
+  const entries = (section, bytes) => (section ? range(section.bytes / bytes, bytes, section.offset) : []);
 
   const dynamic = find(DYNAMIC);
   const needed = entries(dynamic, 16)
@@ -55,6 +54,8 @@ export function readElf(buffer) {
     arch: ARCHITECTURES[u16(18)],
     needed,
     exports: symbols.filter(({ defined }) => defined).map(({ name }) => name),
-    imports: symbols.filter(({ defined }) => !defined).map(({ name, weak, version }) => ({ name, weak, version })),
+    imports: symbols
+      .filter(({ defined }) => !defined)
+      .map(({ name, weak, version }) => ({ name, weak, version })),
   };
 }

@@ -1,7 +1,7 @@
 // What a library of macOS says of itself (Mach-O, 64 bits, for one architecture).
 import { range, reader } from './bytes.mjs';
 
-const ARCHITECTURES = { 0x01000007: 'x64', 0x0100000c: 'arm64' };
+const ARCHITECTURES = { 16777223: 'x64', 16777228: 'arm64' };
 const SYMBOLS = 0x02;
 const LIBRARY = 0x0c;
 const SIGNATURE = 0x1d;
@@ -18,9 +18,7 @@ export function readMachO(buffer) {
   const commands = [];
   for (let at = 32, i = 0; i < u32(16); i++, at += u32(at + 4)) commands.push({ type: u32(at), at });
   const find = (type) => commands.find((command) => command.type === type)?.at;
-  const needed = commands
-    .filter(({ type }) => type === LIBRARY)
-    .map(({ at }) => text(at + u32(at + 8)));
+  const needed = commands.filter(({ type }) => type === LIBRARY).map(({ at }) => text(at + u32(at + 8)));
 
   const table = find(SYMBOLS);
   const symbols = range(u32(table + 12), 16, u32(table + 8))

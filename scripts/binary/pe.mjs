@@ -1,7 +1,7 @@
 // What a library of Windows says of itself (PE/COFF, 64 bits).
 import { range, reader } from './bytes.mjs';
 
-const ARCHITECTURES = { 0x8664: 'x64', 0xaa64: 'arm64' };
+const ARCHITECTURES = { 34404: 'x64', 43620: 'arm64' };
 const DIRECTORIES = 112; // from the beginning of the optional header on
 const EXPORTS = 0;
 const IMPORTS = 1;
