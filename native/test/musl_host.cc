@@ -2,7 +2,7 @@
 // Node-API's functions answer "ok" and do nothing; the addon's threads and its C++ library are real.
 #include <dlfcn.h>
 
-#include <cstdio>
+#include <stdio.h>
 
 #define HOST extern "C" __attribute__((visibility("default")))
 
@@ -16,13 +16,13 @@ HOST int napi_set_named_property(void*, void*, const char*, void*) { return expo
 
 int main(int, char** argv) {
   void* const addon = dlopen(argv[1], RTLD_NOW);
-  if (addon == nullptr) return std::fprintf(stderr, "%s\n", dlerror()), 1;
+  if (addon == nullptr) return fprintf(stderr, "%s\n", dlerror()), 1;
   using Register = void* (*)(void*, void*);
   const auto set_up = reinterpret_cast<Register>(dlsym(addon, "napi_register_module_v1"));
-  if (set_up == nullptr) return std::fprintf(stderr, "%s\n", dlerror()), 1;
+  if (set_up == nullptr) return fprintf(stderr, "%s\n", dlerror()), 1;
   int exports = 0;
   set_up(nullptr, &exports);
-  std::printf("%d exports\n", exported);
-  std::fflush(stdout);
+  printf("%d exports\n", exported);
+  fflush(stdout);
   return exported == 0;
 }
