@@ -22,6 +22,9 @@ function measure(binary) {
     if (status !== 0) throw new Error(stderr);
     return JSON.parse(stdout);
   });
+  if (found.some((times) => Object.keys(times).length === 0)) {
+    throw new Error('A row could not be measured; `npm run bench` installs what that needs.');
+  }
   return Object.assign({}, ...found);
 }
 
