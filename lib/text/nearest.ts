@@ -1,4 +1,4 @@
-/** The name that differs from `text` in the fewest letters, if they are at most a third of it; case does not count. */
+/** The name that differs from `text` in the fewest letters: at most a third of it, or two; case does not count. */
 export function nearest(text: string, names: Iterable<string>): string | undefined {
   let best: string | undefined;
   let least = Math.max(2, Math.floor(text.length / 3)) + 1;

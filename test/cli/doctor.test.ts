@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { device } from 'drivetrain';
 import { expect, test } from 'vitest';
+import { memory } from '../../dist/cli/doctor-memory.js';
 import { drivetrain, temporaryFolder } from './support.js';
 
 interface Report {
@@ -80,6 +81,10 @@ test('kernels that give something else are found out', async () => {
     .filter(({ subject }) => subject === 'kernels')
     .map(({ found }) => found.split(' (')[0]);
   expect(wrong).toEqual(['matrix product', 'softmax', 'layer norm', 'INT8 product', 'AdamW', 'threads']);
+  expect(of(found, 'files')).toMatchObject({
+    status: 'problem',
+    found: expect.stringContaining('other bits'),
+  });
 });
 
 test('a folder for temporary files that is not there is named, with the remedy', async () => {
@@ -89,4 +94,12 @@ test('a folder for temporary files that is not there is named, with the remedy',
     status: 'problem',
     advice: expect.stringContaining('/nowhere'),
   });
+});
+
+test('a pool that may take more than the process has is named, with a limit that fits', () => {
+  expect(memory(2 ** 60)).toMatchObject({
+    status: 'note',
+    advice: expect.stringMatching(/defaultPool\.limit = \d+ /),
+  });
+  expect(memory(2 ** 20).status).toBe('ok');
 });

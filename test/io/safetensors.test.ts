@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -191,6 +191,20 @@ describe('the format is the reference implementation’s', () => {
   test('an empty file has a header of eight bytes', () => {
     expect(serializeSafetensors({})).toEqual(safetensorsBytes('{}      '));
   });
+});
+
+test('a model is refused where its tensors are wanted', async () => {
+  const model = { weight: tensor([1]), stateDict: () => ({}) } as never;
+  const path = join(temporaryFolder(), 'model.safetensors');
+  for (const refusal of [
+    failureOf(() => serializeSafetensors(model)),
+    await rejectionOf(writeSafetensors(path, model)),
+  ])
+    expect(refusal).toMatchObject({
+      code: 'DT_INVALID_ARGUMENT',
+      message: expect.stringMatching(/pass its stateDict\(\)\.$/),
+    });
+  expect(existsSync(path)).toBe(false);
 });
 
 describe('what cannot be stored is refused before a byte is written', () => {

@@ -40,6 +40,19 @@ const NAMES = [
 const stateBits = (state: Readonly<Record<string, Tensor>>) =>
   Object.fromEntries(Object.entries(state).map(([name, t]) => [name, bitsOf(t.toArray())]));
 
+test.each([
+  ['the path of a file', 'model.safetensors', /received a string; .*readSafetensors\(path\)/],
+  [
+    'all that readSafetensors gives',
+    { tensors: {}, metadata: {} },
+    /received what readSafetensors gives; pass its tensors\.$/,
+  ],
+  ['a promise', Promise.resolve({}), /received a promise; await it first\.$/],
+  ['nothing', undefined, /received undefined\.$/],
+])('loadStateDict refuses %s, and says what to pass', (_, state, message) => {
+  expect(refusalOf(() => new Linear(2, 1).loadStateDict(state as never)).message).toMatch(message);
+});
+
 describe('a model', () => {
   test('names its tensors by the path to their field, parameters and state alike', () => {
     const net = model();

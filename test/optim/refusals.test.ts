@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { AdamW, compile, SGD, slice, type Tensor, tensor, transpose, zeros } from 'drivetrain';
+import { AdamW, compile, Linear, SGD, slice, type Tensor, tensor, transpose, zeros } from 'drivetrain';
 import { describe, expect, test } from 'vitest';
 import { binding } from '../../dist/native/index.js';
 import type { SharedStorage } from '../../dist/tensor/index.js';
@@ -60,6 +60,23 @@ describe('hyperparameters', () => {
     expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
     const whole = 'maxGradNorm, maxGradValue, nonFinite, maxMagnitude, maxParameters, clamp';
     expect(refusal.message).toBe(`Expected ${known}, ${whole} as options of ${name} but received ${key}.`);
+  });
+
+  test('a misspelt option is told what it may have been', () => {
+    expect(refusalOf(() => make('AdamW', { weigthDecay: 0.1 })).message).toMatch(
+      /weigthDecay; perhaps weightDecay was meant\.$/,
+    );
+  });
+
+  test('a model, or one without parameters, is told what to pass', () => {
+    const model = new Linear(2, 1);
+    expect(refusalOf(() => new AdamW(model as never)).message).toMatch(
+      /received a model; pass model\.parameters\(\)\.$/,
+    );
+    const frozen = new Linear(2, 1).freeze();
+    expect(refusalOf(() => new AdamW(frozen.parameters())).message).toMatch(
+      /received an array of 0; .* none that are frozen/,
+    );
   });
 
   test('a group may have parameters as well, and nothing else', () => {
