@@ -56,7 +56,7 @@ const CAUSES: { says: RegExp; means: (match: RegExpExecArray, system: System) =>
     {
       says: /version `?GLIBC_(\d[\d.]*)'? not found/,
       means: ([, needed], { libc }) => `it needs glibc ${needed}, and this system has ${libc ?? 'none'}`,
-      advice: 'use a system with a newer glibc, or build from a clone on this one',
+      advice: 'use a system with a newer glibc, or build it on this one: `npx drivetrain build`',
     },
     {
       says: /GLIBCXX_|CXXABI_|libstdc\+\+/,
@@ -116,8 +116,8 @@ function diagnose(failures: Failure[], targets: string[], system: System): strin
     'Possible solutions:',
     ...[...advice].map((line) => `  - ${line}`),
     `  - prebuilt binaries are made for ${targets.join(', ')}`,
-    '    (glibc 2.17 or later); on another platform build from a clone of the repository with',
-    '    `node scripts/setup.mjs` (it needs a C++20 compiler and CMake)',
+    '    (glibc 2.17 or later); on another platform `npx drivetrain build` compiles one (it needs a C++20',
+    '    compiler and CMake)',
     '  - set DRIVETRAIN_BINARY to the path of a drivetrain.node built elsewhere for this platform',
   ].join('\n');
 }

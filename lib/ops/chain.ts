@@ -6,6 +6,7 @@ import { OPCODES, type Opcode } from './opcodes.js';
 export const CHAIN_LIMITS = {
   inputs: 8,
   nodes: 32,
+  constants: 32,
   /** Of a row that something works on as a whole: several of them fit into a processor's second cache. */
   width: 4096,
 } as const;

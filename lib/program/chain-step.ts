@@ -78,6 +78,14 @@ export function outerInputs(members: readonly Step[], uses: Uses): Tensor[] {
   return found;
 }
 
+/** At most so many numbers are constants of a chain. */
+export function mostConstants(members: readonly Step[], uses: Uses): number {
+  return members.reduce((sum, { op, inputs }) => {
+    const operands = inputs.filter((input) => constantOf(op.name, input, uses) !== undefined);
+    return sum + operands.length + (op.name === 'clamp' ? 2 : 0);
+  }, 0);
+}
+
 /** The number that an operand is everywhere; rows, and conditions, are read from memory. */
 function constantOf(op: Opcode, { storage, dtype }: Tensor, uses: Uses): number | undefined {
   return dtype === 'bool' || ROWS.has(op) ? undefined : uses.constantOf(storage);

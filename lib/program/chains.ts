@@ -1,6 +1,6 @@
 import { CHAIN_LIMITS, type Opcode } from '../ops/index.js';
 import type { DType, Storage, Tensor } from '../tensor/index.js';
-import { chainStep, outerInputs } from './chain-step.js';
+import { chainStep, mostConstants, outerInputs } from './chain-step.js';
 import { coversStorage } from './plan.js';
 import type { Step } from './record.js';
 import { Uses } from './uses.js';
@@ -118,12 +118,12 @@ function onlyReadBy(
 }
 
 function fits(members: readonly number[], steps: readonly Step[], uses: Uses): boolean {
+  const chained = members.map((at) => steps[at]!);
   // clamp is two of them.
-  const nodes = members.reduce((sum, at) => sum + (steps[at]!.op.name === 'clamp' ? 2 : 1), 0);
-  if (nodes > CHAIN_LIMITS.nodes) return false;
-  const inputs = outerInputs(
-    members.map((at) => steps[at]!),
-    uses,
-  );
-  return inputs.length <= CHAIN_LIMITS.inputs && inputs.some(({ dtype }) => dtype !== 'bool');
+  const nodes = chained.reduce((sum, { op }) => sum + (op.name === 'clamp' ? 2 : 1), 0);
+  if (nodes > CHAIN_LIMITS.nodes || mostConstants(chained, uses) > CHAIN_LIMITS.constants) return false;
+  const inputs = outerInputs(chained, uses);
+  // Native code computes in the dtype of the first operand that is no condition.
+  const isKnown = [...inputs, chained[0]!.outputs[0]!].some(({ dtype }) => dtype !== 'bool');
+  return inputs.length <= CHAIN_LIMITS.inputs && isKnown;
 }

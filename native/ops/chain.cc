@@ -1,6 +1,7 @@
 // Elementwise ops and normalisations of rows that follow one another, done together tile by tile: what one
 // leaves for the next stays in the nearest cache.
 #include <algorithm>
+#include <cassert>
 #include <cstring>
 #include <optional>
 
@@ -14,7 +15,9 @@ namespace {
 
 constexpr int kMaxInputs = 8;  // as in lib/ops/chain.ts, as is what follows
 constexpr int kMaxNodes = 32;
-constexpr int kMaxValues = kMaxInputs + 2 * kMaxNodes;  // inputs, registers and constants
+constexpr int kMaxConstants = 32;
+constexpr int kMaxValues =
+    kMaxInputs + kMaxNodes + kMaxConstants + 1;  // with a register a node, and the output
 
 constexpr int kTileSlot = 4;
 constexpr size_t kTile = 1024;         // elements of a tile, where a row is not longer
@@ -44,6 +47,7 @@ struct Chain {
     registers = static_cast<int>(*at++);
     width = static_cast<size_t>(*at++);
     nodes = static_cast<int>(*at++);
+    assert(inputs <= kMaxInputs && constants <= kMaxConstants && nodes <= kMaxNodes && registers <= nodes);
     constant = at;
     at += constants;
     for (int i = 0; i < nodes; i++, at += 6) {
@@ -180,7 +184,7 @@ void chain_of(const OpCall& call) {
   if (size == 0) return;
   const int first_register = chain.inputs, first_constant = first_register + chain.registers;
   const int out = first_constant + chain.constants;
-  T constants[kMaxNodes];
+  T constants[kMaxConstants];
   for (int i = 0; i < chain.constants; i++) constants[i] = static_cast<T>(chain.constant[i]);
   int gathered = 0;
   for (int i = 0; i < chain.inputs; i++) gathered += Input(call[static_cast<size_t>(i)]).gathers();

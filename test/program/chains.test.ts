@@ -263,6 +263,19 @@ describe('stays an instruction of its own:', () => {
     expect(names.map((name) => name.split(' ').length)).toEqual([8, 32]);
   });
 
+  test('more than 32 constants', async () => {
+    const names = await instructionsOf(
+      (a) =>
+        Array.from({ length: 15 }).reduce(
+          (t: Tensor, _, i) => where(greater(t, i / 10), 0.3 - i, 0.7 + i),
+          a!,
+        ),
+      x,
+    );
+    expect(names.length).toBeGreaterThan(1);
+    expect(names.join(' ').match(/where/g)).toHaveLength(15);
+  });
+
   test('what is a result too', async () => {
     const f = compile((a: Tensor) => {
       const t = tanh(a);
