@@ -20,7 +20,8 @@ test('it trains, quantizes, serves, and leaves a program that reads a digit', as
   // Three epochs: chance is 10 %.
   expect(Number(f32)).toBeGreaterThan(85);
   expect(Number(int8)).toBeGreaterThan(0.97 * Number(f32));
-  expect(Number(/accuracy +([\d.]+) %\n +latency/.exec(stdout)![1])).toBeGreaterThan(80);
+  // Over HTTP every digit of the test is asked for, in batches as they come.
+  expect(Number(/accuracy +([\d.]+) %\n +latency/.exec(stdout)![1])).toBe(Number(int8));
   expect(stdout).toMatch(/latency +median [\d.]+ ms, 99th percentile [\d.]+ ms/);
 
   const program = join(cwd, 'drivetrain-demo/predict.mjs');
