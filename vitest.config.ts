@@ -36,7 +36,7 @@ const covered =
         'test/io/{csv,data-loader,jsonl,worker-dataset}.test.ts',
         'test/native/loader.test.ts',
         'test/{program/memory-growth,tensor/soak}.test.ts',
-        'test/{bench,docs,examples,models,observe,scripts,serve,train}/**',
+        'test/{bench,cli,docs,examples,models,observe,scripts,serve,train}/**',
       ];
 
 const project = (name: string, include: string[], env: Record<string, string> = {}) => ({

@@ -2,7 +2,7 @@ import { readSafetensors, writeSafetensors } from '../io/index.js';
 import { DrivetrainError } from '../native/index.js';
 import { Linear, linearOf, type Module } from '../nn/index.js';
 import { zeros } from '../ops/index.js';
-import { sameShape } from '../tensor/index.js';
+import { type DType, sameShape, type Tensor } from '../tensor/index.js';
 import {
   type BatchNorm,
   type Convolution,
@@ -77,6 +77,19 @@ export async function writeCompressed(
  */
 export async function readCompressed(path: string, architecture: Module): Promise<Module> {
   const { tensors, metadata } = await readSafetensors(path);
+  try {
+    return load(path, tensors, metadata, architecture);
+  } finally {
+    for (const t of Object.values(tensors)) t.dispose();
+  }
+}
+
+function load(
+  path: string,
+  tensors: Readonly<Record<string, Tensor>>,
+  metadata: Readonly<Record<string, string>>,
+  architecture: Module,
+): Module {
   const saved = parse(path, metadata[KEY]);
   const modules = namedModules(architecture);
   const strangers = Object.keys(saved).filter((name) => !takes(modules.get(name), saved[name]!));
@@ -87,7 +100,11 @@ export async function readCompressed(path: string, architecture: Module): Promis
     );
   }
   const replacements = Object.entries(saved).map(
-    ([name, layer]) => [name, emptyLayer(layer, modules.get(name)!)] as const,
+    ([name, layer]) =>
+      [
+        name,
+        emptyLayer(layer, modules.get(name)!, tensors[name === '' ? 'weight' : `${name}.weight`]?.dtype),
+      ] as const,
   );
   const model = replaceModules(architecture, new Map(replacements));
   model.loadStateDict(tensors);
@@ -113,11 +130,17 @@ function takes(module: Module | undefined, { kind, shape }: SavedLayer): boolean
 }
 
 /** A layer of a kind, to be loaded, in the place of another. */
-function emptyLayer({ kind, shape, bias, averagingConstant }: SavedLayer, place: Module): Module {
+function emptyLayer(
+  { kind, shape, bias, averagingConstant }: SavedLayer,
+  place: Module,
+  dtype: DType = 'f32',
+): Module {
   if (isBatchNorm(place)) return emptyBatchNorm(place, shape[0]!);
+  if (isConvolution(place) || kind === 'f32') {
+    const [weight, own] = [zeros(shape, { dtype }), bias ? zeros([shape[0]!], { dtype }) : undefined];
+    return isConvolution(place) ? withTensors(place, { weight, bias: own }) : linearOf(weight, own);
+  }
   const own = bias ? zeros([shape[0]!]) : undefined;
-  if (isConvolution(place)) return withTensors(place, { weight: zeros(shape), bias: own });
-  if (kind === 'f32') return linearOf(zeros(shape), own);
   if (kind === 'fake-quantized') return new FakeQuantizedLinear(zeros(shape), own, averagingConstant!);
   const [weight, scale] = [zeros(shape, { dtype: 'i8' }), zeros([shape[0]!])];
   if (kind === 'dynamic') return new QuantizedLinear(weight, scale, own);

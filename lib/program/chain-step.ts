@@ -34,6 +34,7 @@ export function chainStep(members: readonly Step[], uses: Uses, place: number): 
   // The output may take the first one's memory.
   const ending = inputs.findIndex(
     (input) =>
+      uses.producerOf(input.storage) !== undefined &&
       uses.lastUse(input.storage) === place &&
       coversStorage(input) &&
       input.storage.byteLength === output.storage.byteLength,

@@ -13,17 +13,24 @@ export class Uses {
   readonly #producers = new Map<Storage, number>();
   readonly #readers = new Map<Storage, number[]>();
   readonly #writers = new Map<Storage, number[]>();
-  /** Where steps are done that were moved. */
-  readonly #moved = new Map<number, number>();
+  readonly #lastUse = new Map<Storage, number>();
+  /** Steps that are done at a later place. */
+  readonly #moved = new Set<number>();
 
   constructor(steps: readonly Step[], outputs: readonly Storage[]) {
     this.#steps = steps;
     steps.forEach((step, at) => {
-      for (const { storage } of step.inputs) append(this.#readers, storage, at);
+      for (const { storage } of step.inputs) {
+        append(this.#readers, storage, at);
+        this.#lastUse.set(storage, at);
+      }
       for (const { storage } of writtenBy(step)) append(this.#writers, storage, at);
       for (const { storage } of step.outputs) this.#producers.set(storage, at);
     });
-    for (const storage of outputs) append(this.#readers, storage, CALLER);
+    for (const storage of outputs) {
+      append(this.#readers, storage, CALLER);
+      this.#lastUse.set(storage, CALLER);
+    }
   }
 
   producerOf(storage: Storage): number | undefined {
@@ -43,11 +50,14 @@ export class Uses {
 
   /** Where a storage is read last. */
   lastUse(storage: Storage): number {
-    return Math.max(...this.readersOf(storage).map((at) => this.#moved.get(at) ?? at));
+    return this.#lastUse.get(storage) ?? -1;
   }
 
   moveTo(step: number, place: number): void {
-    this.#moved.set(step, place);
+    this.#moved.add(step);
+    for (const { storage } of this.#steps[step]!.inputs) {
+      this.#lastUse.set(storage, Math.max(place, this.lastUse(storage)));
+    }
   }
 
   /**

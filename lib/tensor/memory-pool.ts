@@ -69,6 +69,7 @@ export class MemoryPool {
 
   set limit(bytes: number) {
     this.#limit = checkLimit(bytes);
+    this.#pressure.update(this.#current, this.#limit);
   }
 
   /** A block of at least `bytes`, its content undefined. Throws `DT_POOL_LIMIT` at the limit, `DT_DISPOSED` after `dispose`. */
@@ -83,8 +84,9 @@ export class MemoryPool {
       throw new DrivetrainError('DT_DISPOSED', 'Expected a pool in use but this one was disposed.');
     }
     const size = blockSize(bytes);
+    if (this.#current + size <= this.#limit) this.#pressure.update(this.#current + size, this.#limit);
+    // Listeners may have allocated.
     if (this.#current + size > this.#limit) this.#makeRoom(size, bytes);
-    else this.#pressure.update(this.#current + size, this.#limit);
     const block = this.#heap.take(size);
     if (this.#trackOrigins) block.origin = stackHere();
     this.#blocks++;

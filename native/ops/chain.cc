@@ -67,6 +67,25 @@ struct Value {
   size_t step;
 };
 
+template <class E>
+void copy_as(const char* from, int64_t stride, size_t n, char* to) {
+  const E* x = reinterpret_cast<const E*>(from);
+  E* out = reinterpret_cast<E*>(to);
+  for (size_t i = 0; i < n; i++) out[i] = x[static_cast<int64_t>(i) * stride];
+}
+
+// Elements a stride apart, one after another.
+void copy(const char* from, int64_t stride, size_t bytes, size_t n, char* to) {
+  if (stride == 1)
+    std::memcpy(to, from, n * bytes);
+  else if (bytes == 8)
+    copy_as<uint64_t>(from, stride, n, to);
+  else if (bytes == 4)
+    copy_as<uint32_t>(from, stride, n, to);
+  else
+    copy_as<uint8_t>(from, stride, n, to);
+}
+
 // Elements first .. first + n of a tensor, row-major, one after another.
 void gather(const Loop& loop, size_t first, size_t n, char* to) {
   const size_t inner = loop.inner(), bytes = loop.bytes[0];
@@ -75,13 +94,7 @@ void gather(const Loop& loop, size_t first, size_t n, char* to) {
   for (size_t done = 0; done < n; row++, column = 0) {
     const size_t count = std::min(n - done, inner - column);
     const char* from = loop.at(0, row, column);
-    if (stride == 1) {
-      std::memcpy(to + done * bytes, from, count * bytes);
-    } else {
-      for (size_t i = 0; i < count; i++)
-        std::memcpy(to + (done + i) * bytes,
-                    from + static_cast<int64_t>(i) * stride * static_cast<int64_t>(bytes), bytes);
-    }
+    copy(from, stride, bytes, count, to + done * bytes);
     done += count;
   }
 }
@@ -107,7 +120,9 @@ struct Input {
   Value tile(size_t first, size_t n) {
     if (repeated) return {loop.data[0], 0};
     const size_t inner = loop.inner(), column = first % inner;
-    if (stride == 1 && column + n <= inner) return {loop.at(0, first / inner, column), 1};
+    // A part of one row: as it lies, or its one element.
+    if (stride <= 1 && column + n <= inner)
+      return {loop.at(0, first / inner, column), static_cast<size_t>(stride)};
     if (!filled) gather(loop, first, n, buffer);
     filled = same_rows && column == 0 && n % inner == 0;
     return {buffer, 1};

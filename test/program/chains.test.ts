@@ -314,6 +314,15 @@ test('fusing keeps no more alive than it saves', () => {
   expect(instructions.at(-1)!.fused).toEqual(['mul', 'exp']);
 });
 
+test('the memory of an operand is used again, wherever it stands', () => {
+  const state = ones([64, 64]);
+  const planned = (fn: (x: Tensor) => Tensor) => compile(fn).program(ones([64, 64])).memory.planned;
+  const product = (x: Tensor) => matmul(x, x);
+  expect(planned((x) => matmul(tanh(add(state, product(x))), x))).toBe(
+    planned((x) => matmul(tanh(add(product(x), state)), x)),
+  );
+});
+
 test('results may take the memory of what a chain reads, in whatever order it is read', async () => {
   const fn = (x: Tensor, y: Tensor) => {
     const [a, b] = [matmul(x, y), matmul(y, x)];

@@ -92,6 +92,20 @@ test('a listener that allocates is not called by itself, and one that throws lea
   expect(refusalOf(() => made.onPressure(1 as never)).code).toBe('DT_INVALID_ARGUMENT');
 });
 
+test('what listeners allocate counts, and so does a limit that was lowered', () => {
+  const made = new MemoryPool({ limit: 100 * UNIT });
+  const taken: SharedStorage[] = [];
+  const stop = made.onPressure(() => {
+    for (let i = 0; i < 16; i++) taken.push(made.allocate(BYTES));
+  });
+  expect(refusalOf(() => made.allocate(85 * UNIT - (UNIT - BYTES))).code).toBe('DT_POOL_LIMIT');
+  expect(made.statistics.current).toBeLessThanOrEqual(100 * UNIT);
+  stop();
+  expect(made.pressure).toBeUndefined();
+  made.limit = made.statistics.current + UNIT;
+  expect(made.pressure).toBe(made.statistics.current / made.limit >= 0.95 ? 'critical' : 'high');
+});
+
 test('a listener that was taken back is not called', () => {
   const { heard, stop, take } = pool();
   stop();
