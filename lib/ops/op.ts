@@ -20,6 +20,8 @@ export interface Op<A = undefined> {
   readonly writes?: (input: number) => boolean;
   /** The output may take the first input's memory. */
   readonly inPlace?: boolean;
+  /** Inputs that may hold NaN where all is well, by index. */
+  readonly mayBeNaN?: (input: number) => boolean;
   /** Draws random numbers: never computed once for two. */
   readonly random?: boolean;
 }

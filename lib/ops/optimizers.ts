@@ -89,6 +89,8 @@ export class OptimizerStep {
       infer: () => [],
       numbers: () => [states],
       writes: (input) => input > 0 && input !== CONTROL && input < 3 + states + parameters.length,
+      // Norms that nobody asked for are NaN.
+      mayBeNaN: (input) => input === CONTROL,
     };
     this.#constant = [options, counters, control, ...state, ...parameters];
     this.#parameters = parameters;

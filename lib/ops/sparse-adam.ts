@@ -19,6 +19,7 @@ export function sparseAdamStep(
     infer: () => [],
     numbers: () => [state.length, parameters.length],
     writes: (input) => input === 1 || (input > 2 && input < 3 + state.length + parameters.length),
+    mayBeNaN: (input) => input === 2,
   };
   const values = gradients.map((gradient) => gradient.values);
   const indices = gradients.map((gradient) => gradient.indices);

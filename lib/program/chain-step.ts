@@ -17,14 +17,15 @@ interface Node {
 }
 
 const CONDITIONS: ReadonlySet<Opcode> = new Set<Opcode>(['equal', 'greater']);
-const ROWS: ReadonlySet<Opcode> = new Set<Opcode>([
-  'softmax',
-  'logSoftmax',
-  'softmaxGrad',
-  'logSoftmaxGrad',
-  'layerNorm',
-  'rmsNorm',
-]);
+/** Ops on whole rows, and how many of their inputs are tensors like the output; the rest are parameters of its rows. */
+export const ROW_INPUTS: Partial<Record<Opcode, number>> = {
+  softmax: 1,
+  logSoftmax: 1,
+  softmaxGrad: 2,
+  logSoftmaxGrad: 2,
+  layerNorm: 1,
+  rmsNorm: 1,
+};
 
 /** Several steps as one at `place`; only the last one's result is read by others. */
 export function chainStep(members: readonly Step[], uses: Uses, place: number): Step {
@@ -61,7 +62,7 @@ export function chainStep(members: readonly Step[], uses: Uses, place: number): 
     });
     results.set(outputs[0]!.storage, nodesOf(op.name, attrs, sources, node, constant).at);
   }
-  const width = members.find(({ op }) => ROWS.has(op.name))?.inputs[0]?.shape.at(-1) ?? 0;
+  const width = members.find(({ op }) => ROW_INPUTS[op.name] !== undefined)?.inputs[0]?.shape.at(-1) ?? 0;
   const attrs: ChainAttrs = { ...placed(nodes, inputs.length, constants), constants, width, output };
   return { ...last, op: chainOp as Step['op'], attrs, inputs, outputs: [output] };
 }
@@ -89,7 +90,7 @@ export function mostConstants(members: readonly Step[], uses: Uses): number {
 
 /** The number that an operand is everywhere; rows, and conditions, are read from memory. */
 function constantOf(op: Opcode, { storage, dtype }: Tensor, uses: Uses): number | undefined {
-  return dtype === 'bool' || ROWS.has(op) ? undefined : uses.constantOf(storage);
+  return dtype === 'bool' || ROW_INPUTS[op] !== undefined ? undefined : uses.constantOf(storage);
 }
 
 function sameView(a: Tensor, b: Tensor): boolean {

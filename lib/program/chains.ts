@@ -1,6 +1,6 @@
 import { CHAIN_LIMITS, type Opcode } from '../ops/index.js';
 import type { DType, Storage, Tensor } from '../tensor/index.js';
-import { chainStep, mostConstants, outerInputs } from './chain-step.js';
+import { chainStep, mostConstants, outerInputs, ROW_INPUTS } from './chain-step.js';
 import { coversStorage } from './plan.js';
 import type { Step } from './record.js';
 import { Uses } from './uses.js';
@@ -10,16 +10,6 @@ const ELEMENTWISE: ReadonlySet<Opcode> = new Set<Opcode>([
   ...(['add', 'sub', 'mul', 'div', 'maximum', 'minimum', 'reluGrad', 'geluGrad'] as const),
   ...(['equal', 'greater', 'where', 'clamp', 'pow'] as const),
 ]);
-
-/** How many of their inputs are tensors like the output; the rest are parameters of its rows. */
-const ROW_INPUTS: Partial<Record<Opcode, number>> = {
-  softmax: 1,
-  logSoftmax: 1,
-  softmaxGrad: 2,
-  logSoftmaxGrad: 2,
-  layerNorm: 1,
-  rmsNorm: 1,
-};
 
 /**
  * Elementwise ops, and normalisations of rows among them, that only the next of them reads, as one instruction where the

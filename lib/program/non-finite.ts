@@ -24,7 +24,7 @@ export function watchNonFinite(
     return [...inputs, ...outputs].map((operand, i) => {
       // An infinite constant is meant; the logarithms of attention's sums are infinite where everything is masked; a
       // step's control has a NaN for what it did not look at.
-      if (op.name === 'fill' || op.name === 'gradientControl') return Role.ignored;
+      if (op.name === 'fill' || op.name === 'gradientControl' || op.mayBeNaN?.(i)) return Role.ignored;
       if (op.name === 'scaledDotProductAttention' && i === inputs.length + 1) return Role.ignored;
       if (written.has(operand)) return Role.written;
       // Its memory holds the result by now.

@@ -9,7 +9,7 @@ import {
   formatShape,
   isHalf,
   type MemoryPool,
-  SharedStorage,
+  type SharedStorage,
   type Storage,
   sameShape,
   storagesOverlap,
@@ -25,6 +25,7 @@ import { optimise } from './optimise.js';
 import { PackedStorage } from './pack.js';
 import { align, type MemoryPlan, type MemoryReport, planMemory } from './plan.js';
 import { mapTensors, type Recording, type Step } from './record.js';
+import { RunMemory, snapshot } from './run-memory.js';
 import { refused, submitRun } from './runs.js';
 import { debug } from './source-line.js';
 
@@ -364,43 +365,12 @@ export class Program<R> {
   }
 }
 
-/** What a run allocates, and frees at its end unless it is handed out. */
-class RunMemory {
-  readonly temporaries: Storage[] = [];
-  readonly outputs: Tensor[] = [];
-  /** Packed copies, kept until it ends. */
-  readonly pinned: SharedStorage[] = [];
-  handedOut = false;
-
-  dispose(): void {
-    for (const storage of this.pinned) storage.leaveRun();
-    for (const storage of this.temporaries) storage.dispose();
-    if (!this.handedOut) for (const output of this.outputs) output.dispose();
-  }
-}
-
 /** Matrices of products that freezing would let be packed. */
 function packable(steps: readonly Step[]): Storage[] {
   const matrices = steps.filter(({ op }) => op.name === 'matmul').map(({ inputs }) => inputs[1]!);
   return matrices
     .filter(({ storage, dtype }) => storage.kind === 'shared' && !storage.frozen && !isHalf(dtype))
     .map(({ storage }) => storage);
-}
-
-/** A copy of a storage as it is now. */
-function snapshot(source: Storage, pool: MemoryPool): SharedStorage {
-  const bytes = (storage: Storage) => storage.view('u8', 0, source.byteLength) as Uint8Array;
-  const original = bytes(source);
-  const copy = pool.allocate(source.byteLength);
-  const fill = () => bytes(copy).set(original);
-  try {
-    if (source instanceof SharedStorage) source.locked(false, fill);
-    else fill();
-    return copy;
-  } catch (error) {
-    copy.dispose();
-    throw error;
-  }
 }
 
 function recordedInAnotherMode(): DrivetrainError {

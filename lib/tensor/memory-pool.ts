@@ -84,9 +84,11 @@ export class MemoryPool {
       throw new DrivetrainError('DT_DISPOSED', 'Expected a pool in use but this one was disposed.');
     }
     const size = blockSize(bytes);
-    if (this.#current + size <= this.#limit) this.#pressure.update(this.#current + size, this.#limit);
+    const before = this.#current;
+    if (before + size <= this.#limit) this.#pressure.update(before + size, this.#limit);
     // Listeners may have allocated.
     if (this.#current + size > this.#limit) this.#makeRoom(size, bytes);
+    if (this.#current !== before) this.#pressure.update(this.#current + size, this.#limit);
     const block = this.#heap.take(size);
     if (this.#trackOrigins) block.origin = stackHere();
     this.#blocks++;

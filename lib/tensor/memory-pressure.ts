@@ -41,20 +41,26 @@ export class PressureGauge {
 
   /** Notes what is in use; where `missing` bytes do not fit, listeners are asked whatever they were told before. */
   update(used: number, limit: number, missing = 0): void {
+    // What a listener allocates or frees must not call it again, nor count without the allocation that it was told of.
+    if (this.#telling) return;
     const before = this.#level;
     this.#level = levelOf(used / limit, before);
     const level = missing > 0 ? 'critical' : this.#level;
     const rises = rank(this.#level) > rank(before);
-    if (level === undefined || !(missing > 0 || rises) || this.#telling) return;
-    // What a listener allocates must not call it again.
+    if (level === undefined || !(missing > 0 || rises)) return;
     this.#telling = true;
-    try {
-      for (const listener of [...this.#listeners]) listener({ level, used, limit, missing });
-    } finally {
-      this.#telling = false;
+    const failures: unknown[] = [];
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener({ level, used, limit, missing });
+      } catch (error) {
+        failures.push(error);
+      }
     }
+    this.#telling = false;
     // After the listeners, which may have let go of something. Not for what is missing now: it would come too late.
     if (rises) hintCollector(level);
+    if (failures.length > 0) throw failures[0];
   }
 }
 

@@ -103,21 +103,24 @@ void gather(const Loop& loop, size_t first, size_t n, char* to) {
 struct Input {
   Loop loop;
   int64_t stride;          // of the innermost dimension
+  bool parameter;          // of every row: read as it lies
   bool repeated;           // one element
   bool same_rows;          // all rows are one
   char* buffer = nullptr;  // where tiles are gathered
   bool filled = false;     // with what all tiles are
 
-  explicit Input(const TensorRef& t) : loop(OpCall{&t, 1, nullptr, 0}) {
+  // `size` is that of the output.
+  Input(const TensorRef& t, size_t size) : loop(OpCall{&t, 1, nullptr, 0}), parameter(t.size() != size) {
     stride = loop.strides[0][loop.rank - 1];
     repeated = loop.rank == 1 && stride == 0;
     same_rows = true;
     for (int i = 0; i + 1 < loop.rank; i++) same_rows = same_rows && loop.strides[0][i] == 0;
   }
   bool walks() const { return loop.rank == 1 && stride == 1; }
-  bool gathers() const { return !repeated && !walks(); }
+  bool gathers() const { return !parameter && !repeated && !walks(); }
 
   Value tile(size_t first, size_t n) {
+    if (parameter) return {loop.data[0], 1};
     if (repeated) return {loop.data[0], 0};
     const size_t inner = loop.inner(), column = first % inner;
     // A part of one row: as it lies, or its one element.
@@ -202,7 +205,7 @@ void chain_of(const OpCall& call) {
   T constants[kMaxConstants];
   for (int i = 0; i < chain.constants; i++) constants[i] = static_cast<T>(chain.constant[i]);
   int gathered = 0;
-  for (int i = 0; i < chain.inputs; i++) gathered += Input(call[static_cast<size_t>(i)]).gathers();
+  for (int i = 0; i < chain.inputs; i++) gathered += Input(call[static_cast<size_t>(i)], size).gathers();
   const int tiles = chain.registers + gathered;
   const size_t tile = tile_elements(chain, output.cols(), tiles, sizeof(T));
   const size_t count = (size + tile - 1) / tile;
@@ -216,17 +219,13 @@ void chain_of(const OpCall& call) {
       values[first_constant + i] = {reinterpret_cast<char*>(constants + i), 0};
     std::optional<Input> inputs[kMaxInputs];
     for (int i = 0; i < chain.inputs; i++) {
-      inputs[i].emplace(call[static_cast<size_t>(i)]);
+      inputs[i].emplace(call[static_cast<size_t>(i)], size);
       inputs[i]->buffer = buffer;
       if (inputs[i]->gathers()) buffer += tile * sizeof(T);
     }
     for (size_t t = from; t < end; t++) {
       const size_t first = t * tile, n = std::min(tile, size - first);
-      for (int i = 0; i < chain.inputs; i++) {
-        // The parameters of a normalisation are read as they are.
-        const bool is_vector = call[static_cast<size_t>(i)].size() != size;
-        values[i] = is_vector ? Value{call[static_cast<size_t>(i)].as<char>(), 1} : inputs[i]->tile(first, n);
-      }
+      for (int i = 0; i < chain.inputs; i++) values[i] = inputs[i]->tile(first, n);
       values[out] = {output.as<char>() + first * out_bytes, 1};
       for (int i = 0; i < chain.nodes; i++) run<T>(chain.node[i], values, n, chain.width);
     }

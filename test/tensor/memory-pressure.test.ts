@@ -106,6 +106,28 @@ test('what listeners allocate counts, and so does a limit that was lowered', () 
   expect(made.pressure).toBe(made.statistics.current / made.limit >= 0.95 ? 'critical' : 'high');
 });
 
+test('a listener that throws keeps no other from being told', () => {
+  const { made, heard } = pool();
+  const order: string[] = [];
+  made.onPressure(() => {
+    throw new RangeError('mine');
+  });
+  made.onPressure(({ level }) => order.push(level));
+  expect(() => made.allocate(84 * UNIT)).toThrow(RangeError);
+  expect([heard.map(({ level }) => level), order]).toEqual([['high'], ['high']]);
+});
+
+test('what a listener frees lowers the level', () => {
+  const made = new MemoryPool({ limit: 100 * UNIT });
+  const cache = Array.from({ length: 60 }, () => made.allocate(BYTES));
+  made.onPressure(() => {
+    for (const block of cache.splice(0)) block.dispose();
+  });
+  made.allocate(25 * UNIT);
+  expect(made.statistics.current).toBeLessThan(30 * UNIT);
+  expect(made.pressure).toBeUndefined();
+});
+
 test('a listener that was taken back is not called', () => {
   const { heard, stop, take } = pool();
   stop();
