@@ -106,7 +106,7 @@ function explain({ error, header }: Failure, system: System): { reason: string; 
 }
 
 /** The whole message: where it ran, what was tried and why that failed, what to do. */
-function diagnose(failures: Failure[], targets: string[], system: System): string {
+function diagnose(failures: Failure[], system: System): string {
   const where = [`${system.platform}-${system.arch}`, system.libc, `Node ${system.node}`].filter(Boolean);
   const explained = failures.map((failure) => ({ file: failure.file, ...explain(failure, system) }));
   const advice = new Set(explained.flatMap((failure) => failure.advice ?? []));
@@ -115,9 +115,8 @@ function diagnose(failures: Failure[], targets: string[], system: System): strin
     ...explained.map(({ file, reason }) => `  - ${file}: ${reason}`),
     'Possible solutions:',
     ...[...advice].map((line) => `  - ${line}`),
-    `  - prebuilt binaries are made for ${targets.join(', ')}`,
-    '    (glibc 2.17 or later); on another platform `npx drivetrain build` compiles one (it needs a C++20',
-    '    compiler and CMake)',
+    '  - prebuilt binaries are made for Linux (glibc 2.17 or later, musl), Windows and macOS on x64 and arm64; elsewhere',
+    '    `npx drivetrain build` compiles one (it needs a C++20 compiler and CMake)',
     '  - set DRIVETRAIN_BINARY to the path of a drivetrain.node built elsewhere for this platform',
   ].join('\n');
 }

@@ -11,23 +11,12 @@ type Attempt = { file: string; load: () => Binding };
 /** The package's folder; undefined in a bundle that knows no folders. */
 const root = typeof __dirname === 'string' ? path.resolve(__dirname, '../..') : undefined;
 
-const TARGETS = [
-  'linux-x64',
-  'linux-arm64',
-  'linux-x64-musl',
-  'linux-arm64-musl',
-  'win32-x64',
-  'win32-arm64',
-  'darwin-x64',
-  'darwin-arm64',
-];
-
 /**
  * Every path is a literal, so that bundlers can follow it, and stands in a `try`, so that they go on without the binaries
  * of platforms that somebody took out of the package.
  */
 function prebuilt(target: string): Binding {
-  let failure: unknown;
+  let failure: unknown = new Error('none is made for this platform');
   try {
     switch (target) {
       case 'linux-x64':
@@ -71,7 +60,7 @@ function first(attempts: Iterable<Attempt>): Binding {
   }
   const { platform, arch, versions } = process;
   const system = { platform, arch, libc: libc.libcName(), node: versions.node };
-  throw new Error(diagnosis.diagnose(failures, TARGETS, system), { cause: failures.at(-1)?.error });
+  throw new Error(diagnosis.diagnose(failures, system), { cause: failures.at(-1)?.error });
 }
 
 function* attempts(): Iterable<Attempt> {
@@ -84,9 +73,7 @@ function* attempts(): Iterable<Attempt> {
   const own = 'build/Release/drivetrain.node';
   if (root !== undefined) yield { file: own, load: () => require(fs.realpathSync(path.join(root, own))) };
   const target = `${process.platform}-${process.arch}${libc.runsOnMusl() ? '-musl' : ''}`;
-  if (TARGETS.includes(target)) {
-    yield { file: `prebuilds/${target}/drivetrain.node`, load: () => prebuilt(target) };
-  }
+  yield { file: `prebuilds/${target}/drivetrain.node`, load: () => prebuilt(target) };
 }
 
 export = () => first(attempts());
