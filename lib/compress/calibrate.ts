@@ -25,6 +25,16 @@ class Watched extends Module {
   }
 }
 
+function describe(inputs: unknown): string {
+  if (inputs instanceof Tensor) return 'a tensor; [tensor] is one input';
+  const isAsync =
+    typeof (inputs as Partial<AsyncIterable<unknown>> | null | undefined)?.[Symbol.asyncIterator] ===
+    'function';
+  return isAsync
+    ? 'what is read asynchronously, as a DataLoader; collect some of its inputs in an array'
+    : typeof inputs;
+}
+
 /** Runs a model on inputs and shows what goes into each of the layers and what comes out, and the model's outputs. */
 export function watchLayers(
   operation: string,
@@ -53,7 +63,7 @@ export function watchLayers(
   ) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
-      `Expected an iterable of inputs (tensors, or arrays of them) for ${operation} but received ${inputs instanceof Tensor ? 'a tensor' : typeof inputs}.`,
+      `Expected an iterable of inputs (tensors, or arrays of them) for ${operation} but received ${describe(inputs)}.`,
     );
   }
   for (const input of inputs) {

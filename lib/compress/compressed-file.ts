@@ -1,6 +1,6 @@
 import { readSafetensors, writeSafetensors } from '../io/index.js';
 import { DrivetrainError } from '../native/index.js';
-import { Linear, linearOf, type Module } from '../nn/index.js';
+import { Linear, linearOf, Module } from '../nn/index.js';
 import { zeros } from '../ops/index.js';
 import { type DType, sameShape, type Tensor } from '../tensor/index.js';
 import {
@@ -52,6 +52,7 @@ export async function writeCompressed(
   model: Module,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
+  checkArguments('writeCompressed', path, model);
   const layers: Record<string, SavedLayer> = {};
   for (const [name, module] of namedModules(model)) {
     const kind = kindOf(module);
@@ -76,6 +77,7 @@ export async function writeCompressed(
  * Throws `DT_INVALID_ARGUMENT` where file and architecture do not fit, before anything is written.
  */
 export async function readCompressed(path: string, architecture: Module): Promise<Module> {
+  checkArguments('readCompressed', path, architecture);
   const { tensors, metadata } = await readSafetensors(path);
   try {
     return load(path, tensors, metadata, architecture);
@@ -109,6 +111,20 @@ function load(
   const model = replaceModules(architecture, new Map(replacements));
   model.loadStateDict(tensors);
   return model.eval();
+}
+
+function checkArguments(operation: string, path: unknown, model: unknown): void {
+  if (typeof path === 'string' && model instanceof Module) return;
+  const what = (value: unknown) =>
+    value instanceof Module
+      ? `a ${value.constructor.name}`
+      : typeof value === 'function'
+        ? 'a class'
+        : typeof value;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected a path and a model (new Model(), not its class) for ${operation} but received ${what(path)} and ${what(model)}.`,
+  );
 }
 
 function kindOf(module: Module | undefined): SavedLayer['kind'] | undefined {

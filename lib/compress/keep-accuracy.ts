@@ -1,5 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
 import type { Module } from '../nn/index.js';
+import { Tensor } from '../tensor/index.js';
 
 /**
  * Which layers have to stay in f32 for a model to keep a share of what it scores: none, or the most sensitive ones, by the
@@ -45,7 +46,14 @@ function figures(original: number, all: number, target: number): string {
 
 function checkScore(score: unknown): number {
   if (typeof score === 'number' && score >= 0 && score < Infinity) return score;
-  const received = typeof score === 'number' ? score : `${typeof score}`;
+  const received =
+    score instanceof Tensor
+      ? 'a tensor (score.item() is its number)'
+      : score instanceof Promise
+        ? 'a promise'
+        : typeof score === 'number'
+          ? score
+          : typeof score;
   throw new DrivetrainError(
     'DT_INVALID_ARGUMENT',
     `Expected evaluate of quantize to return a finite number from 0 on, at once, but received ${received}.`,

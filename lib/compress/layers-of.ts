@@ -1,6 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { Linear, Module } from '../nn/index.js';
 import { FakeQuantizedLinear } from './fake-quantized-linear.js';
+import { QuantizedWeight } from './quantized-weight.js';
 import { isExactly, namedModules } from './submodules.js';
 
 /** A layer that can be made one of integers. */
@@ -34,8 +35,14 @@ export function layersOf<L extends Module>(
   }
   for (const name of exclude) layers.delete(name);
   if (layers.size > 0) return layers;
+  const own = model?.constructor?.name ?? typeof model;
+  const quantized = [...found.values()].find((module) => module instanceof QuantizedWeight);
+  const received =
+    quantized === undefined
+      ? own
+      : `${own} with layers of ${quantized.constructor.name}: prune, train and calibrate a model before it is quantized`;
   throw new DrivetrainError(
     'DT_INVALID_ARGUMENT',
-    `Expected a model with ${kind}${exclude.length > 0 ? ' beside those excluded' : ''} for ${operation} but received ${model?.constructor?.name ?? typeof model}.`,
+    `Expected a model with ${kind}${exclude.length > 0 ? ' beside those excluded' : ''} for ${operation} but received ${received}.`,
   );
 }

@@ -25,9 +25,10 @@ import {
   narrowedBatchNorm,
 } from './convolutions.js';
 import { layersOf } from './layers-of.js';
-import { type Followers, givenPairs, type Pair, sequencesOf } from './sequences.js';
-import { checkAmount, inBlocks, largest, narrowed, narrowedLinear, squaredNorms } from './slices.js';
-import { isExactly, namedModules, replaceModules, withTensors } from './submodules.js';
+import { prunePairs } from './prune-pairs.js';
+import { type Followers, givenPairs, pairsIn } from './sequences.js';
+import { checkAmount, narrowed, narrowedLinear } from './slices.js';
+import { isExactly, withTensors } from './submodules.js';
 
 export interface PruneChannelsOptions {
   /** The share of output channels that a convolution loses, in [0, 1); at least one is kept. */
@@ -74,71 +75,44 @@ export function pruneChannels(model: Module, options: PruneChannelsOptions): Mod
   const { amount } = options;
   checkAmount('pruneChannels', amount);
   const followers = layersOf('pruneChannels', model, [], isFollower, 'convolutions');
-  const pairs = options.layers === undefined ? pairsOf(model) : givenPairs(options.layers);
+  const pairs = options.layers === undefined ? pairsIn(model, pairsOf) : givenPairs(options.layers);
   if (pairs.length === 0) {
     throw invalid(
       'a convolution before another layer that takes its channels in a Sequential, or layers: { layer: next },',
       'none',
     );
   }
-  const outputs = new Map<string, readonly number[]>();
-  const inputs = new Map<string, readonly number[]>();
-  for (const [name, nexts] of pairs) {
-    const layer = find(followers, name);
-    if (!isConvolution(layer)) throw invalid(`a convolution as ${name}`, layer.constructor.name);
-    checkWhole(name, layer);
-    const channels = layer.weight.shape[0]!;
-    const kept = largest('pruneChannels', squaredNorms(layer.weight, 0), amount);
-    outputs.set(name, kept);
-    if (nexts.every((next) => isBatchNorm(find(followers, next)))) {
-      throw invalid(`a convolution or a Linear among what takes the channels of ${name}`, nexts.join(', '));
-    }
-    for (const next of nexts) {
-      const taker = find(followers, next);
-      checkWhole(next, taker);
-      const places = taker.weight.shape[isBatchNorm(taker) ? 0 : 1]! / channels;
-      if (!Number.isInteger(places) || (isConvolution(taker) && places !== 1)) {
-        throw new DrivetrainError(
-          'DT_SHAPE_MISMATCH',
-          `Expected ${next} to take the ${channels} channels of ${name} for pruneChannels but it takes ${places * channels}.`,
-        );
-      }
-      if (inputs.has(next)) throw invalid(`${next} after one layer`, 'two');
-      inputs.set(next, inBlocks(kept, places));
-    }
-  }
-  const names = new Set([...outputs.keys(), ...inputs.keys()]);
-  return replaceModules(
-    model,
-    new Map([...names].map((name) => [name, cut(followers.get(name)!, outputs.get(name), inputs.get(name))])),
-  );
-}
-
-/** Each convolution of a `Sequential` with what takes its channels; none that stands in two places, or works in groups. */
-function pairsOf(model: Module): Pair[] {
-  const names = new Map([...namedModules(model)].map(([name, module]) => [module, name]));
-  return sequencesOf(model).flatMap((steps) => {
-    const usable = (layer: Module) =>
-      steps.indexOf(layer) === steps.lastIndexOf(layer) && !(isConvolution(layer) && layer.groups > 1);
-    const pairs: Pair[] = [];
-    let taken: Module[] = [];
-    let flat = false;
-    const end = (taker: Module) => {
-      const [layer, ...nexts] = [...taken, taker];
-      if ([layer!, ...nexts].every(usable))
-        pairs.push([names.get(layer!)!, nexts.map((next) => names.get(next)!)]);
-    };
-    for (const step of steps) {
-      const isNext = flat ? isExactly(step, Linear) : isConvolution(step);
-      if (taken.length > 0 && isNext) end(step);
-      if (isConvolution(step)) [taken, flat] = [[step], false];
-      else if (isBatchNorm(step)) taken = taken.length > 0 ? [...taken, step] : [];
-      else if (flattens(step)) flat = true;
-      else if (!BY_CHANNEL.some((type) => isExactly<Module>(step, type))) taken = [];
-    }
-    return pairs;
+  return prunePairs(model, pairs, amount, {
+    operation: 'pruneChannels',
+    rows: 'channels',
+    layers: followers,
+    kinds: 'convolutions, normalisations and Linear layers',
+    check,
+    inputs: (taker) => ({
+      count: taker.weight.shape[isBatchNorm(taker) ? 0 : 1]!,
+      several: !isConvolution(taker),
+    }),
+    cut,
   });
 }
+
+/** Each convolution of a sequence, but those in groups, with what takes its channels, by their places. */
+function pairsOf(layers: readonly Module[]): number[][] {
+  const pairs: number[][] = [];
+  let taken: number[] = [];
+  let flat = false;
+  for (const [i, layer] of layers.entries()) {
+    const isNext = flat ? isExactly(layer, Linear) : isConvolution(layer);
+    if (taken.length > 0 && isNext && !inGroups(layer)) pairs.push([...taken, i]);
+    if (isConvolution(layer)) [taken, flat] = [inGroups(layer) ? [] : [i], false];
+    else if (isBatchNorm(layer)) taken = taken.length > 0 ? [...taken, i] : [];
+    else if (flattens(layer)) flat = true;
+    else if (!BY_CHANNEL.some((type) => isExactly<Module>(layer, type))) taken = [];
+  }
+  return pairs;
+}
+
+const inGroups = (layer: Module) => isConvolution(layer) && layer.groups > 1;
 
 function flattens(module: Module): boolean {
   return isExactly(module, Flatten) && module.startDim === 1 && module.endDim === -1;
@@ -148,18 +122,19 @@ function isFollower(module: Module): module is Follower {
   return isConvolution(module) || isBatchNorm(module) || isExactly(module, Linear);
 }
 
-function find(followers: ReadonlyMap<string, Follower>, name: string): Follower {
-  const layer = followers.get(name);
-  if (layer !== undefined) return layer;
-  throw invalid(
-    `names of convolutions, normalisations and Linear layers (${[...followers.keys()].join(', ')})`,
-    String(name),
-  );
-}
-
-function checkWhole(name: string, layer: Follower): void {
-  if (isConvolution(layer) && layer.groups > 1)
-    throw invalid(`${name} in one group`, `${layer.groups} groups`);
+function check(
+  name: string,
+  layer: Follower,
+  takers: readonly (readonly [name: string, layer: Follower])[],
+): void {
+  if (!isConvolution(layer)) throw invalid(`a convolution as ${name}`, layer.constructor.name);
+  if (takers.every(([, taker]) => isBatchNorm(taker))) {
+    const received = takers.map(([own]) => own).join(', ');
+    throw invalid(`a convolution or a Linear among what takes the channels of ${name}`, received);
+  }
+  for (const [own, each] of [[name, layer] as const, ...takers]) {
+    if (inGroups(each)) throw invalid(`${own} in one group`, `${(each as Convolution).groups} groups`);
+  }
 }
 
 function cut(

@@ -2,9 +2,10 @@ import { DrivetrainError } from '../native/index.js';
 import { Dropout, GELU, Linear, type Module, ReLU } from '../nn/index.js';
 import { checkOptions } from '../tensor/index.js';
 import { layersOf } from './layers-of.js';
-import { type Followers, givenPairs, type Pair, sequencesOf } from './sequences.js';
-import { checkAmount, largest, narrowedLinear, squaredNorms } from './slices.js';
-import { isExactly, namedModules, replaceModules } from './submodules.js';
+import { prunePairs } from './prune-pairs.js';
+import { type Followers, givenPairs, pairsIn } from './sequences.js';
+import { checkAmount, narrowedLinear } from './slices.js';
+import { isExactly } from './submodules.js';
 
 export interface PruneUnitsOptions {
   /** The share of units that a layer loses, in [0, 1); at least one is kept. */
@@ -30,60 +31,32 @@ export function pruneUnits(model: Module, options: PruneUnitsOptions): Module {
   checkAmount('pruneUnits', amount);
   const isLinear = (module: Module): module is Linear => isExactly(module, Linear);
   const linears = layersOf('pruneUnits', model, [], isLinear);
-  const pairs = options.layers === undefined ? pairsOf(model) : givenPairs(options.layers);
+  const pairs = options.layers === undefined ? pairsIn(model, pairsOf) : givenPairs(options.layers);
   if (pairs.length === 0) {
     throw invalid('a Linear before another in a Sequential, or layers: { layer: next },', 'none');
   }
-  const rows = new Map<string, readonly number[]>();
-  const columns = new Map<string, readonly number[]>();
-  for (const [name, nexts] of pairs) {
-    const layer = find(linears, name);
-    const kept = largest('pruneUnits', squaredNorms(layer.weight, 0), amount);
-    rows.set(name, kept);
-    for (const next of nexts) {
-      const { weight } = find(linears, next);
-      if (weight.shape[1] !== layer.weight.shape[0]) {
-        throw new DrivetrainError(
-          'DT_SHAPE_MISMATCH',
-          `Expected ${next} to take the ${layer.weight.shape[0]} outputs of ${name} for pruneUnits but it takes ${weight.shape[1]}.`,
-        );
-      }
-      if (columns.has(next)) throw invalid(`${next} after one layer`, 'two');
-      columns.set(next, kept);
-    }
-  }
-  const names = new Set([...rows.keys(), ...columns.keys()]);
-  return replaceModules(
-    model,
-    new Map(
-      [...names].map((name) => [name, narrowedLinear(linears.get(name)!, rows.get(name), columns.get(name))]),
-    ),
-  );
+  return prunePairs(model, pairs, amount, {
+    operation: 'pruneUnits',
+    rows: 'outputs',
+    layers: linears,
+    kinds: 'Linear layers',
+    check: () => {},
+    inputs: ({ weight }) => ({ count: weight.shape[1]!, several: false }),
+    cut: narrowedLinear,
+  });
 }
 
-/** Each `Linear` of a `Sequential` with the one that takes its outputs; none that stands in two places. */
-function pairsOf(model: Module): Pair[] {
-  const names = new Map([...namedModules(model)].map(([name, module]) => [module, name]));
-  const pairs: Pair[] = [];
-  for (const steps of sequencesOf(model)) {
-    const once = (layer: Module) => steps.indexOf(layer) === steps.lastIndexOf(layer);
-    let last: Module | undefined;
-    for (const step of steps) {
-      if (isExactly(step, Linear)) {
-        if (last !== undefined && once(last) && once(step))
-          pairs.push([names.get(last)!, [names.get(step)!]]);
-        last = step;
-      } else if (!ELEMENTWISE.some((type) => isExactly<Module>(step, type))) last = undefined;
-    }
+/** Each `Linear` of a sequence with the one that takes its outputs, by their places. */
+function pairsOf(layers: readonly Module[]): number[][] {
+  const pairs: number[][] = [];
+  let last: number | undefined;
+  for (const [i, layer] of layers.entries()) {
+    if (isExactly(layer, Linear)) {
+      if (last !== undefined) pairs.push([last, i]);
+      last = i;
+    } else if (!ELEMENTWISE.some((type) => isExactly<Module>(layer, type))) last = undefined;
   }
   return pairs;
-}
-
-function find(linears: ReadonlyMap<string, Linear>, name: string): Linear {
-  const layer = linears.get(name);
-  if (layer === undefined)
-    throw invalid(`names of Linear layers (${[...linears.keys()].join(', ')})`, String(name));
-  return layer;
 }
 
 function invalid(expected: string, received: string): DrivetrainError {

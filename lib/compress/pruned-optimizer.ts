@@ -1,19 +1,34 @@
 import type { Stateful } from '../io/index.js';
-import type { TypedArray } from '../native/index.js';
+import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { activeRecorder } from '../ops/index.js';
 import type { StepOptions, Stepper, StepReport } from '../optim/index.js';
 import type { Tensor } from '../tensor/index.js';
-import type { Pruner } from './pruner.js';
+import { Pruner } from './pruner.js';
 
 /** Before the names of the masks. */
 const PREFIX = 'pruner.';
 
-/** An optimizer, or something round one, after whose steps a pruner's masks are applied: what is pruned stays 0. */
+/**
+ * An optimizer, or something round one, after whose steps a pruner's masks are applied: what is pruned stays 0. Throws
+ * `DT_INVALID_ARGUMENT` for a pruner of weights that the optimizer does not train.
+ */
 export class PrunedOptimizer implements Stepper, Stateful {
   readonly optimizer: Stepper & Stateful;
   readonly pruner: Pruner;
 
   constructor(optimizer: Stepper & Stateful, pruner: Pruner) {
+    if (typeof optimizer?.step !== 'function' || !(pruner instanceof Pruner)) {
+      throw invalid(
+        'an optimizer and a Pruner',
+        `${optimizer?.constructor?.name ?? typeof optimizer} and ${pruner?.constructor?.name ?? typeof pruner}`,
+      );
+    }
+    const trained = new Set(
+      optimizer.paramGroups.flatMap(({ params }) => params).map(({ storage }) => storage),
+    );
+    if (!pruner.weights.some(({ storage }) => trained.has(storage))) {
+      throw invalid('a Pruner of the model that the optimizer trains', 'one of another model');
+    }
     this.optimizer = optimizer;
     this.pruner = pruner;
   }
@@ -54,4 +69,11 @@ export class PrunedOptimizer implements Stepper, Stateful {
     this.optimizer.loadStateDict(Object.fromEntries(entries.filter((entry) => !isMask(entry))) as never);
     this.pruner.loadStateDict(masks);
   }
+}
+
+function invalid(expected: string, received: string): DrivetrainError {
+  return new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected ${expected} for PrunedOptimizer but received ${received}.`,
+  );
 }

@@ -55,6 +55,11 @@ export class Pruner {
     );
   }
 
+  /** What it prunes. @internal */
+  get weights(): readonly Tensor[] {
+    return [...this.#masked.values()].map(({ weight }) => weight);
+  }
+
   /** The share of weights that are 0 by their masks. */
   get sparsity(): number {
     const masks = [...this.#masked.values()].map(({ mask }) => mask.toArray() as Uint8Array);

@@ -38,8 +38,9 @@ export function narrowed(
   inputs: readonly number[] | undefined,
 ): Tensor {
   return transient(() => {
-    const some = outputs === undefined ? weight : slicesOf(weight, 0, outputs);
-    return inputs === undefined ? clone(some) : slicesOf(some, 1, inputs);
+    if (outputs === undefined) return inputs === undefined ? clone(weight) : slicesOf(weight, 1, inputs);
+    const rows = slicesOf(weight, 0, outputs);
+    return inputs === undefined ? rows : slicesOf(rows, 1, inputs);
   });
 }
 

@@ -58,7 +58,8 @@ function joined(name: string, field: string): string {
   return name === '' ? field : `${name}.${field}`;
 }
 
-function* children(module: Module): Generator<[field: string, child: Module]> {
+/** The modules in a module's fields, and in arrays there. */
+export function* children(module: Module): Generator<[field: string, child: Module]> {
   for (const [field, value] of Object.entries(module)) {
     if (value instanceof Module) yield [field, value];
     if (!Array.isArray(value)) continue;

@@ -4,6 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   AdamW,
+  Conv1d,
+  cast,
   Dropout,
   defaultPool,
   distillationLoss,
@@ -119,6 +121,34 @@ describe('readCompressed', () => {
     const loaded = (await readCompressed(path, prepareQat(mixed()))) as Sequential;
     expect(loaded.layers[0]).toBeInstanceOf(QuantizedLinear);
     expect(loaded.layers[0]).not.toBeInstanceOf(FakeQuantizedLinear);
+  });
+
+  test('refuses arguments that are missing, exchanged or a class', async () => {
+    const path = fresh();
+    for (const run of [
+      () => writeCompressed(mixed() as never, path as never),
+      () => readCompressed(path, undefined as never),
+      () => readCompressed(path, Sequential as never),
+    ]) {
+      const { code, message } = await rejectionOf(run());
+      expect(code).toBe('DT_INVALID_ARGUMENT');
+      expect(message).toContain('Expected a path and a model (new Model(), not its class)');
+    }
+  });
+
+  test('reading leaves nothing but the model, in the dtype that was written', async () => {
+    const make = () => {
+      const layer = new Conv1d(2, 2, 1);
+      const { weight, bias } = layer;
+      return Object.assign(layer, { weight: cast(weight, 'f64'), bias: cast(bias!, 'f64') });
+    };
+    const path = fresh();
+    await writeCompressed(path, make());
+    const architecture = make();
+    const before = defaultPool.statistics.blocks;
+    const loaded = await readCompressed(path, architecture);
+    expect(loaded.parameters().map(({ dtype }) => dtype)).toEqual(['f64', 'f64']);
+    expect(defaultPool.statistics.blocks - before).toBe(2);
   });
 
   test('refuses files and architectures that do not fit, and leaves the architecture as it was', async () => {

@@ -8,6 +8,7 @@ import {
   quantize,
   ReLU,
   Sequential,
+  tensor,
 } from 'drivetrain';
 import { describe, expect, test } from 'vitest';
 import { refusalOf } from '../ops/support.js';
@@ -79,13 +80,16 @@ describe('preserveAccuracy', () => {
     expect(refusal.code).toBe('DT_ACCURACY');
   });
 
-  test.each<[string, unknown]>([
-    ['a promise', Promise.resolve(1)],
-    ['NaN', NaN],
-    ['a negative score', -1],
-  ])('refuses an evaluate that returns %s', (_, score) => {
+  test.each<[string, unknown, string]>([
+    ['a promise', Promise.resolve(1), 'a promise'],
+    ['a tensor', tensor(0.9), 'score.item()'],
+    ['NaN', NaN, 'NaN'],
+    ['a negative score', -1, '-1'],
+  ])('refuses an evaluate that returns %s', (_, score, part) => {
     const options = { preserveAccuracy: 0.9, evaluate: () => score as number };
-    expect(refusalOf(() => quantize(chain(), options)).code).toBe('DT_INVALID_ARGUMENT');
+    const { code, message } = refusalOf(() => quantize(chain(), options));
+    expect(code).toBe('DT_INVALID_ARGUMENT');
+    expect(message).toContain(part);
   });
 });
 

@@ -254,6 +254,21 @@ function fixed(model: Module): { x: Tensor; y: Tensor; before: string } {
   return { x: wave([8, 70], 5), y: wave([8, 3], 6), before: bitsOf(model.parameters()[2]!.toArray()) };
 }
 
+test('PrunedOptimizer refuses what is no optimizer, no pruner, or one of another model', () => {
+  const model = chain();
+  const optimizer = new SGD(model.parameters(), { lr: 0.1 });
+  const pruner = new Pruner(model);
+  for (const make of [
+    () => new PrunedOptimizer(pruner as never, optimizer as never),
+    () => new PrunedOptimizer(optimizer, undefined as never),
+    () => new PrunedOptimizer(optimizer, new Pruner(chain())),
+  ]) {
+    const { code, message } = refusalOf(make);
+    expect(code).toBe('DT_INVALID_ARGUMENT');
+    expect(message).toContain('for PrunedOptimizer but received');
+  }
+});
+
 describe('cubicSparsity', () => {
   test('is Zhu and Gupta’s equation 1', () => {
     const at = cubicSparsity({ initial: 0.1, final: 0.9, begin: 100, steps: 400 });
@@ -314,6 +329,51 @@ describe('pruneUnits', () => {
     );
     expect(model.parameters()[0]!.shape).toEqual([7, 9]);
     expect(small.layers[1]).toBe(model.layers[1]);
+  });
+
+  test('finds pairs only where they hold wherever their layers stand', () => {
+    class Twice extends Module {
+      readonly trunk = chain();
+      readonly full = new Sequential(this.trunk, new ReLU(), new Linear(5, 3), new ReLU(), new Linear(3, 2));
+      forward(x: Tensor): Tensor {
+        return this.full.forward(x);
+      }
+    }
+    class Heads extends Module {
+      readonly shared = new Linear(7, 6);
+      readonly trunk = chain();
+      readonly one = new Sequential(this.trunk, new ReLU(), new Linear(5, 2));
+      readonly two = new Sequential(this.trunk, new ReLU(), new Linear(5, 4), new ReLU(), this.shared);
+      forward(x: Tensor): Tensor {
+        return this.one.forward(x);
+      }
+    }
+    const x = random(3, 9);
+    const twice = pruneUnits(new Twice(), { amount: 0.5 }) as Twice;
+    // Inside of the trunk and behind it, but not from one into the other: the trunk has an output of its own.
+    expect(
+      twice
+        .parameters()
+        .filter(({ rank }) => rank === 2)
+        .map(({ shape }) => shape),
+    ).toEqual([
+      [3, 9],
+      [5, 3],
+      [1, 5],
+      [2, 1],
+    ]);
+    expect([twice.trunk.forward(x).shape, twice.forward(x).shape]).toEqual([
+      [3, 5],
+      [3, 2],
+    ]);
+    expect(twice.full.layers[0]).toBe(twice.trunk);
+    const heads = pruneUnits(new Heads(), { amount: 0.5 }) as Heads;
+    expect(heads.shared.weight.shape).toEqual([6, 7]);
+    expect(heads.trunk.parameters()[0]!.shape).toEqual([3, 9]);
+    expect(heads.forward(x).shape).toEqual([3, 2]);
+    for (const layers of [{ 'layers.0': [] }, { 'layers.0': 'layers.0' }]) {
+      expect(refusalOf(() => pruneUnits(chain(), { amount: 0.5, layers })).message).toContain('layers.0');
+    }
   });
 
   test('gives the outputs of the model in which those units are 0', () => {

@@ -1,5 +1,6 @@
 import {
   compile,
+  DataLoader,
   defaultPool,
   GELU,
   LayerNorm,
@@ -307,6 +308,16 @@ describe('quantize', () => {
     ],
     ['all layers excluded', () => quantize(new Sequential(layer()), { exclude: ['layers.0'] }), 'excluded'],
     ['a tensor as a data set', () => quantize(layer(), { calibration: x as never }), 'a tensor'],
+    [
+      'a loader as a data set',
+      () => quantize(layer(), { calibration: new DataLoader([1], { batchSize: 1 }) as never }),
+      'collect some of its inputs',
+    ],
+    [
+      'a model that is quantized',
+      () => quantize(quantize(new Sequential(layer()))),
+      'before it is quantized',
+    ],
     ['no data set', () => quantize(layer(), { calibration: 5 as never }), 'number'],
     ['an empty data set', () => quantize(new Sequential(layer()), { calibration: [] }), 'layers.0'],
     ['a layer that no input reaches', () => quantize(new Captured(), { calibration: [x] }), 'unused'],
