@@ -1,9 +1,9 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { freePort } from '../free-port.js';
 
 const root = join(import.meta.dirname, '../..');
 const folder = join(root, 'build/docs-examples');
@@ -40,15 +40,6 @@ function write(name: string, code: string): string {
   const file = join(folder, `${name}.mjs`);
   writeFileSync(file, code);
   return file;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 describe('what the pages show runs as it stands', () => {

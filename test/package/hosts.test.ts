@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, inject, test } from 'vitest';
 import { root } from '../../scripts/shared.mjs';
+import { freePort } from '../free-port.js';
 import { PROBABILITIES, Project, tool } from './project.js';
 
 const { example } = inject('packed');
@@ -164,15 +164,6 @@ export const GET = () => Response.json(add(tensor([1]), tensor([2])));`,
     await once(server, 'exit');
   }
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** The answer to a request, as soon as somebody listens. */
 async function answerOf(address: string): Promise<Response> {
