@@ -10,15 +10,11 @@ import { jobs, main, root, run, StepError, step } from './shared.mjs';
 const HEADERS = join(root, 'dist/include');
 const TARGET = join(root, 'build/Release');
 
-/** Windows links against a library of what node.exe exports; LLVM, whose compiler is needed there anyway, makes it. */
-function windowsOptions(folder) {
-  if (process.platform !== 'win32') return [];
-  const library = join(folder, 'node.lib');
-  const machine = process.arch === 'arm64' ? 'arm64' : 'i386:x86-64';
-  const definitions = join(HEADERS, 'node_api.def');
-  run('llvm-dlltool', ['-d', definitions, '-D', 'node.exe', '-m', machine, '-l', library]);
-  return ['-T', 'ClangCL', `-DCMAKE_JS_LIB=${library}`];
-}
+/** Windows' other compiler is not supported; Node's functions are looked up by their names. */
+const windowsOptions = () =>
+  process.platform === 'win32'
+    ? ['-T', 'ClangCL', `-DDRIVETRAIN_NODE_API_DEF=${join(HEADERS, 'node_api.def')}`]
+    : [];
 
 function configure(folder) {
   run('cmake', [
@@ -27,7 +23,7 @@ function configure(folder) {
     // Where shared libraries go: the second on Windows.
     `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${join(folder, 'Release')}`,
     `-DCMAKE_RUNTIME_OUTPUT_DIRECTORY_RELEASE=${join(folder, 'Release')}`,
-    ...windowsOptions(folder),
+    ...windowsOptions(),
   ]);
 }
 
