@@ -11,6 +11,7 @@ const ISAS = {
   'avx2-vnni': 'AVX2_VNNI',
   avx512: 'AVX512_CORE',
   'avx512-vnni': 'AVX512_CORE_VNNI',
+  'avx512-amx': 'AVX512_CORE_AMX',
 };
 
 let addon;

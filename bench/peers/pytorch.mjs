@@ -16,6 +16,7 @@ const CAPABILITIES = {
   'avx2-vnni': 'avx2',
   avx512: 'avx512',
   'avx512-vnni': 'avx512',
+  'avx512-amx': 'avx512',
 };
 
 let child;

@@ -5,6 +5,7 @@
 //   dot(acc, a, b)   adds a word's products to each s32 lane; it may wrap, but not saturate
 //   kWidens          load takes B as s16 too, which is faster than bytes
 //   kUnrolls         the whole tile's loop is unrolled: where counting takes ports from the products
+// and where the processor has registers of tiles, what tiles_amx.h has besides.
 // vpmaddubsw, which most libraries use on AVX2, saturates at s16; widening to s16 and vpmaddwd does not, and
 // costs little.
 //
@@ -14,6 +15,20 @@
 //   sum (a - a_zero) (b - b_zero) = sum a' b' - a_zero' sum b' - b_zero' (sum a' - k a_zero')
 // and all of it may wrap modulo 2^32. A is packed, for tiles of R rows, in blocks of R cache lines, one of
 // each row.
+
+// A tile has at most kRows rows. Those of up to kVectorRows are made of vectors; others of registers of tiles, which are
+// read and written whole, up to kSpareRows past the last row.
+template <class D>
+struct TileS8 {
+  static constexpr size_t kRows = F::kTileRows, kVectorRows = kRows, kSpareRows = 0;
+  struct Use {};
+};
+template <class D>
+  requires requires { typename D::Use; }
+struct TileS8<D> {
+  static constexpr size_t kRows = D::kRows, kVectorRows = D::kFewRows, kSpareRows = D::kRegisterRows;
+  using Use = typename D::Use;
+};
 
 // What a row of A brings to corrections and scaling.
 struct RowS8 {
@@ -31,8 +46,9 @@ DT_INLINE int32_t zero_point(const ZeroPoints& zeros, bool is_unsigned, size_t i
 constexpr size_t kColsS8 = F::kTileVecs * F::kLanes;
 
 // A tile's sums, corrected, as C wants them: `rows` rows from i on, `cols` columns from j on.
-inline void finish_s8(const GemmS8Args& g, const RowS8* row, const int32_t* sums, size_t i, size_t j,
-                      size_t rows, size_t cols) {
+template <size_t kMostRows>
+void finish_s8(const GemmS8Args& g, const RowS8* row, const int32_t* sums, size_t i, size_t j, size_t rows,
+               size_t cols) {
   const size_t at_c = i * (size_t)g.c_row + j;
   if (g.c_type == Int8Result::kS32) {
     int32_t* c = (int32_t*)g.c + at_c;
@@ -47,7 +63,7 @@ inline void finish_s8(const GemmS8Args& g, const RowS8* row, const int32_t* sums
   const bool one_scale = g.b_scale.step == 0, in_place = g.c_type == Int8Result::kF32;
   const float* b_scale = g.b_scale.at + j * g.b_scale.step;
   const float* bias = g.bias ? g.bias + j : nullptr;
-  float between[F::kTileRows * kColsS8];
+  float between[kMostRows * kColsS8];
   float* y = in_place ? (float*)g.c + at_c : between;
   const size_t y_row = in_place ? (size_t)g.c_row : kColsS8;
   for_each_vector<F>(cols, [=](size_t v, auto at) {
@@ -73,7 +89,10 @@ struct S8 {
   using Elem = typename D::Elem;
   using Word = typename D::Word;
 
-  static constexpr size_t kRows = F::kTileRows, kCols = kColsS8;
+  using Tile = TileS8<D>;
+
+  static constexpr size_t kRows = Tile::kRows, kCols = kColsS8;
+  static constexpr bool kTiles = Tile::kVectorRows < kRows;
   static constexpr size_t kLineElems = 64 / sizeof(Elem), kLineWords = 64 / sizeof(Word);
 
   // The most words that a tile takes in one turn of its loop; k is filled up with zeros.
@@ -194,8 +213,15 @@ struct S8 {
     size_t count;
     int16_t wide[D::kWidens ? kBlockWords * D::kDepth * kCols : 1];
     bool widened;
+    int8_t tail[kTiles ? kLineWords * D::kDepth * kCols : 1];  // the last line, where it is not whole
 
     Block(const int8_t* from, size_t words, size_t rows) : b(from), count(words) {
+      constexpr size_t kWordBytes = D::kDepth * kCols;
+      const size_t left = count % kLineWords * kWordBytes;
+      if (kTiles && left > 0) {
+        memcpy(tail, b + count * kWordBytes - left, left);
+        memset(tail + left, 0, sizeof tail - left);
+      }
       widened = D::kWidens && rows > 4 * kRows;  // else it costs more than it gains
       if constexpr (D::kWidens)
         for (size_t v = 0; widened && v < count * D::kDepth * kCols; ++v) wide[v] = b[v];
@@ -203,7 +229,13 @@ struct S8 {
     void multiply(const Elem* a, const int32_t* start, size_t start_row, size_t rows, int32_t* sums) const {
       if constexpr (D::kWidens)
         if (widened) return tile<kRows>(count, a, wide, start, start_row, rows, sums);
-      tile<kRows>(count, a, b, start, start_row, rows, sums);
+      if constexpr (kTiles)
+        if (rows > Tile::kVectorRows) {
+          const bool high = rows > D::kRegisterRows;
+          return (high ? D::template multiply<true> : D::template multiply<false>)(count, a, rows, b, tail, start,
+                                                                                  start_row, sums);
+        }
+      tile<Tile::kVectorRows>(count, a, b, start, start_row, rows, sums);
     }
   };
 
@@ -225,8 +257,13 @@ struct S8 {
   Elem* a;            // packed rows and what they bring, or null where a chunk packs its own
   RowS8* row_terms;
 
-  // Panels are of equal height where that is possible, and at most kRows.
-  static size_t panel_rows(size_t rows) { return even_part(rows, kRows, 1); }
+  // Panels are of equal height where that is possible, and at most kRows. Of registers of tiles the last one may be low.
+  static size_t panel_rows(size_t rows) { return kTiles ? smaller(rows, kRows) : even_part(rows, kRows, 1); }
+
+  // Of rows of A, packed, and of what they bring.
+  static size_t packed_bytes(size_t rows, size_t k) {
+    return rows * (row_elems(k) * sizeof(Elem) + sizeof(RowS8)) + Tile::kSpareRows * kLineElems * sizeof(Elem);
+  }
 
   // Rows i .. end in panels.
   static void pack_rows(const GemmS8Args& g, size_t i, size_t end, Elem* a, RowS8* terms) {
@@ -251,17 +288,18 @@ struct S8 {
     const size_t i0 = index / across * s.rows, j0 = index % across * s.cols;
     const size_t i_end = smaller(i0 + s.rows, g.m), j_end = smaller(j0 + s.cols, g.n);
     const size_t height = panel_rows(i_end - i0);
+    [[maybe_unused]] const typename Tile::Use use;
     const Elem* a = s.a + i0 * row_elems(g.k);
     const RowS8* terms = s.row_terms + i0;
     if (!s.a) {
-      Elem* own = (Elem*)scratch(1, (i_end - i0) * (row_elems(g.k) * sizeof(Elem) + sizeof(RowS8)));
+      Elem* own = (Elem*)scratch(1, packed_bytes(i_end - i0, g.k));
       RowS8* own_terms = (RowS8*)(own + (i_end - i0) * row_elems(g.k));
       pack_rows(g, i0, i_end, own, own_terms);
       a = own, terms = own_terms;
     }
     const size_t blocks = (words(g.k) + kBlockWords - 1) / kBlockWords;
     int32_t one_tile[kRows * kCols];
-    int32_t* sums = blocks > 1 ? (int32_t*)scratch(2, (i_end - i0) * kCols * sizeof(int32_t)) : one_tile;
+    int32_t* sums = blocks > 1 ? (int32_t*)scratch(2, (i_end - i0 + Tile::kSpareRows) * kCols * sizeof(int32_t)) : one_tile;
     for (size_t j = j0; j < j_end; j += kCols) {
       const int8_t* b = g.b_packed + j / kCols * panel_bytes(g.k);
       const size_t cols = smaller(kCols, g.n - j);
@@ -282,7 +320,7 @@ struct S8 {
           const RowS8* row = terms + (i - i0);
           if (corrects_rows(g) || corrects_columns(g))
             for (size_t r = 0; r < panel; ++r) correct(g, row[r], column_sums, j, cols, to + r * kCols);
-          finish_s8(g, row, to, i, j, panel, cols);
+          finish_s8<kRows>(g, row, to, i, j, panel, cols);
         }
       } while (++block < blocks);
     }
@@ -298,7 +336,7 @@ struct S8 {
     const size_t row_chunks = (g.m + s.rows - 1) / s.rows;
     if (parallel && row_chunks < kChunks) {
       s.cols = round_up(g.n * row_chunks / kChunks + 1, kCols);
-      s.a = (Elem*)scratch(0, g.m * (row_bytes + sizeof(RowS8)));
+      s.a = (Elem*)scratch(0, packed_bytes(g.m, g.k));
       s.row_terms = (RowS8*)(s.a + g.m * row_elems(g.k));
       run_chunks(g.m * g.k > kSerialMacs, row_chunks, pack_chunk, &s);
     }

@@ -234,6 +234,7 @@ const Kernels* neon_kernels();
 // The same tables with int8 kernels for processors with a dot product of bytes.
 const Kernels* avx2_vnni_kernels();
 const Kernels* avx512_vnni_kernels();
+const Kernels* avx512_amx_kernels();
 const Kernels* neon_dot_kernels();
 
 }  // namespace drivetrain

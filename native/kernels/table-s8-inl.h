@@ -5,14 +5,15 @@
 #include "quantize-inl.h"
 #include "gemm-s8-inl.h"
 
-inline Kernels with_dot4(const Kernels& base, const char* name) {
+template <class D>
+Kernels with_dot4(const Kernels& base, const char* name) {
   Kernels table = base;
   table.name = name;
   table.quantize_row = quantize_row;
   table.quantize_linear = quantize_linear;
   table.dequantize = dequantize;
-  table.packed_s8_bytes = packed_s8_bytes<Dot4>;
-  table.pack_s8 = pack_s8<Dot4>;
-  table.gemm_s8 = gemm_s8<Dot4>;
+  table.packed_s8_bytes = packed_s8_bytes<D>;
+  table.pack_s8 = pack_s8<D>;
+  table.gemm_s8 = gemm_s8<D>;
   return table;
 }

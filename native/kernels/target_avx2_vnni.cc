@@ -20,7 +20,7 @@ namespace {
 }  // namespace drivetrain::avx2_vnni
 
 const drivetrain::Kernels* drivetrain::avx2_vnni_kernels() {
-  static const Kernels table = avx2_vnni::with_dot4(*avx2_kernels(), "avx2-vnni");
+  static const Kernels table = avx2_vnni::with_dot4<avx2_vnni::Dot4>(*avx2_kernels(), "avx2-vnni");
   return &table;
 }
 

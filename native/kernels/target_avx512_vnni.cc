@@ -20,7 +20,7 @@ namespace {
 }  // namespace drivetrain::avx512_vnni
 
 const drivetrain::Kernels* drivetrain::avx512_vnni_kernels() {
-  static const Kernels table = avx512_vnni::with_dot4(*avx512_kernels(), "avx512-vnni");
+  static const Kernels table = avx512_vnni::with_dot4<avx512_vnni::Dot4>(*avx512_kernels(), "avx512-vnni");
   return &table;
 }
 

@@ -20,7 +20,7 @@ namespace {
 }  // namespace drivetrain::neon_dot
 
 const drivetrain::Kernels* drivetrain::neon_dot_kernels() {
-  static const Kernels table = neon_dot::with_dot4(*neon_kernels(), "neon-dot");
+  static const Kernels table = neon_dot::with_dot4<neon_dot::Dot4>(*neon_kernels(), "neon-dot");
   return &table;
 }
 

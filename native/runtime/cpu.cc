@@ -17,7 +17,7 @@ namespace {
 
 struct Features {
   bool avx2 = false, avx2_vnni = false;
-  bool avx512 = false, avx512_vnni = false;
+  bool avx512 = false, avx512_vnni = false, avx512_amx = false;
 };
 
 // XCR0: the register states that the operating system saves when it switches threads.
@@ -33,13 +33,16 @@ Features detect() {
   if (!__get_cpuid(1, &a, &b, &c, &d)) return features;
   const bool xsave = c & (1u << 27), avx = c & (1u << 28), fma = c & (1u << 12), f16c = c & (1u << 29);
   if (!(xsave && avx && fma && f16c)) return features;
-  constexpr unsigned long long kYmm = 0x6, kZmm = 0xe6;
+  constexpr unsigned long long kYmm = 0x6, kZmm = 0xe6, kTiles = 0x60000;
   const unsigned long long states = saved_states();
   if ((states & kYmm) != kYmm || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return features;
   features.avx2 = b & (1u << 5);
   const bool f = b & (1u << 16), dq = b & (1u << 17), bw = b & (1u << 30), vl = b & (1u << 31);
   features.avx512 = features.avx2 && f && dq && bw && vl && (states & kZmm) == kZmm;
   features.avx512_vnni = features.avx512 && c & (1u << 11);
+  const bool tiles = d & (1u << 24), tiles_int8 = d & (1u << 25);
+  features.avx512_amx =
+      features.avx512_vnni && tiles && tiles_int8 && (states & kTiles) == kTiles && may_use_tiles();
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) features.avx2_vnni = features.avx2 && a & (1u << 4);
   return features;
 }
@@ -63,6 +66,7 @@ int available_kernels(const Kernels* out[kMaxTables]) {
   int count = 0;
 #ifdef DRIVETRAIN_X86
   const Features features = detect();
+  if (features.avx512_amx && avx512_amx_kernels()) out[count++] = avx512_amx_kernels();
   if (features.avx512_vnni && avx512_vnni_kernels()) out[count++] = avx512_vnni_kernels();
   if (features.avx512 && avx512_kernels()) out[count++] = avx512_kernels();
   if (features.avx2_vnni && avx2_vnni_kernels()) out[count++] = avx2_vnni_kernels();

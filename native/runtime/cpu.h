@@ -4,7 +4,7 @@
 
 namespace drivetrain {
 
-constexpr int kMaxTables = 5;
+constexpr int kMaxTables = 6;
 
 // The instruction sets that this build and this processor share, best first. Returns how many.
 int available_kernels(const Kernels* out[kMaxTables]);

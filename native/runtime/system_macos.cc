@@ -21,6 +21,8 @@ bool has_dot_product() {
 #endif
 }
 
+bool may_use_tiles() { return false; }
+
 void discard_pages(void* pages, size_t bytes) { madvise(pages, bytes, MADV_FREE); }
 
 void stay_loaded() {

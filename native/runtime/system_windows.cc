@@ -61,6 +61,8 @@ bool has_dot_product() {
   return IsProcessorFeaturePresent(kDotProduct);
 }
 
+bool may_use_tiles() { return false; }
+
 bool start_thread(void (*body)(void*), void* argument) {
   auto* const start = new Start{body, argument};
   const uintptr_t thread = _beginthreadex(nullptr, kStackBytes, enter, start, 0, nullptr);

@@ -46,6 +46,26 @@ void avx512_vnni() {
   LOOP(BYTES_ZMM);
   asm volatile("vzeroupper");
 }
+#if __has_include(<amxint8intrin.h>)
+constexpr struct alignas(64) {
+  uint8_t palette = 1, rest[15] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+} kTileShape;
+// Four sums of tiles, as a tile of 2 x 2 registers has.
+__attribute__((target("amx-tile,amx-int8"))) void avx512_amx() {
+  _tile_loadconfig(&kTileShape);
+  for (int i = 0; i < kSteps; ++i) {
+    _tile_dpbusd(0, 4, 6);
+    _tile_dpbusd(1, 4, 7);
+    _tile_dpbusd(2, 5, 6);
+    _tile_dpbusd(3, 5, 7);
+  }
+  _tile_release();
+}
+#else
+void avx512_amx() {}
+#endif
 #endif
 
 }  // namespace
@@ -59,6 +79,7 @@ double peak_s8([[maybe_unused]] const char* isa) {
   if (!std::strcmp(isa, "avx512")) return gops(32, avx512);
   if (!std::strcmp(isa, "avx2-vnni")) return gops(32, avx2_vnni);
   if (!std::strcmp(isa, "avx512-vnni")) return gops(64, avx512_vnni);
+  if (!std::strcmp(isa, "avx512-amx")) return gops(4 * 16 * 16 * 64 / 12.0, avx512_amx);
 #endif
   return 0;
 }
