@@ -14,8 +14,8 @@ function load() {
 }
 
 const addon = load();
-/** "avx2-vnni" is AVX2 with a dot product of bytes. */
-const [family, dotProduct] = drivetrain.device.info().isa.split('-');
+/** "avx2-vnni" is AVX2 with a dot product of bytes, "avx512-amx" AVX-512 with products of tiles of them. */
+const [family, products] = drivetrain.device.info().isa.split('-');
 
 /** The median of what `pass` gives, repeated for about as long. */
 const repeated = (pass) => (milliseconds) => {
@@ -36,10 +36,11 @@ function registerLoop(name, loop, work, threads) {
 export const fmaPeak = (work, threads) => registerLoop('FMA peak', 'fma', work, threads);
 
 /** Products of 8-bit integers on registers, by the instruction with which we multiply them; work in operations. */
-export const int8Peak = (work, threads) =>
-  dotProduct
-    ? registerLoop('byte dot product loop', 'dot', work, threads)
-    : registerLoop('widening multiply-add loop', 'widening', work, threads);
+export function int8Peak(work, threads) {
+  if (products === 'amx') return registerLoop('byte tile product loop', 'tiles', work, threads);
+  if (products) return registerLoop('byte dot product loop', 'dot', work, threads);
+  return registerLoop('widening multiply-add loop', 'widening', work, threads);
+}
 
 /** One root and one quotient a value; work in values. */
 export const divider = (work, threads) => registerLoop('divider', 'divide', work, threads);

@@ -21,6 +21,7 @@ Loop loop_named(const RegisterLoops& loops, const char* name) {
   if (std::strcmp(name, "fma") == 0) return loops.fma;
   if (std::strcmp(name, "widening") == 0) return loops.widening;
   if (std::strcmp(name, "dot") == 0) return loops.dot;
+  if (std::strcmp(name, "tiles") == 0) return loops.tiles;
   return std::strcmp(name, "divide") == 0 ? loops.divide : nullptr;
 }
 

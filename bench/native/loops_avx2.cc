@@ -44,7 +44,7 @@ double divide(size_t steps) {
 }  // namespace
 
 const RegisterLoops* avx2_loops() {
-  static const RegisterLoops loops{fma, widening, dot, divide};
+  static const RegisterLoops loops{fma, widening, dot, nullptr, divide};
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? &loops : nullptr;
 }
 

@@ -2,6 +2,7 @@
 
 #if defined(__AVX512BW__)
 #include <immintrin.h>
+#include <cstdint>
 
 namespace drivetrain::bench {
 namespace {
@@ -29,6 +30,22 @@ double dot(size_t steps) {
   });
 }
 
+constexpr struct alignas(64) {
+  uint8_t palette = 1, rest[15] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+} kTileShape;
+
+double tiles(size_t steps) {
+  asm volatile("ldtilecfg %0" : : "m"(kTileShape));
+  for (size_t i = 0; i < steps; ++i)
+    asm volatile(
+        "tdpbusd %tmm6, %tmm4, %tmm0\n tdpbusd %tmm7, %tmm4, %tmm1\n"
+        "tdpbusd %tmm6, %tmm5, %tmm2\n tdpbusd %tmm7, %tmm5, %tmm3");
+  asm volatile("tilerelease");
+  return 4.0 * 16 * 16 * 64 * 2 * static_cast<double>(steps);
+}
+
 double divide(size_t steps) {
   __m512 x = _mm512_set1_ps(2);
   return repeat(x, 16, steps, [&](__m512) {
@@ -40,7 +57,7 @@ double divide(size_t steps) {
 }  // namespace
 
 const RegisterLoops* avx512_loops() {
-  static const RegisterLoops loops{fma, widening, dot, divide};
+  static const RegisterLoops loops{fma, widening, dot, tiles, divide};
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") ? &loops : nullptr;
 }
 

@@ -35,7 +35,7 @@ double divide(size_t steps) {
 }  // namespace
 
 const RegisterLoops* neon_loops() {
-  static const RegisterLoops loops{fma, widening, dot, divide};
+  static const RegisterLoops loops{fma, widening, dot, nullptr, divide};
   return &loops;
 }
 

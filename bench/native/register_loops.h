@@ -12,6 +12,7 @@ struct RegisterLoops {
   Loop widening;  // operations of the widening 16-bit multiply-add that exact int8 products need without more
   Loop dot;  // operations of the four-way int8 dot product, for processors that have it; null where the build
              // has not
+  Loop tiles;   // the same of tiles of registers (AMX), for processes that may use them; null likewise
   Loop divide;  // values, each with one root and one quotient
 };
 
