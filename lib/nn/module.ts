@@ -13,7 +13,8 @@ const buffers = new WeakSet<Tensor>();
 export abstract class Module {
   #training = true;
 
-  abstract forward(input: Tensor, ...others: unknown[]): Tensor;
+  /** Where it takes several tensors: arguments, or an object of them. */
+  abstract forward(input: Tensor | Readonly<Record<string, Tensor>>, ...others: unknown[]): Tensor;
 
   /**
    * Tensors that training changes, by name, in the order of the fields; one that stands in two places is named once.
