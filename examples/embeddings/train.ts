@@ -5,7 +5,6 @@ import {
   DataLoader,
   type FitReport,
   fit,
-  greater,
   Module,
   matmul,
   mul,
@@ -24,8 +23,8 @@ const BATCH = 128;
 /** What cosines are multiplied by before the softmax. */
 const SCALE = 20;
 
-/** An embedder as `fit` calls it, with nothing but token numbers. */
-class FromTokens extends Module {
+/** An embedder as a model that `fit` takes. */
+class Embedder extends Module {
   readonly model: BertModel;
   readonly #embedder: TextEmbedder;
 
@@ -35,8 +34,8 @@ class FromTokens extends Module {
     this.#embedder = new TextEmbedder(model, tokenizer);
   }
 
-  forward(ids: Tensor): Tensor {
-    return this.#embedder.forward(ids, greater(ids, 0)); // 0 is [PAD]
+  forward(ids: Tensor, attentionMask: Tensor): Tensor {
+    return this.#embedder.forward(ids, attentionMask);
   }
 }
 
@@ -66,16 +65,15 @@ export function train(
     shuffle: true,
     seed,
     dropLast: true,
-    collate: (batch): [Tensor, Tensor] => {
+    collate: (batch): [[Tensor, Tensor], Tensor] => {
       const sequences = [0, 1].flatMap((side) => batch.map((pair) => pair[side]!));
       const { inputIds, attentionMask } = padSequences(sequences, { padToMultipleOf: 16 });
-      attentionMask.dispose();
-      return [inputIds, tensor(Int32Array.from(batch.keys()))];
+      return [[inputIds, attentionMask], tensor(Int32Array.from(batch.keys()))];
     },
   });
   const optimizer = new AdamW(model.namedParameters(), { lr: 3e-3, weightDecay: 0.01 });
   const totalSteps = epochs * data.length;
-  return fit(new FromTokens(model, tokenizer), data, {
+  return fit(new Embedder(model, tokenizer), data, {
     epochs,
     optimizer,
     loss: contrastiveLoss,

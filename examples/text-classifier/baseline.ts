@@ -16,7 +16,7 @@ import {
   zeros,
 } from 'drivetrain';
 import { MARKS } from './marks.js';
-import { batchesOf, type Encoded, isToken } from './train.js';
+import { batchesOf, type Encoded } from './train.js';
 
 /** The strengths of its L2 penalty, of which the one that does best on the validation texts is taken. */
 const PENALTIES = [0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2];
@@ -36,8 +36,8 @@ class BagOfTokens extends Module {
     this.bias = zeros([MARKS.length]);
   }
 
-  forward(ids: Tensor): Tensor {
-    const counts = reshape(cast(isToken(ids), 'f32'), [...ids.shape, 1]);
+  forward(ids: Tensor, { attentionMask }: { attentionMask: Tensor }): Tensor {
+    const counts = reshape(cast(attentionMask, 'f32'), [...ids.shape, 1]);
     return add(sum(mul(this.weights.forward(ids), counts), { axis: 1 }), this.bias);
   }
 }

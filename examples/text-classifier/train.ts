@@ -9,8 +9,7 @@ import {
   DataLoader,
   type FitReport,
   fit,
-  greater,
-  Module,
+  type Module,
   padSequences,
   type Tensor,
   type Tokenizer,
@@ -33,29 +32,15 @@ export function encode(samples: readonly Sample[], tokenizer: Tokenizer): Encode
   return samples.map(({ text, label }) => ({ ids: tokenizer.encode(text), label }));
 }
 
-/** True where a token stands: 0 is [PAD]. */
-export const isToken = (ids: Tensor): Tensor => greater(ids, 0);
+/** What `forward` takes, token numbers [texts, longest] and where there is one, and labels [texts]. */
+type Batch = [inputs: [ids: Tensor, { attentionMask: Tensor }], labels: Tensor];
 
-/** The model as `fit` calls it, with nothing but token numbers. */
-class FromTokens extends Module {
-  readonly model: BertForSequenceClassification;
-
-  constructor(model: BertForSequenceClassification) {
-    super();
-    this.model = model;
-  }
-
-  forward(ids: Tensor): Tensor {
-    return this.model.forward(ids, { attentionMask: isToken(ids) });
-  }
-}
-
-/** Batches of token numbers [texts, longest] and labels [texts]; texts of about one length share a batch. */
+/** Texts of about one length share a batch. */
 export function batchesOf(
   samples: readonly Encoded[],
   batchSize: number,
   seed = 0,
-): DataLoader<Encoded, [ids: Tensor, labels: Tensor]> {
+): DataLoader<Encoded, Batch> {
   const lengths = samples.map(({ ids }) => ids.length);
   return new DataLoader(samples, {
     batchSize,
@@ -64,10 +49,9 @@ export function batchesOf(
   });
 }
 
-function toBatch(samples: readonly Encoded[]): [ids: Tensor, labels: Tensor] {
+function toBatch(samples: readonly Encoded[]): Batch {
   const { inputIds, attentionMask } = padSequences(samples.map(({ ids }) => ids));
-  attentionMask.dispose();
-  return [inputIds, tensor(Int32Array.from(samples, ({ label }) => label))];
+  return [[inputIds, { attentionMask }], tensor(Int32Array.from(samples, ({ label }) => label))];
 }
 
 /** Trains in place, and leaves the weights of the epoch that did best on `validation`. */
@@ -81,7 +65,7 @@ export function train(
   const optimizer = new AdamW(model.namedParameters(), { lr: 1e-3, weightDecay: 0.01 });
   const totalSteps = epochs * data.length;
   const warmupSteps = Math.ceil(WARMUP_SHARE * totalSteps);
-  return fit(new FromTokens(model), data, {
+  return fit(model, data, {
     epochs,
     optimizer,
     loss: crossEntropy,
@@ -93,17 +77,19 @@ export function train(
   });
 }
 
-/** For each sample, whether a model of token numbers tells its label. */
+/** For each sample, whether a model tells its label. */
 export async function hitsOf(model: Module, samples: readonly Encoded[]): Promise<boolean[]> {
-  const likeliest = compile((ids: Tensor) => argmax(model.forward(ids)));
+  const likeliest = compile((ids: Tensor, attentionMask: Tensor) =>
+    argmax(model.forward(ids, { attentionMask })),
+  );
   const hits: boolean[] = [];
   for (let first = 0; first < samples.length; first += EVALUATION_BATCH) {
     const batch = samples.slice(first, first + EVALUATION_BATCH);
-    const [ids, labels] = toBatch(batch);
-    const said = await likeliest(ids);
+    const [[ids, { attentionMask }], labels] = toBatch(batch);
+    const said = await likeliest(ids, attentionMask);
     const found = said.toArray() as BigInt64Array;
     hits.push(...batch.map(({ label }, i) => Number(found[i]) === label));
-    for (const t of [ids, labels, said]) t.dispose();
+    for (const t of [ids, attentionMask, labels, said]) t.dispose();
   }
   return hits;
 }

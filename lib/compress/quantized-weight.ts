@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
-import { Module } from '../nn/index.js';
-import { assign, clone, packInt8 } from '../ops/index.js';
-import { currentPool, formatShape, type Tensor } from '../tensor/index.js';
+import { Module, withThawed } from '../nn/index.js';
+import { assign, clone, packInt8, transient } from '../ops/index.js';
+import { formatShape, type Tensor } from '../tensor/index.js';
 
 /** A linear layer whose weights are INT8 by a scale per output channel, with their packed copy. */
 export abstract class QuantizedWeight extends Module {
@@ -63,8 +63,8 @@ export abstract class QuantizedWeight extends Module {
       super.loadField(field, target, source);
       return;
     }
-    this.#thawed(() => super.loadField(field, target, source));
-    currentPool().scope(() => assign(this.layout.packed, packInt8(target)));
+    withThawed([target.storage], () => super.loadField(field, target, source));
+    transient(() => assign(this.layout.packed, packInt8(target)));
   }
 
   protected override checkLoadable(field: string, target: Tensor): void {
@@ -72,16 +72,7 @@ export abstract class QuantizedWeight extends Module {
       super.checkLoadable(field, target);
       return;
     }
-    this.#thawed(() => super.checkLoadable(field, target));
+    withThawed([target.storage], () => super.checkLoadable(field, target));
     this.layout.packed.checkReady(true);
-  }
-
-  #thawed(fn: () => void): void {
-    this.weight.storage.frozen = false;
-    try {
-      fn();
-    } finally {
-      this.weight.storage.frozen = true;
-    }
   }
 }

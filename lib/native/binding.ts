@@ -16,7 +16,10 @@ export interface DeviceInfo {
   readonly sanitized: boolean;
 }
 
-/** The outcome of a native call that takes locks; of a run that is not `ok`, nothing lasting was written. */
+/**
+ * The outcome of a native call that takes locks; of a run that is not `ok`, nothing lasting was written. Why one was
+ * `refused` stands in the command page (`readRefusal`).
+ */
 export const Status = { ok: 0, busy: 1, cancelled: 2, refused: 3, pending: 4 } as const;
 
 /**
@@ -31,7 +34,7 @@ export interface Binding {
 
   /** Makes this environment's state; `onComplete` is called once for each awaited run. */
   start(onComplete: (runId: number, status: number) => void): void;
-  /** The page through which commands pass: native code reads it in `execute`, `run` and `runSync`. */
+  /** The page through which commands pass: native code reads it in `execute`, `run` and `runSync`, and writes it where it refuses one. */
   setCommandPage(page: Float64Array): void;
 
   /** Tells V8 of memory that it does not count itself. */

@@ -13,6 +13,7 @@ export type ErrorCode =
   | 'DT_DTYPE_MISMATCH'
   | 'DT_FALLBACK_FAILED'
   | 'DT_FROZEN'
+  | 'DT_INDEX_OUT_OF_RANGE'
   | 'DT_INVALID_ARGUMENT'
   | 'DT_INVALID_REQUEST'
   | 'DT_IO'

@@ -1,5 +1,5 @@
 export { binding, type DeviceInfo, Status } from './binding.js';
-export { commandPage } from './command-page.js';
+export { commandPage, type Refusal, readRefusal } from './command-page.js';
 export { device } from './device.js';
 export { DrivetrainError, type ErrorCode } from './errors.js';
 export type { TypedArray } from './typed-array.js';

@@ -44,7 +44,7 @@ export {
 } from './multi-head-attention.js';
 export { AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d } from './pooling.js';
 export { LearnedPositionalEncoding, PositionalEncoding } from './positions.js';
-export { loadState, type StateEntry, stateEntry } from './state-dict.js';
+export { loadState, type StateEntry, stateEntry, withThawed } from './state-dict.js';
 export { Summary, type SummaryOptions, type SummaryRow, summary } from './summary.js';
 export {
   TransformerEncoder,

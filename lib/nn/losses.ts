@@ -38,8 +38,8 @@ export interface CrossEntropyOptions extends CrossEntropyRules, LossOptions {}
 
 /**
  * The negative log-likelihood of labels [n] (i32 or i64) under softmax(logits [n, classes]); its mean over the rows that
- * are not ignored. A label outside [0, classes) gives NaN, and so does a training step that meets one: check labels when
- * they are read. Where every row is ignored the mean is NaN.
+ * are not ignored. A label outside of [0, classes) is refused (`DT_INDEX_OUT_OF_RANGE`), and so is a training step that
+ * meets one: nothing has changed then. Where every row is ignored the mean is NaN.
  */
 export function crossEntropy(logits: Tensor, labels: Tensor, options: CrossEntropyOptions = {}): Tensor {
   checkOptions('crossEntropy', options, ['labelSmoothing', 'ignoreIndex', 'reduction']);

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import { activeRecorder, assign } from '../ops/index.js';
 import { formatShape, Tensor } from '../tensor/index.js';
-import { loadState, type StateEntry } from './state-dict.js';
+import { loadState, loadStateInTurn, type StateEntry } from './state-dict.js';
 
 /** Tensors that are state but no parameters. */
 const buffers = new WeakSet<Tensor>();
@@ -13,7 +13,8 @@ const buffers = new WeakSet<Tensor>();
 export abstract class Module {
   #training = true;
 
-  abstract forward(input: Tensor, ...others: unknown[]): Tensor;
+  /** Where it takes several tensors: arguments, or an object of them. */
+  abstract forward(input: Tensor | Readonly<Record<string, Tensor>>, ...others: unknown[]): Tensor;
 
   /**
    * Tensors that training changes, by name, in the order of the fields; one that stands in two places is named once.
@@ -56,10 +57,20 @@ export abstract class Module {
 
   /**
    * Copies tensors of the same names, shapes and dtypes into the model. Throws before anything is written where one is
-   * missing, unknown or of another kind.
+   * missing, unknown or of another kind, and `DT_TENSOR_BUSY` where an awaited run is using the model.
    */
   loadStateDict(state: Readonly<Record<string, Tensor>>): void {
     loadState(this.#state(), state);
+  }
+
+  /**
+   * The same for a model that is in use: waits for the runs of compiled functions that were called before, and those called
+   * later wait for it. So each run sees all of the old state or all of the new. The tensors of `state` are in use until the
+   * promise resolves. Rejects as `loadStateDict` throws, but for `DT_TENSOR_BUSY`; and with `DT_NOT_SHARED` where it would write
+   * a caller's typed array.
+   */
+  async loadStateDictAsync(state: Readonly<Record<string, Tensor>>): Promise<void> {
+    await loadStateInTurn(this.#state(), state);
   }
 
   /** Training mode: dropout drops, batches are normalised by themselves. Compiled functions ask for it at each call. */
@@ -90,8 +101,8 @@ export abstract class Module {
   }
 
   /**
-   * Takes writes again: for new weights, `model.unfreeze().loadStateDict(state)` and `model.freeze()`. Compiled functions
-   * follow by themselves; runs in flight keep what they read. Weights of quantized layers stay frozen.
+   * Takes writes again: for new weights, `await model.unfreeze().loadStateDictAsync(state)` and `model.freeze()`. Compiled
+   * functions follow by themselves; runs in flight keep what they read. Weights of quantized layers stay frozen.
    */
   unfreeze(): this {
     for (const { tensor } of this.#state()) if (!tensor.storage.sealed) tensor.unfreeze();

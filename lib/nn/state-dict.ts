@@ -1,6 +1,7 @@
 import { DrivetrainError } from '../native/index.js';
 import { assign, checkTensor } from '../ops/index.js';
-import { formatShape, sameShape, Tensor } from '../tensor/index.js';
+import { compile } from '../program/index.js';
+import { formatShape, type Storage, sameShape, Tensor } from '../tensor/index.js';
 
 /** A tensor that can be loaded. */
 export interface StateEntry {
@@ -24,6 +25,40 @@ export function stateEntry(name: string, tensor: Tensor): StateEntry {
 
 /** Loads all entries, or throws before the first where a tensor is missing, unknown or of another kind. */
 export function loadState(entries: readonly StateEntry[], state: Readonly<Record<string, Tensor>>): void {
+  checkFits(entries, state);
+  for (const { name } of entries) state[name]!.checkReady(false);
+  for (const { check } of entries) check();
+  for (const { name, load } of entries) load(state[name]!);
+}
+
+/** The same in one run of a program, which waits for its tensors as every run does. */
+export async function loadStateInTurn(
+  entries: readonly StateEntry[],
+  state: Readonly<Record<string, Tensor>>,
+): Promise<void> {
+  checkFits(entries, state);
+  const load = compile(() => {
+    for (const entry of entries) entry.load(state[entry.name]!);
+  });
+  const sealed = entries.map(({ tensor }) => tensor.storage).filter(({ sealed }) => sealed);
+  // The call submits the run, which looks then at what it may write.
+  await withThawed(sealed, () => load());
+}
+
+/** Calls `fn`, which may write storages that are sealed. */
+export function withThawed<T>(sealed: readonly Storage[], fn: () => T): T {
+  const before = sealed.map(({ frozen }) => frozen);
+  for (const storage of sealed) storage.frozen = false;
+  try {
+    return fn();
+  } finally {
+    sealed.forEach((storage, i) => {
+      storage.frozen = before[i]!;
+    });
+  }
+}
+
+function checkFits(entries: readonly StateEntry[], state: Readonly<Record<string, Tensor>>): void {
   checkIsState(state);
   checkNames(
     entries.map(({ name }) => name),
@@ -32,10 +67,7 @@ export function loadState(entries: readonly StateEntry[], state: Readonly<Record
   for (const { name, tensor } of entries) {
     checkTensor(`loadStateDict, ${name}`, state[name]);
     checkSameKind(name, tensor, state[name]);
-    state[name].checkReady(false);
   }
-  for (const { check } of entries) check();
-  for (const { name, load } of entries) load(state[name]!);
 }
 
 function checkIsState(state: unknown): void {

@@ -1,12 +1,16 @@
-import { binding, commandPage, Status } from '../native/index.js';
+import { binding, commandPage, readRefusal, Status } from '../native/index.js';
 import { busy, empty, type Storage, type Tensor } from '../tensor/index.js';
 import { bindingWords, writeBinding } from './bindings.js';
+import { indexOutOfRange } from './indices.js';
 import { instructionWords, type Place, writeInstruction } from './instruction.js';
 import type { Op } from './op.js';
 
 const NO_NUMBERS: readonly number[] = [];
 
-/** Runs one op now, into fresh tensors. Throws `DT_TENSOR_BUSY` where an awaited run holds an operand. */
+/**
+ * Runs one op now, into fresh tensors. Throws `DT_TENSOR_BUSY` where an awaited run holds an operand, and
+ * `DT_INDEX_OUT_OF_RANGE`; then nothing was written.
+ */
 export function execute<A>(op: Op<A>, inputs: readonly Tensor[], attrs: A): Tensor[] {
   const outputs: Tensor[] = [];
   try {
@@ -38,7 +42,9 @@ export function executeInto<A>(
     at = writeBinding(page, at, storage, 0, written);
   }
   writeInstruction(page, at, op.name, operands, numbers, ownSlot);
-  if (binding.execute(operands) === Status.busy) throw busy();
+  const status = binding.execute(operands);
+  if (status === Status.busy) throw busy();
+  if (status === Status.refused) throw indexOutOfRange(op.indices!(inputs, attrs), inputs, readRefusal());
 }
 
 /** Every operand of an eager call has a slot of its own. */

@@ -37,6 +37,7 @@ export {
 export { embedding } from './embedding.js';
 export { gradientControl } from './gradient-control.js';
 export { type GradientContext, gradientRule, unitGradient, viewGradient } from './gradients.js';
+export { indexOutOfRange } from './indices.js';
 export { instructionWords, outside, type Place, PROGRAM_WORDS, writeInstruction } from './instruction.js';
 export {
   type Int8Attrs,

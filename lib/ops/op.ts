@@ -7,6 +7,19 @@ export interface TensorSpec {
   readonly dtype: DType;
 }
 
+/** Integers that number something: what native code refuses where they are below 0 or not below `limit`. */
+export interface Indices {
+  /** Which input they are. */
+  readonly input: number;
+  /** As in "labels of crossEntropy". */
+  readonly name: string;
+  readonly limit: number;
+  /** What there are `limit` of. */
+  readonly what: string;
+  /** What helps where one is out of its range. */
+  readonly remedy: string;
+}
+
 /** One row of the op table: what eager calls and recording need to know; its gradient stands in gradients.ts. */
 export interface Op<A = undefined> {
   readonly name: Opcode;
@@ -22,6 +35,8 @@ export interface Op<A = undefined> {
   readonly inPlace?: boolean;
   /** Inputs that may hold NaN where all is well, by index. */
   readonly mayBeNaN?: (input: number) => boolean;
+  /** What of the inputs are indices. */
+  readonly indices?: (inputs: readonly Tensor[], attrs: A) => Indices;
   /** Draws random numbers: never computed once for two. */
   readonly random?: boolean;
 }

@@ -98,7 +98,7 @@ export const OPCODES = [
 ] as const;
 
 /** Bumped when lib/native/binding.ts changes in a way that older addons do not have; part of the hash. */
-const SURFACE = 5;
+const SURFACE = 6;
 
 export type Opcode = (typeof OPCODES)[number];
 

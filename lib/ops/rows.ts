@@ -3,7 +3,7 @@ import { DrivetrainError } from '../native/index.js';
 import { checkOptions, formatShape, type Tensor } from '../tensor/index.js';
 import { apply } from './apply.js';
 import { checkEps, checkFloat, checkMinRank, checkOneOf, checkSameDtype, checkShapeIs } from './checks.js';
-import type { Op, TensorSpec } from './op.js';
+import type { Indices, Op, TensorSpec } from './op.js';
 import type { Opcode } from './opcodes.js';
 
 const sameAsFirst = ([x]: readonly Tensor[]): TensorSpec[] => [{ shape: x!.shape, dtype: x!.dtype }];
@@ -48,21 +48,31 @@ const crossEntropyNumbers = ({ labelSmoothing, ignoreIndex }: CrossEntropyAttrs)
   ignoreIndex ?? 0,
 ];
 
+const labelsOf = ([logits]: readonly Tensor[], { ignoreIndex }: CrossEntropyAttrs): Indices => ({
+  input: 1,
+  name: 'labels of crossEntropy',
+  limit: logits!.shape[1]!,
+  what: 'classes',
+  remedy: `Correct the label, or leave its row out: ${ignoreIndex === undefined ? 'the option ignoreIndex names the label of such rows' : `ignoreIndex is ${ignoreIndex}`}.`,
+});
+
 const crossEntropyOp: Op<CrossEntropyAttrs> = {
   name: 'crossEntropy',
   infer: ([logits]) => [{ shape: [logits!.shape[0]!], dtype: logits!.dtype }],
   numbers: crossEntropyNumbers,
+  indices: labelsOf,
 };
 
 const crossEntropyGradOp: Op<CrossEntropyAttrs> = {
   name: 'crossEntropyGrad',
   infer: sameAsFirst,
   numbers: crossEntropyNumbers,
+  indices: labelsOf,
 };
 
 /**
  * For each row of logits [n, classes] the negative log-likelihood of its label under the softmax: [n]. Labels [n] are
- * i32 or i64; one outside [0, classes) gives NaN, an ignored one 0. Label smoothing: Szegedy et al., arXiv:1512.00567.
+ * i32 or i64; one outside of [0, classes) is refused (`DT_INDEX_OUT_OF_RANGE`), an ignored one gives 0. Label smoothing: Szegedy et al., arXiv:1512.00567.
  */
 export function crossEntropyRows(
   logits: Tensor,

@@ -123,7 +123,7 @@ function checkInside({ indices, values }: RowGradient, { shape }: Tensor): void 
   for (const index of indices.toArray() as Int32Array | BigInt64Array) {
     if (index >= 0 && index < rows) continue;
     throw new DrivetrainError(
-      'DT_INVALID_ARGUMENT',
+      'DT_INDEX_OUT_OF_RANGE',
       `Expected indices from 0 to ${rows - 1} for SparseAdam, into a parameter ${formatShape(shape)}, but received ${index}.`,
     );
   }

@@ -1,4 +1,4 @@
-import { binding } from '../native/index.js';
+import { binding, DrivetrainError } from '../native/index.js';
 import type { ChainAttrs } from '../ops/index.js';
 import { formatShape } from '../tensor/index.js';
 import { writtenBy } from './commit.js';
@@ -45,6 +45,14 @@ export function foundNonFinite(program: number, steps: readonly Step[]): string 
   const name = `${describeStep(step)} (instruction ${found[0]} of ${steps.length})`;
   if (operand === undefined) return `The first value that is not finite was made by ${name}.`;
   return `A NaN came in through an input or a captured tensor, ${operand.dtype} ${formatShape(operand.shape)}, and was first read by ${name}.`;
+}
+
+/** The error of a step that refuses its gradients; `found` says where the values came from, as far as it is known. */
+export function nonFiniteGradients(found = ''): DrivetrainError {
+  return new DrivetrainError(
+    'DT_NON_FINITE',
+    `Expected gradients that are finite (and within maxMagnitude) in a compiled step but received others: nothing was changed. Lower the learning rate, look at the data, or make the optimizer with nonFinite: 'skip' or 'zero'. ${found}`.trimEnd(),
+  );
 }
 
 /** An op with the shapes of what it reads, and where it was recorded. */

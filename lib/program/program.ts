@@ -1,5 +1,5 @@
-import { binding, commandPage, DrivetrainError, Status } from '../native/index.js';
-import { bindingWords, outside, writeBinding } from '../ops/index.js';
+import { binding, commandPage, DrivetrainError, type Refusal, readRefusal, Status } from '../native/index.js';
+import { bindingWords, indexOutOfRange, outside, writeBinding } from '../ops/index.js';
 import {
   BorrowedStorage,
   busy,
@@ -20,13 +20,13 @@ import { type Captured, capturedBy, checkApart, checkCaptured } from './captured
 import { splitSections } from './commit.js';
 import { encode } from './encode.js';
 import { Explanation, explainSteps } from './explain.js';
-import { describeStep, foundNonFinite, watchNonFinite } from './non-finite.js';
+import { describeStep, foundNonFinite, nonFiniteGradients, watchNonFinite } from './non-finite.js';
 import { optimise } from './optimise.js';
 import { PackedStorage } from './pack.js';
 import { align, type MemoryPlan, type MemoryReport, planMemory } from './plan.js';
 import { mapTensors, type Recording, type Step } from './record.js';
 import { RunMemory, snapshot } from './run-memory.js';
-import { refused, submitRun } from './runs.js';
+import { submitRun } from './runs.js';
 import { debug } from './source-line.js';
 
 export interface RunOptions {
@@ -131,8 +131,8 @@ export class Program<R> {
 
   /**
    * Runs off the event loop, or at once where that costs less than handing over. Typed arrays of the caller's among the
-   * inputs are copied first. Rejects with `DT_ABORTED` when cancelled and `DT_NON_FINITE` where an optimizer refuses its
-   * gradients; then nothing was written. Throws `DT_NOT_SHARED` where it would write a caller's array.
+   * inputs are copied first. Rejects with `DT_ABORTED` when cancelled, `DT_NON_FINITE` where an optimizer refuses its
+   * gradients and `DT_INDEX_OUT_OF_RANGE` for a label or index that there is not; then nothing was written. Throws `DT_NOT_SHARED` where it would write a caller's array.
    */
   async run(inputs: readonly Tensor[], options: RunOptions = {}): Promise<R> {
     this.#checkInputs(inputs);
@@ -151,7 +151,7 @@ export class Program<R> {
       });
       for (const storage of held) storage.enterRun();
       try {
-        await submitRun(this.#handle, options.signal, () => this.#complaint());
+        await submitRun(this.#handle, options.signal, (refusal) => this.#refused(refusal));
         if (debug) this.#warn();
       } finally {
         for (const storage of held) storage.leaveRun();
@@ -171,7 +171,7 @@ export class Program<R> {
       const pool = currentPool();
       this.#bind(memory, pool, inputs, this.#ownArena(memory, pool), (storage) => storage);
       const status = binding.runSync(this.#handle, [inputs, this.#captured]);
-      if (status !== Status.ok) throw status === Status.busy ? busy() : refused(this.#complaint());
+      if (status !== Status.ok) throw status === Status.busy ? busy() : this.#refused(readRefusal());
       if (debug) this.#warn();
       return this.#results(memory);
     } finally {
@@ -229,7 +229,7 @@ export class Program<R> {
           return copy;
         });
         const status = binding.profile(this.#handle, [inputs, this.#captured], times);
-        if (status !== Status.ok) throw status === Status.busy ? busy() : refused(this.#complaint());
+        if (status !== Status.ok) throw status === Status.busy ? busy() : this.#refused(readRefusal());
       } finally {
         memory.dispose();
       }
@@ -245,10 +245,15 @@ export class Program<R> {
     return arena;
   }
 
-  /** What a run that was refused adds to its error. */
-  #complaint(): string {
-    if (!debug) return 'DRIVETRAIN_DEBUG=1 names the op that made the first such value.';
-    return foundNonFinite(this.#handle, this.#steps) ?? '';
+  /** The error of a run that was refused. */
+  #refused(refusal: Refusal): DrivetrainError {
+    const found = debug
+      ? foundNonFinite(this.#handle, this.#steps)
+      : 'DRIVETRAIN_DEBUG=1 names the op that made the first such value.';
+    const { op, inputs, attrs, line } = this.#steps[refusal.instruction]!;
+    return op.indices === undefined
+      ? nonFiniteGradients(found)
+      : indexOutOfRange(op.indices(inputs, attrs), inputs, refusal, line);
   }
 
   /** Says once where a value that is not finite came from. */

@@ -1,22 +1,25 @@
-import { binding, DrivetrainError, Status } from '../native/index.js';
+import { binding, DrivetrainError, type Refusal, readRefusal, Status } from '../native/index.js';
 
-/** Awaited runs that native code has not reported yet, by their id: what takes their status. */
-const pending = new Map<number, (status: number) => void>();
+/** How a run ended. */
+interface Outcome {
+  readonly status: number;
+  /** Where it was refused. */
+  readonly refusal?: Refusal;
+}
+
+/** Awaited runs that native code has not reported yet, by their id. */
+const pending = new Map<number, (outcome: Outcome) => void>();
 let lastId = 0;
 
 binding.start((id, status) => {
   const end = pending.get(id);
   pending.delete(id);
-  end?.(status);
+  end?.(outcomeOf(status));
 });
 
-/** `complaint` says where the values came from, as far as it is known. */
-export function refused(complaint: string): DrivetrainError {
-  return new DrivetrainError(
-    'DT_NON_FINITE',
-    `Expected gradients that are finite (and within maxMagnitude) in a compiled step but received others: nothing was changed. Lower the learning rate, look at the data, or make the optimizer with nonFinite: 'skip' or 'zero'. ${complaint}`.trimEnd(),
-  );
-}
+/** Asked for at once: the next call writes over the refusal. */
+const outcomeOf = (status: number): Outcome =>
+  status === Status.refused ? { status, refusal: readRefusal() } : { status };
 
 function aborted(): DrivetrainError {
   return new DrivetrainError(
@@ -27,12 +30,12 @@ function aborted(): DrivetrainError {
 
 /**
  * Submits a run with the bindings in the command page. Rejects with `DT_ABORTED` where the signal ends it in time, and with
- * `DT_NON_FINITE` and what `complaint` says where a step refuses its gradients.
+ * what `refused` makes of it where an instruction refuses its values.
  */
 export async function submitRun(
   program: number,
   signal: AbortSignal | undefined,
-  complaint: () => string,
+  refused: (refusal: Refusal) => DrivetrainError,
 ): Promise<void> {
   if (signal !== undefined && typeof signal.addEventListener !== 'function') {
     throw new DrivetrainError(
@@ -45,15 +48,17 @@ export async function submitRun(
   const cancel = () => binding.cancel(id);
   signal?.addEventListener('abort', cancel, { once: true });
   try {
-    const status = await new Promise<number>((resolve) => {
+    const { status, refusal } = await new Promise<Outcome>((resolve) => {
       pending.set(id, resolve);
       const done = binding.run(program, id);
       if (done === Status.pending) return;
       pending.delete(id);
+      const outcome = outcomeOf(done);
       // In a turn of its own, as other runs end, so that a loop of awaited runs lets the event loop turn.
-      setImmediate(() => resolve(done));
+      setImmediate(() => resolve(outcome));
     });
-    if (status !== Status.ok) throw status === Status.refused ? refused(complaint()) : aborted();
+    if (refusal !== undefined) throw refused(refusal);
+    if (status !== Status.ok) throw aborted();
   } finally {
     signal?.removeEventListener('abort', cancel);
   }

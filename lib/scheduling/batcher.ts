@@ -127,7 +127,8 @@ export class Batcher {
    * The rows of the output that belong to `input`: a tensor over an owned copy, with nothing to dispose. `input` is a
    * tensor [rows, …], or a typed array as the one row [1, length]; it is copied before this returns. Rejects with
    * `DT_QUEUE_FULL`, `DT_DEADLINE`, `DT_ABORTED`, `DT_BATCH_TOO_LARGE`, `DT_CLOSED`, `DT_SHAPE_MISMATCH` (no rows), or
-   * with the error of the `run` that its batch was in.
+   * with the error of the `run` that its batch was in; where that was `DT_INDEX_OUT_OF_RANGE`, each request of the batch has
+   * run again alone.
    */
   run(input: Tensor | TypedArray, options: BatcherRunOptions = {}): Promise<Tensor> {
     return new Promise((resolve, reject) => {
@@ -298,6 +299,16 @@ export class Batcher {
     this.#lastRequests = batch.length;
     this.#batches++;
     this.#inFlight += batch.length;
+    await this.#answer(batch);
+    this.#batches--;
+    this.#inFlight -= batch.length;
+    this.#schedule();
+  }
+
+  /** Where one of several requests has an index that is out of range, each runs again alone: only that one fails. */
+  async #answer(batch: readonly Request[]): Promise<void> {
+    const metrics = this.#metrics;
+    const startedAt = performance.now();
     try {
       const output = await this.#run(gather(batch));
       const seconds = (performance.now() - startedAt) / 1000;
@@ -308,11 +319,9 @@ export class Batcher {
         request.resolve(outputs[i]!);
       });
     } catch (error) {
-      for (const request of batch) request.reject(error);
-    } finally {
-      this.#batches--;
-      this.#inFlight -= batch.length;
-      this.#schedule();
+      if (batch.length > 1 && error instanceof DrivetrainError && error.code === 'DT_INDEX_OUT_OF_RANGE')
+        for (const request of batch) await this.#answer([request]);
+      else for (const request of batch) request.reject(error);
     }
   }
 }

@@ -28,6 +28,7 @@ export function badRequest(field: string, message: string): RequestError {
 
 const STATUSES: Partial<Record<ErrorCode, number>> = {
   DT_BATCH_TOO_LARGE: 400,
+  DT_INDEX_OUT_OF_RANGE: 400,
   DT_INVALID_REQUEST: 400,
   DT_NOT_FOUND: 404,
   DT_CLOSED: 503,

@@ -41,6 +41,8 @@ export function checkFit(model: unknown, data: unknown, options: FitOptions): vo
   );
   if (strange.length > 0)
     refuse('an optimizer of parameters of the model', `one of others: ${strange.join(', ')}`);
+  if (typeof metrics !== 'object' || metrics === null || Symbol.iterator in metrics)
+    refuse('an object of functions by name as metrics, such as { accuracy },', metrics);
   for (const [name, figure] of Object.entries({ loss, ...metrics }))
     if (!isFunction(figure)) refuse(`a function (output, …targets) => scalar as ${name}`, figure);
   if (Object.hasOwn(metrics, 'loss')) refuse('metrics of other names than loss', 'loss');

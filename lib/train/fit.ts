@@ -7,15 +7,19 @@ import {
 } from '../io/index.js';
 import type { Module } from '../nn/index.js';
 import type { Stepper } from '../optim/index.js';
-import { type Compiled, compile, grad, type MemoryReport } from '../program/index.js';
+import { grad, type MemoryReport } from '../program/index.js';
 import type { Tensor } from '../tensor/index.js';
+import { CompiledForBatches, type FitBatch, type ModelInputs } from './batch.js';
 import { checkFit } from './check-fit.js';
 import { EarlyStopping, type EarlyStoppingOptions } from './early-stopping.js';
 import { MeanFigures } from './mean-figures.js';
 import { type EpochReport, type Figures, Progress, type ProgressOutput } from './progress.js';
 
-/** Batches are arrays of tensors: the model's input, and whatever the loss takes beside the output. */
-export type Batches = DataLoader<unknown, readonly Tensor[]>;
+/**
+ * Batches are arrays: the model's inputs, and whatever the loss takes beside the output. The inputs are a tensor or an object
+ * of tensors, `forward`'s only argument, or an array of its arguments: tensors, and arrays and objects of them.
+ */
+export type Batches = DataLoader<unknown, FitBatch>;
 
 /** A scalar of a model's output and the rest of the batch: a mean over its samples. */
 export type Figure =
@@ -86,12 +90,13 @@ export async function fit(model: Module, data: Batches, options: FitOptions): Pr
         (of as (output: Tensor, ...targets: Tensor[]) => Tensor)(output, ...targets),
       ]),
     );
-  const step = compile((...[input, ...targets]: Tensor[]) => {
-    const figures = figuresOf(model.forward(input!), targets);
+  const forward = (inputs: readonly ModelInputs[]) => model.forward(...(inputs as [Tensor]));
+  const step = new CompiledForBatches((inputs, targets) => {
+    const figures = figuresOf(forward(inputs), targets);
     optimizer.step(grad(figures.loss!, parameters));
     return figures;
   });
-  const measure = compile((...[input, ...targets]: Tensor[]) => figuresOf(model.forward(input!), targets));
+  const measure = new CompiledForBatches((inputs, targets) => figuresOf(forward(inputs), targets));
   const stopping = options.earlyStopping && new EarlyStopping(model, options.earlyStopping);
   const run = new RunState();
   const parts = { model, optimizer, data, run, ...(schedule && { schedule }), ...(stopping && { stopping }) };
@@ -107,8 +112,9 @@ export async function fit(model: Module, data: Batches, options: FitOptions): Pr
       const means = new MeanFigures();
       const begin = performance.now();
       await over(data, signal, async (batch) => {
-        memory ??= step.program(...batch).memory;
-        means.add(await step(...batch), batch[0]!.shape[0]!);
+        const { tensors, compiled } = step.for(batch);
+        memory ??= compiled.program(...tensors).memory;
+        means.add(await compiled(...tensors), tensors[0]!.shape[0]!);
         schedule?.step();
         run.steps++;
         const { samples, figures } = means;
@@ -156,7 +162,7 @@ class RunState implements Stateful {
 async function over(
   data: Batches,
   signal: AbortSignal | undefined,
-  use: (batch: readonly Tensor[]) => Promise<void>,
+  use: (batch: FitBatch) => Promise<void>,
 ): Promise<void> {
   for await (const batch of data.iterate({ signal })) {
     try {
@@ -169,14 +175,17 @@ async function over(
 
 async function evaluated(
   evaluate: NonNullable<FitOptions['evaluate']>,
-  measure: Compiled<Tensor[], Record<string, Tensor>>,
+  measure: CompiledForBatches<Record<string, Tensor>>,
   signal: AbortSignal | undefined,
 ): Promise<Figures> {
   if (typeof evaluate === 'function') return evaluate();
   const means = new MeanFigures();
   // Also where an evaluation before was aborted half-way.
   evaluate.loadStateDict({ ...evaluate.stateDict(), position: 0 });
-  await over(evaluate, signal, async (batch) => means.add(await measure(...batch), batch[0]!.shape[0]!));
+  await over(evaluate, signal, async (batch) => {
+    const { tensors, compiled } = measure.for(batch);
+    means.add(await compiled(...tensors), tensors[0]!.shape[0]!);
+  });
   return means.figures;
 }
 

@@ -1,4 +1,5 @@
 export { accuracy } from './accuracy.js';
+export type { FitBatch, ModelInputs } from './batch.js';
 export type { EarlyStoppingOptions } from './early-stopping.js';
 export {
   type Batches,

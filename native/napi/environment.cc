@@ -1,5 +1,7 @@
 #include "environment.h"
 
+#include <cstring>
+
 #include "run.h"
 #include "values.h"
 
@@ -9,6 +11,7 @@ namespace {
 struct Completion {
   double id;
   Status status;
+  Refusal refusal;
 };
 
 }  // namespace
@@ -55,6 +58,13 @@ void Environment::unlock(size_t handle, bool write) {
   }
 }
 
+void Environment::tell(Status status, const Refusal& refusal) {
+  if (status != Status::kRefused) return;
+  command_page[0] = static_cast<double>(refusal.instruction);
+  command_page[1] = static_cast<double>(refusal.place);
+  std::memcpy(command_page + 2, &refusal.index, sizeof(refusal.index));
+}
+
 void Environment::add_run(Run* run) {
   if (undelivered_++ == 0) napi_ref_threadsafe_function(env_, completions_);
   {
@@ -79,7 +89,8 @@ void Environment::finish_run(Run* run) {
 void Environment::forget(Run* run) {
   runs_.erase(run->id);
   if (!closing_) {
-    napi_call_threadsafe_function(completions_, new Completion{run->id, run->status}, napi_tsfn_nonblocking);
+    napi_call_threadsafe_function(completions_, new Completion{run->id, run->status, run->refusal},
+                                  napi_tsfn_nonblocking);
   }
   delete run;
   run_finished_.notify_all();
@@ -90,6 +101,7 @@ void Environment::deliver(napi_env env, napi_value on_complete, void* self, void
   if (env == nullptr) return;
   Environment& environment = *static_cast<Environment*>(self);
   if (--environment.undelivered_ == 0) napi_unref_threadsafe_function(env, environment.completions_);
+  environment.tell(completion->status, completion->refusal);
   napi_value undefined = nullptr;
   napi_get_undefined(env, &undefined);
   const napi_value arguments[] = {from_double(env, completion->id),

@@ -76,10 +76,14 @@ class Environment {
   bool lock(size_t storage, bool write);
   void unlock(size_t storage, bool write);
 
+  // Writes into the command page why a call was refused: the instruction, the place of an index and, as the
+  // 64 bits of an integer, the index.
+  void tell(Status status, const Refusal& refusal);
+
   HandleTable<Storage> storages;
   HandleTable<std::shared_ptr<Program>> programs;
   HandleTable<Bindings> kept;  // for calls that bind the same again
-  const double* command_page = nullptr;
+  double* command_page = nullptr;
 
   // Where synchronous calls decode the command page: kept, so that they allocate nothing.
   Bindings bindings;

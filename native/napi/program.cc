@@ -11,12 +11,14 @@ namespace {
 
 napi_value from_status(napi_env env, Status status) { return from_double(env, static_cast<int>(status)); }
 
-// The status of body(slots), called with the bindings' locks held, or that one of them is busy.
+// The status of body(slots, refusal), called with the bindings' locks held, or that one of them is busy.
 template <class Body>
-Status locked(Bindings& bindings, Body body) {
+Status locked(Environment& environment, Bindings& bindings, Body body) {
   if (!bindings.try_lock()) return Status::kBusy;
-  const Status status = body(bindings.slots());
+  Refusal refusal;
+  const Status status = body(bindings.slots(), refusal);
   bindings.unlock();
+  environment.tell(status, refusal);
   return status;
 }
 
@@ -30,7 +32,7 @@ napi_value start(napi_env env, napi_callback_info info) {
 
 napi_value set_command_page(napi_env env, napi_callback_info info) {
   const Arguments<1> arguments(env, info);
-  Environment::of(env).command_page = static_cast<const double*>(data_of(env, arguments[0]));
+  Environment::of(env).command_page = static_cast<double*>(data_of(env, arguments[0]));
   return nullptr;
 }
 
@@ -39,11 +41,9 @@ napi_value execute_instruction(napi_env env, napi_callback_info) {
   const double* words = environment.command_page;
   environment.bindings.read(environment, words);
   decode_instruction(words, environment.instruction);
-  const Status status = locked(environment.bindings, [&](const Slot* slots) {
-    execute(environment.instruction, slots);
-    return Status::kOk;
-  });
-  return from_status(env, status);
+  return from_status(env, locked(environment, environment.bindings, [&](const Slot* slots, Refusal& refusal) {
+                       return execute(environment.instruction, slots, refusal);
+                     }));
 }
 
 napi_value create_program(napi_env env, napi_callback_info info) {
@@ -71,8 +71,9 @@ napi_value run_program(napi_env env, napi_callback_info info) {
   Bindings bindings;
   bindings.read(environment, words);
   if (program->elements() <= kSmallRun) {
-    const Status status =
-        locked(bindings, [&](const Slot* slots) { return program->execute(slots, nullptr); });
+    const Status status = locked(environment, bindings, [&](const Slot* slots, Refusal& refusal) {
+      return program->execute(slots, nullptr, refusal);
+    });
     if (status != Status::kBusy) return from_status(env, status);
   }
   environment.add_run(new Run(environment, to_double(env, arguments[1]), program, std::move(bindings)));
@@ -85,8 +86,9 @@ napi_value run_program_sync(napi_env env, napi_callback_info info) {
   const auto* program = environment.programs.get(to_size(env, arguments[0]));
   const double* words = environment.command_page;
   environment.bindings.read(environment, words);
-  return from_status(env, locked(environment.bindings,
-                                 [&](const Slot* slots) { return (*program)->execute(slots, nullptr); }));
+  return from_status(env, locked(environment, environment.bindings, [&](const Slot* slots, Refusal& refusal) {
+                       return (*program)->execute(slots, nullptr, refusal);
+                     }));
 }
 
 napi_value keep_bindings(napi_env env, napi_callback_info) {
@@ -105,8 +107,9 @@ napi_value run_bound(napi_env env, napi_callback_info info) {
   Environment& environment = Environment::of(env);
   const auto* program = environment.programs.get(to_size(env, arguments[0]));
   Bindings* const bindings = environment.kept.get(to_size(env, arguments[1]));
-  return from_status(
-      env, locked(*bindings, [&](const Slot* slots) { return (*program)->execute(slots, nullptr); }));
+  return from_status(env, locked(environment, *bindings, [&](const Slot* slots, Refusal& refusal) {
+                       return (*program)->execute(slots, nullptr, refusal);
+                     }));
 }
 
 napi_value profile_program(napi_env env, napi_callback_info info) {
@@ -116,8 +119,8 @@ napi_value profile_program(napi_env env, napi_callback_info info) {
   const double* words = environment.command_page;
   environment.bindings.read(environment, words);
   auto* const times = static_cast<double*>(data_of(env, arguments[2]));
-  return from_status(env, locked(environment.bindings, [&](const Slot* slots) {
-                       return (*program)->execute(slots, nullptr, times);
+  return from_status(env, locked(environment, environment.bindings, [&](const Slot* slots, Refusal& refusal) {
+                       return (*program)->execute(slots, nullptr, refusal, times);
                      }));
 }
 

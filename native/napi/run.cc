@@ -15,7 +15,7 @@ bool Run::cancel() {
 }
 
 void Run::execute() {
-  status = program_->execute(bindings_.slots(), &cancelled_);
+  status = program_->execute(bindings_.slots(), &cancelled_, refusal);
   release_all(this);
   environment_.finish_run(this);
 }

@@ -24,6 +24,7 @@ class Run final : public Task, public LockWaiter {
 
   const double id;
   Status status = Status::kOk;
+  Refusal refusal;
 
  private:
   Environment& environment_;

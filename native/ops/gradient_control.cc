@@ -72,7 +72,7 @@ void op_gradientControl(const OpCall& call) {
         extent = extent_of_all(gradients, count, limit);
       } else {
         control.skip = 1;
-        if (settings.policy == kRefuse && call.refused) *call.refused = true;
+        if (settings.policy == kRefuse) call.refusal->reason = Refusal::kGradients;
       }
     }
     control.norm = norm_of(extent, gradients, count) / loss_scale;

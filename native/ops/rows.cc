@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "indices.h"
 #include "kernels_of.h"
 #include "parallel_chunks.h"
 #include "table.h"
@@ -34,10 +35,6 @@ void softmax_grad_of(const OpCall& call, void (*kernel)(const T*, const T*, T*, 
   });
 }
 
-int64_t label(const TensorRef& labels, size_t i) {
-  return labels.dtype == DType::kI64 ? labels.as<int64_t>()[i] : labels.as<int32_t>()[i];
-}
-
 // attrs: [smoothing, whether a label is ignored, which]
 struct LabelRules {
   double smoothing;
@@ -49,20 +46,20 @@ struct LabelRules {
   bool skips(int64_t target) const { return ignores && target == ignored; }
 };
 
-// operands: logits [n, c], labels [n], losses [n]; attrs: LabelRules. A label outside [0, c) gives NaN, an
-// ignored one 0. With smoothing s the loss is (1 - s) times that of the label and s times the classes' mean:
-// log-sum-exp(x) - (1 - s) x[label] - s mean(x).
+// operands: logits [n, c], labels [n], losses [n]; attrs: LabelRules. With smoothing s the loss is (1 - s)
+// times that of the label and s times the classes' mean: log-sum-exp(x) - (1 - s) x[label] - s mean(x).
 template <class T>
 void cross_entropy_of(const OpCall& call) {
   const LabelRules rules(call);
+  FirstOutOfRange stranger;
   for_each_row(call[0], [&](size_t row, size_t at, size_t n) {
-    const int64_t target = label(call[1], row);
+    const int64_t target = index_at(call[1], row);
     const T* logits = call[0].as<T>() + at;
     T& loss = call[2].as<T>()[row];
     if (rules.skips(target)) {
       loss = 0;
-    } else if (target < 0 || target >= static_cast<int64_t>(n)) {
-      loss = static_cast<T>(__builtin_nan(""));
+    } else if (!is_below(target, n)) {
+      stranger.note(row);
     } else {
       loss = kernels_of<T>().cross_entropy(logits, n, static_cast<size_t>(target));
       if (rules.smoothing != 0)
@@ -70,6 +67,7 @@ void cross_entropy_of(const OpCall& call) {
                 (logits[target] - kernels_of<T>().sum(logits, n) / static_cast<T>(n));
     }
   });
+  stranger.refuse(call, call[1]);
 }
 
 // operands: logits [n, c], labels [n], gradients of the losses [n], gradients of the logits [n, c]; attrs:
@@ -77,13 +75,14 @@ void cross_entropy_of(const OpCall& call) {
 template <class T>
 void cross_entropy_grad_of(const OpCall& call) {
   const LabelRules rules(call);
+  FirstOutOfRange stranger;
   for_each_row(call[0], [&](size_t row, size_t at, size_t n) {
-    const int64_t target = label(call[1], row);
+    const int64_t target = index_at(call[1], row);
     T* out = call[3].as<T>() + at;
     if (rules.skips(target)) {
       kernels_of<T>().fill(T{0}, out, n);
-    } else if (target < 0 || target >= static_cast<int64_t>(n)) {
-      kernels_of<T>().fill(static_cast<T>(__builtin_nan("")), out, n);
+    } else if (!is_below(target, n)) {
+      stranger.note(row);
     } else {
       const T dy = call[2].as<T>()[row];
       kernels_of<T>().cross_entropy_grad(call[0].as<T>() + at, n, static_cast<size_t>(target), dy, out);
@@ -93,6 +92,7 @@ void cross_entropy_grad_of(const OpCall& call) {
       out[target] += moved;
     }
   });
+  stranger.refuse(call, call[1]);
 }
 
 // operands: x [..., n], gamma [n], beta [n], y; attrs: [eps]

@@ -42,6 +42,16 @@ struct TensorRef {
   }
 };
 
+// Why an op refuses its values, so that its call ends before anything is written.
+struct Refusal {
+  enum Reason { kNone, kGradients, kIndex };
+  Reason reason = kNone;
+  // The first index that is out of its range, and its place among the indices.
+  size_t place = 0;
+  int64_t index = 0;
+  size_t instruction = 0;  // of the program
+};
+
 // An op: operands in the order of lib/ops (inputs, then outputs) and its numbers. Shapes and dtypes were
 // checked in TypeScript.
 struct OpCall {
@@ -49,9 +59,7 @@ struct OpCall {
   size_t count;
   const double* attrs;
   size_t attr_count;
-  // Set by an op that refuses its values, so that the program ends before it writes anything; null where
-  // there is no program.
-  bool* refused = nullptr;
+  Refusal* refusal = nullptr;  // where an op that may refuse its values says so
 
   const TensorRef& operator[](size_t i) const { return operands[i]; }
 };

@@ -25,14 +25,14 @@ constexpr int kTemporaries = 8;  // of scratch; kernels and ops use the lower on
 }
 
 // Points the operands into the slots, and runs.
-void run(Instruction& instruction, const Slot* slots, const Slot& scratch, bool* refused) {
+void run(Instruction& instruction, const Slot* slots, const Slot& scratch, Refusal& refusal) {
   auto& [fn, operands, places, attrs] = instruction;
   for (size_t i = 0; i < places.size(); i++) {
     const Slot& slot = places[i].slot == kScratchSlot ? scratch : slots[places[i].slot];
     assert(lies_within(operands[i], places[i], slot));
     operands[i].data = slot.data + places[i].offset;
   }
-  fn({operands.data(), operands.size(), attrs.data(), attrs.size(), refused});
+  fn({operands.data(), operands.size(), attrs.data(), attrs.size(), &refusal});
 }
 
 }  // namespace
@@ -64,9 +64,10 @@ void decode_instruction(const double*& words, Instruction& out) {
   words += attrs;
 }
 
-void execute(Instruction& instruction, const Slot* slots) {
+Status execute(Instruction& instruction, const Slot* slots, Refusal& refusal) {
   const FlushDenormals flush;
-  run(instruction, slots, {}, nullptr);
+  run(instruction, slots, {}, refusal);
+  return refusal.reason == Refusal::kIndex ? Status::kRefused : Status::kOk;
 }
 
 Program::Program(const double* words)
@@ -133,12 +134,12 @@ bool Program::take_non_finite(NonFinite& out) {
   return true;
 }
 
-Status Program::execute(const Slot* slots, const std::atomic<bool>* cancelled, double* times) {
+Status Program::execute(const Slot* slots, const std::atomic<bool>* cancelled, Refusal& refusal,
+                        double* times) {
   const FlushDenormals flush;
   const Slot temporaries{static_cast<char*>(scratch(kTemporaries, scratch_bytes_)), scratch_bytes_};
   Code code = take_code();
   Status status = Status::kOk;
-  bool refused = false;
   for (size_t i = 0; i < code.size() && status == Status::kOk; i++) {
     if (i <= commit_start_ && cancelled && cancelled->load(std::memory_order_relaxed)) {
       status = Status::kCancelled;
@@ -146,13 +147,17 @@ Status Program::execute(const Slot* slots, const std::atomic<bool>* cancelled, d
     }
     if (times) {
       const auto begin = std::chrono::steady_clock::now();
-      run(code[i], slots, temporaries, &refused);
+      run(code[i], slots, temporaries, refusal);
       times[i] = std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - begin).count();
     } else {
-      run(code[i], slots, temporaries, &refused);
+      run(code[i], slots, temporaries, refusal);
     }
-    if (!roles_.empty()) look_at(i, code[i].operands);
-    if (refused && i < commit_start_) status = Status::kRefused;
+    if (refusal.reason != Refusal::kNone && i < commit_start_) {
+      refusal.instruction = i;
+      status = Status::kRefused;
+    } else if (!roles_.empty()) {
+      look_at(i, code[i].operands);
+    }
   }
   give_back(std::move(code));
   return status;

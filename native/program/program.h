@@ -50,8 +50,9 @@ class Program {
 
   // Runs on the calling thread and on the pool; `slots` are the memory of each slot. Of a run that is not kOk
   // nothing lasting was written: `cancelled` was set before the commit section began, or an op refused
-  // values. The nanoseconds of each instruction go to `times`, where given.
-  Status execute(const Slot* slots, const std::atomic<bool>* cancelled, double* times = nullptr);
+  // values, as `refusal` tells. The nanoseconds of each instruction go to `times`, where given.
+  Status execute(const Slot* slots, const std::atomic<bool>* cancelled, Refusal& refusal,
+                 double* times = nullptr);
 
   // Looks for non-finite values from the next run on, for debugging. `roles` has one number for each operand
   // of each instruction, in order: a Role.
@@ -87,7 +88,8 @@ class Program {
 //   attrs.
 void decode_instruction(const double*& words, Instruction& out);
 
-// Binds one instruction's operands and runs it.
-void execute(Instruction& instruction, const Slot* slots);
+// Binds one instruction's operands and runs it. Refused are indices alone: what becomes of gradients stands
+// in the control that they were looked at for.
+Status execute(Instruction& instruction, const Slot* slots, Refusal& refusal);
 
 }  // namespace drivetrain

@@ -297,8 +297,8 @@ describe('a step that is refused changes nothing:', () => {
     return { params, optimizer, all };
   }
   const cases: [string, string, () => unknown][] = [
-    ['an index beyond the rows', 'DT_INVALID_ARGUMENT', () => ({ ...good(), indices: Int32Array.of(3) })],
-    ['a negative index', 'DT_INVALID_ARGUMENT', () => ({ ...good(), indices: BigInt64Array.of(-1n) })],
+    ['an index beyond the rows', 'DT_INDEX_OUT_OF_RANGE', () => ({ ...good(), indices: Int32Array.of(3) })],
+    ['a negative index', 'DT_INDEX_OUT_OF_RANGE', () => ({ ...good(), indices: BigInt64Array.of(-1n) })],
     [
       'a dense gradient',
       'DT_INVALID_ARGUMENT',

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { Registry } from '../../dist/observe/index.js';
-import { add, matmul, relu } from '../../dist/ops/index.js';
+import { add, embedding, matmul, relu } from '../../dist/ops/index.js';
 import { compile } from '../../dist/program/index.js';
 import { Batcher } from '../../dist/scheduling/index.js';
 import { defaultPool, type Tensor, tensor, wrap } from '../../dist/tensor/index.js';
@@ -39,4 +39,31 @@ test('what a compiled program returns goes back to its pool', async () => {
   const before = defaultPool.statistics.current;
   for (let i = 0; i < 20; i++) await round();
   expect(defaultPool.statistics.current).toBe(before);
+});
+
+test('an index that is out of range fails its own request: those that share the batch are answered', async () => {
+  const table = tensor([[1], [2], [3]]);
+  let runs = 0;
+  const look = compile((ids: Tensor) => embedding(table, ids));
+  const run = (batch: Tensor) => {
+    runs++;
+    return look(batch);
+  };
+  const batcher = new Batcher(run, { registry: new Registry() });
+  const said = (id: number) =>
+    batcher.run(Int32Array.of(id)).then(
+      (answer) => answer.toArray()[0],
+      ({ code, message }) => `${code} ${/received (.*?):/.exec(message)![1]}`,
+    );
+  expect(await Promise.all([0, 3, 2, -1, 1].map(said))).toEqual([
+    1,
+    'DT_INDEX_OUT_OF_RANGE 3 at [0, 0]',
+    3,
+    'DT_INDEX_OUT_OF_RANGE -1 at [0, 0]',
+    2,
+  ]);
+  expect(runs).toBe(6);
+  expect(await said(7)).toBe('DT_INDEX_OUT_OF_RANGE 7 at [0, 0]');
+  expect([runs, batcher.inFlight, batcher.size]).toEqual([7, 0, 0]);
+  await batcher.close();
 });

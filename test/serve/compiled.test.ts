@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { matmul, softmax } from '../../dist/ops/index.js';
+import { embedding, matmul, softmax } from '../../dist/ops/index.js';
 import { compile } from '../../dist/program/index.js';
 import { type Tensor, tensor } from '../../dist/tensor/index.js';
 import { inferUrl, post, start } from './support.js';
@@ -51,4 +51,23 @@ test('a compiled program is a model as it is, batched, and with several inputs a
     { name: 'ab', datatype: 'FP32', shape: [2, 2], data: [10, 14, 15, 21] },
     { name: 'ba', datatype: 'FP32', shape: [1, 1], data: [31] },
   ]);
+});
+
+test('a token that a model does not have is the mistake of the client who sent it', async () => {
+  const table = tensor([[1], [2], [3]]);
+  const { url } = await start([
+    {
+      name: 'look',
+      inputs: [{ name: 'ids', datatype: 'INT32', shape: [-1, 1] }],
+      outputs: [{ name: 'rows', datatype: 'FP32', shape: [-1, 1, 1] }],
+      predict: compile((ids: Tensor) => embedding(table, ids)),
+    },
+  ]);
+  const ask = (id: number) =>
+    post(inferUrl(url, 'look'), { inputs: [{ name: 'ids', datatype: 'INT32', shape: [1, 1], data: [id] }] });
+  const [good, bad, another] = await Promise.all([ask(0), ask(3), ask(2)]);
+  expect([good.status, bad.status, another.status]).toEqual([200, 400, 200]);
+  expect(bad.body).toMatchObject({ code: 'DT_INDEX_OUT_OF_RANGE' });
+  expect((bad.body as { error: string }).error).toContain('received 3 at [0, 0]');
+  expect(another.body).toHaveProperty('outputs.0.data', [3]);
 });

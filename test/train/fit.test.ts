@@ -2,6 +2,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 import {
   AdamW,
   accuracy,
+  add,
+  type Batches,
   CheckpointManager,
   CosineAnnealingLR,
   compile,
@@ -16,12 +18,17 @@ import {
   GradientAccumulator,
   grad,
   Linear,
+  Module,
   mseLoss,
+  mul,
+  ones,
   ReduceLROnPlateau,
   ReLU,
   randn,
+  reshape,
   Sequential,
   SGD,
+  slice,
   type Tensor,
   TensorDataset,
   tensor,
@@ -168,6 +175,121 @@ describe('training', () => {
   });
 });
 
+describe('a model of several inputs', () => {
+  /** a · weight, where `mask` is 1, and the bias else. */
+  abstract class Masked extends Module {
+    readonly layer = new Linear(2, 3, { generator: new Generator(2) });
+
+    protected mask(a: Tensor, mask: Tensor): Tensor {
+      return this.layer.forward(mul(a, mask));
+    }
+  }
+  class ByArguments extends Masked {
+    forward(a: Tensor, { mask, shift }: { mask: Tensor; shift?: readonly Tensor[] }): Tensor {
+      return (shift ?? []).reduce((sum, one) => add(sum, one), this.mask(a, mask));
+    }
+  }
+  class ByName extends Masked {
+    forward({ a, mask }: { a: Tensor; mask: Tensor }): Tensor {
+      return this.mask(a, mask);
+    }
+  }
+  class ByMultiplication extends Masked {
+    forward(a: Tensor): Tensor {
+      return this.layer.forward(a);
+    }
+  }
+  const masks = tensor(
+    Float32Array.from({ length: 2 * SAMPLES }, (_, i) => Number(i % 3 > 0)),
+    {
+      shape: [SAMPLES, 2],
+    },
+  );
+  const samples = Array.from({ length: SAMPLES }, (_, i) => {
+    const rowOf = (t: Tensor) => reshape(slice(t, 0, i, i + 1), [t.shape[1]!]);
+    return { a: rowOf(x), mask: rowOf(masks), label: BigInt(i % 3) };
+  });
+  const trained = async (
+    model: Module,
+    load: (options: { batchSize: number; shuffle?: boolean; seed?: number }) => Batches,
+  ) => {
+    const data = load({ batchSize: 36, shuffle: true, seed: 3 });
+    const evaluate = load({ batchSize: 40 });
+    const optimizer = new AdamW(model.namedParameters(), { lr: 0.05 });
+    const options = { epochs: 3, optimizer, loss: crossEntropy, metrics: { accuracy }, evaluate };
+    const { epochs } = await fit(model, data, options);
+    expect(epochs[2]!.figures.loss).toBeLessThan(epochs[0]!.figures.loss!);
+    return [bits(model.stateDict()), epochs.map(({ figures, evaluation }) => [figures, evaluation])];
+  };
+
+  test('is called with its arguments, or with one object, and learns the same as by one tensor', async () => {
+    const masked = samples.map(({ a, mask, label }) => [mul(a, mask), label] as const);
+    const want = await trained(new ByMultiplication(), (options) => new DataLoader(masked, options));
+    const byArguments = samples.map(({ a, mask, label }) => [[a, { mask }], label] as const);
+    expect(await trained(new ByArguments(), (options) => new DataLoader(byArguments, options))).toEqual(want);
+    const byName = samples.map(({ a, mask, label }) => [{ a, mask }, label] as const);
+    expect(await trained(new ByName(), (options) => new DataLoader(byName, options))).toEqual(want);
+  });
+
+  test('takes batches of one structure and of another, and what lies deeper', async () => {
+    const model = new ByArguments();
+    const shapes = new Set<string>();
+    const forward = model.forward.bind(model);
+    model.forward = (a, options) => {
+      shapes.add(Object.keys(options).join());
+      return forward(a, options);
+    };
+    const dataset = {
+      length: 6,
+      batch: ([first]: Uint32Array) => {
+        const [a, mask] = [ones([2, 2]), ones([2, 2])];
+        const shift = first! % 2 === 0 ? { shift: [ones([2, 3]), ones([3])] } : {};
+        return [[a, { mask, ...shift }], tensor(Int32Array.of(0, 1))] as const;
+      },
+    };
+    const optimizer = new SGD(model.namedParameters(), { lr: 0.1 });
+    const data = new DataLoader(dataset, { batchSize: 1 });
+    const { steps } = await fit(model, data, { epochs: 2, optimizer, loss: crossEntropy });
+    expect(steps).toBe(12);
+    expect([...shapes].sort()).toEqual(['mask', 'mask,shift']);
+  });
+
+  test('has its batches disposed', async () => {
+    const model = new ByArguments();
+    const given: Tensor[] = [];
+    const batch = () => {
+      const made = [[ones([2, 2]), { mask: ones([2, 2]) }], tensor(Int32Array.of(0, 1))] as const;
+      given.push(made[0][0], made[0][1].mask, made[1]);
+      return made;
+    };
+    const optimizer = new SGD(model.namedParameters(), { lr: 0.1 });
+    await fit(model, new DataLoader({ length: 3, batch }, { batchSize: 1 }), {
+      epochs: 1,
+      optimizer,
+      loss: crossEntropy,
+    });
+    expect(given).toHaveLength(9);
+    for (const { storage } of given) expect(storage.disposed).toBe(true);
+  });
+
+  test.each<[string, () => unknown, string]>([
+    ['no array', () => ({ x: ones([2, 2]) }), '[inputs, …targets]'],
+    ['an array of nothing', () => [], '[inputs, …targets]'],
+    ['an array of numbers', () => [[1, 2], ones([2])], 'received number'],
+    ['a typed array', () => [{ a: new Float32Array(2) }, ones([2])], 'wrap(array)'],
+    ['text', () => [ones([2, 2]), ['a', 'b']], 'received string'],
+  ])('refuses a batch that is %s, and changes nothing', async (_, batch, said) => {
+    const model = new Linear(2, 3);
+    const before = bits(model.stateDict());
+    const data = new DataLoader({ length: 1, batch }, { batchSize: 1 }) as Batches;
+    const optimizer = new SGD(model.parameters(), { lr: 0.1 });
+    const refusal = await rejectionOf(fit(model, data, { epochs: 1, optimizer, loss: crossEntropy }));
+    expect(refusal.code).toBe('DT_INVALID_ARGUMENT');
+    expect(refusal.message).toContain(said);
+    expect(bits(model.stateDict())).toEqual(before);
+  });
+});
+
 describe('early stopping', () => {
   test('ends after epochs without improvement, with the weights of the best', async () => {
     const scores = [1, 0.5, 0.7, 0.49, 0.495, NaN, 0.1];
@@ -293,6 +415,12 @@ describe('an end before the end', () => {
     const failing = fit(model, spoilt, { epochs: 1, optimizer, loss: crossEntropy });
     expect((await rejectionOf(failing)).code).toBe('DT_NON_FINITE');
     expect(bits(model.stateDict())).toEqual(before);
+    const mislabelled = new DataLoader(new TensorDataset(x, tensor(new Int32Array(SAMPLES).fill(3))), {
+      batchSize: 16,
+    });
+    const refusing = fit(model, mislabelled, { epochs: 1, optimizer, loss: crossEntropy });
+    expect((await rejectionOf(refusing)).message).toContain('received 3 at [0]');
+    expect(bits(model.stateDict())).toEqual(before);
     const failure = new Error('mine');
     const callbacks = [
       () => {
@@ -316,6 +444,10 @@ describe('an end before the end', () => {
       [{ loss: 'mse' }, 'loss'],
       [{ metrics: { accuracy: 1 } }, 'accuracy'],
       [{ metrics: { loss: accuracy } }, 'other names than loss'],
+      [{ metrics: [accuracy] }, 'an object of functions by name as metrics, such as { accuracy }'],
+      [{ metrics: accuracy }, 'an object of functions by name as metrics'],
+      [{ metrics: new Map([['accuracy', accuracy]]) }, 'an object of functions by name as metrics'],
+      [{ metrics: null }, 'an object of functions by name as metrics'],
       [{ schedule: {} }, 'schedule'],
       [{ evaluate: [] }, 'evaluate'],
       [{ evaluate: data }, 'another DataLoader'],
