@@ -6,11 +6,14 @@ import { defineConfig } from 'vitest/config';
 const NUMERIC = ['tensor', 'ops', 'program', 'nn', 'optim', 'train', 'compress'].map(
   (folder) => `test/${folder}/**/*.test.ts`,
 );
-/** What tests no kernel, or none that other tests do not: the last trains models of all the layers. */
+/** What tests no kernel: locks, memory, errors. A composition trains models of layers that have tests of their own. */
 const NOT_NUMERIC = [
   'test/tensor/{memory-pool,memory-pressure,scope,soak}.test.ts',
-  'test/program/memory-growth.test.ts',
-  'test/compress/composition.test.ts',
+  'test/ops/errors.test.ts',
+  'test/program/{busy,cancellation,concurrency,detach,disposal,error-lines,memory-growth,refusals,scopes}.test.ts',
+  'test/optim/{refusals,schedules}.test.ts',
+  'test/train/kill.test.ts',
+  'test/compress/{composition,range-observer}.test.ts',
 ];
 // Sets such as avx2 and avx2-vnni differ in the int8 kernels alone: of such a pair, the second runs only these.
 const INT8 = [
