@@ -10,7 +10,7 @@ const NUMERIC = ['tensor', 'ops', 'program', 'nn', 'optim', 'train', 'compress']
 const NOT_NUMERIC = [
   'test/tensor/{memory-pool,memory-pressure,scope,soak}.test.ts',
   'test/ops/errors.test.ts',
-  'test/program/{busy,cancellation,concurrency,detach,disposal,error-lines,memory-growth,refusals,scopes}.test.ts',
+  'test/program/{busy,cancellation,concurrency,detach,disposal,error-lines,memory-growth,pool-limit,refusals,scopes}.test.ts',
   'test/optim/{refusals,schedules}.test.ts',
   'test/train/kill.test.ts',
   'test/compress/{composition,range-observer}.test.ts',
@@ -48,11 +48,18 @@ const covered = sanitized
     ]
   : [];
 
-// Files share a process: starting one and loading the library takes longer than most of them. Each passes in a process of
-// its own too, in the first instruction set; under a sanitizer it does without the sanitizer.
+// Files share a process: starting one and loading the library takes longer than most of them. In the first instruction set
+// each has a process of its own.
 const furtherProject = (isa: string, include: string[]) => ({
   extends: true as const,
-  test: { name: isa, include, exclude: NOT_NUMERIC, env: { DRIVETRAIN_ISA: isa }, isolate: false },
+  test: {
+    name: isa,
+    include,
+    exclude: NOT_NUMERIC,
+    env: { DRIVETRAIN_ISA: isa },
+    isolate: false,
+    setupFiles: ['test/collect-garbage.ts'],
+  },
 });
 
 const everything = ['test/**/*.test.ts'];
@@ -72,7 +79,6 @@ export default defineConfig(async () => ({
           name: 'default',
           include: everything,
           exclude: ['test/package/**', ...covered],
-          isolate: !sanitized,
         },
       },
       ...(await furtherInstructionSets()).map(({ isa, include }) => furtherProject(isa, include)),
