@@ -6,13 +6,20 @@ import { defineConfig } from 'vitest/config';
 const NUMERIC = ['tensor', 'ops', 'program', 'nn', 'optim', 'train', 'compress'].map(
   (folder) => `test/${folder}/**/*.test.ts`,
 );
-/** What tests no kernel. */
+/** What tests no kernel: locks, memory, errors. A composition trains models of layers that have tests of their own. */
 const NOT_NUMERIC = [
   'test/tensor/{memory-pool,memory-pressure,scope,soak}.test.ts',
-  'test/program/memory-growth.test.ts',
+  'test/ops/errors.test.ts',
+  'test/program/{busy,cancellation,concurrency,detach,disposal,error-lines,memory-growth,pool-limit,refusals,scopes}.test.ts',
+  'test/optim/{refusals,schedules}.test.ts',
+  'test/train/kill.test.ts',
+  'test/compress/{composition,range-observer}.test.ts',
 ];
 // Sets such as avx2 and avx2-vnni differ in the int8 kernels alone: of such a pair, the second runs only these.
-const INT8 = ['test/ops/{int8,quantize}.test.ts', 'test/compress/**/*.test.ts'];
+const INT8 = [
+  'test/ops/{int8,quantize}.test.ts',
+  'test/compress/{attention,compressed-file,keep-accuracy,qat,quantize,static-quantization}.test.ts',
+];
 const base = (isa: string) => isa.split('-')[0];
 
 async function furtherInstructionSets(): Promise<{ isa: string; include: string[] }[]> {
@@ -27,21 +34,32 @@ async function furtherInstructionSets(): Promise<{ isa: string; include: string[
   });
 }
 
+const sanitized = process.env.ASAN_OPTIONS !== undefined;
 /** Under a sanitizer: what calls no native code that other tests do not. A hundred processes are killed in the first. */
-const covered =
-  process.env.ASAN_OPTIONS === undefined
-    ? []
-    : [
-        'test/io/checkpoint/kill.test.ts',
-        'test/io/{csv,data-loader,jsonl,worker-dataset}.test.ts',
-        'test/native/loader.test.ts',
-        'test/{program/memory-growth,tensor/soak}.test.ts',
-        'test/{bench,cli,docs,examples,models,observe,scripts,serve,train}/**',
-      ];
+const covered = sanitized
+  ? [
+      'test/io/checkpoint/kill.test.ts',
+      'test/io/{csv,data-loader,jsonl,text-batches,tokenizer,worker-dataset}.test.ts',
+      'test/native/loader.test.ts',
+      'test/{program/memory-growth,tensor/soak}.test.ts',
+      // Layers of other tests, trained.
+      'test/compress/composition.test.ts',
+      'test/{bench,cli,docs,examples,models,observe,scheduling,scripts,serve,train}/**',
+    ]
+  : [];
 
-const project = (name: string, include: string[], env: Record<string, string> = {}) => ({
+// Files share a process: starting one and loading the library takes longer than most of them. In the first instruction set
+// each has a process of its own.
+const furtherProject = (isa: string, include: string[]) => ({
   extends: true as const,
-  test: { name, include, exclude: NOT_NUMERIC, env },
+  test: {
+    name: isa,
+    include,
+    exclude: NOT_NUMERIC,
+    env: { DRIVETRAIN_ISA: isa },
+    isolate: false,
+    setupFiles: ['test/collect-garbage.ts'],
+  },
 });
 
 const everything = ['test/**/*.test.ts'];
@@ -57,11 +75,13 @@ export default defineConfig(async () => ({
     projects: [
       {
         extends: true as const,
-        test: { name: 'default', include: everything, exclude: ['test/package/**', ...covered] },
+        test: {
+          name: 'default',
+          include: everything,
+          exclude: ['test/package/**', ...covered],
+        },
       },
-      ...(await furtherInstructionSets()).map(({ isa, include }) =>
-        project(isa, include, { DRIVETRAIN_ISA: isa }),
-      ),
+      ...(await furtherInstructionSets()).map(({ isa, include }) => furtherProject(isa, include)),
       {
         extends: true as const,
         test: {

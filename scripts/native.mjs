@@ -13,25 +13,16 @@ export function configure(folder, defines = {}) {
   return runNode(CMAKE_JS, ['configure', '-O', folder, ...toolset, ...variables], { advice });
 }
 
-/** Builds one target of a configured folder. */
-export function build(folder, target) {
-  return run('cmake', ['--build', folder, '--config', 'Release', '--target', target, '--parallel', jobs]);
-}
-
-/** Configures a folder and builds its addon, as one printed step; returns the path of the addon. */
-export function buildAddon(name, folder, defines) {
-  step(name, () => {
-    configure(folder, defines);
-    build(folder, 'drivetrain');
-  });
-  return `${folder}/Release/drivetrain.node`;
+/** Builds targets of a configured folder, all at once: no processor waits for the last file of one of them. */
+export function build(folder, ...targets) {
+  return run('cmake', ['--build', folder, '--config', 'Release', '--target', ...targets, '--parallel', jobs]);
 }
 
 /** Tests of the kernels; then of the thread pool and of the locks, under many threads. */
 const NATIVE_TESTS = ['kernels_test', 'thread_pool_test', 'locks_test'];
 
-/** Configures a folder and builds native tests, as one printed step; returns the paths of their programs. */
-export function buildNativeTests(name, folder, defines = {}, tests = NATIVE_TESTS) {
+/** Configures a folder and builds native tests and `others`, as one printed step; returns the paths of the tests. */
+export function buildNativeTests(name, folder, { defines = {}, tests = NATIVE_TESTS, others = [] } = {}) {
   const output = join(root, folder, 'tests');
   step(name, () => {
     configure(folder, {
@@ -39,7 +30,7 @@ export function buildNativeTests(name, folder, defines = {}, tests = NATIVE_TEST
       CMAKE_RUNTIME_OUTPUT_DIRECTORY: output,
       ...defines,
     });
-    for (const test of tests) build(folder, test);
+    build(folder, ...tests, ...others);
   });
   return tests.map((test) => join(output, test));
 }

@@ -1,6 +1,6 @@
 // Native tests and library tests under AddressSanitizer and UndefinedBehaviorSanitizer (GCC's).
 import { isAbsolute, join } from 'node:path';
-import { buildAddon, buildNativeTests } from './native.mjs';
+import { buildNativeTests } from './native.mjs';
 import { main, root, run, StepError } from './shared.mjs';
 import { kernelTests, nativeTest, report, vitest } from './suites.mjs';
 
@@ -8,7 +8,7 @@ const DEFINES = {
   DRIVETRAIN_SANITIZE: 'address',
   // Optimised enough to be quick, and with assertions.
   CMAKE_BUILD_TYPE: 'RelWithDebInfo',
-  CMAKE_CXX_FLAGS_RELWITHDEBINFO: '-O1 -g1',
+  CMAKE_CXX_FLAGS_RELWITHDEBINFO: '-O1',
 };
 
 // Node itself is not instrumented, so the sanitizer's runtime has to be there first, and the C++ runtime beside it:
@@ -26,12 +26,14 @@ function preloaded() {
 await main(async () => {
   const options = { UBSAN_OPTIONS: 'print_stacktrace=1' };
   const env = { ...options, ASAN_OPTIONS: 'detect_leaks=1' };
-  const [kernels, ...stress] = buildNativeTests('native tests, sanitized', 'build-asan', DEFINES);
+  const [kernels, ...stress] = buildNativeTests('tests and addon, sanitized', 'build-asan', {
+    defines: DEFINES,
+    others: ['drivetrain'],
+  });
   const native = [
     ...(await kernelTests(kernels, { env })),
     ...stress.map((program) => nativeTest(program, { env })),
   ];
-  const addon = buildAddon('addon, sanitized', 'build-asan', DEFINES);
   const library = vitest(['--project', 'default', '--testTimeout', '120000'], {
     env: {
       ...options,
@@ -40,7 +42,7 @@ await main(async () => {
       ASAN_OPTIONS: 'detect_leaks=0:quarantine_size_mb=16',
       LD_PRELOAD: preloaded(),
       PATH: `${join(root, 'toolchain/sanitized')}:${process.env.PATH}`,
-      DRIVETRAIN_BINARY: join(root, addon),
+      DRIVETRAIN_BINARY: join(root, 'build-asan/Release/drivetrain.node'),
     },
   });
   report([...native, library]);

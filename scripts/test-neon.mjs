@@ -1,7 +1,7 @@
 // NEON without an ARM machine: kernel tests and the addon are cross-compiled and run under qemu's user emulation.
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { buildAddon, buildNativeTests } from './native.mjs';
+import { buildNativeTests } from './native.mjs';
 import { nodeBinary } from './nodes.mjs';
 import { main, root, run, StepError, step } from './shared.mjs';
 import { kernelTests, report } from './suites.mjs';
@@ -30,12 +30,15 @@ function checkTools() {
 await main(async () => {
   checkTools();
   const defines = { CMAKE_TOOLCHAIN_FILE: join(root, 'toolchain/gcc-aarch64-linux-gnu.cmake') };
-  const [kernels] = buildNativeTests('kernel tests for arm64', 'build-neon', defines, ['kernels_test']);
+  const [kernels] = buildNativeTests('tests and addon for arm64', 'build-neon', {
+    defines,
+    tests: ['kernels_test'],
+    others: ['drivetrain'],
+  });
   const args = COVERED.flatMap((name) => ['--skip', name]);
   const native = await kernelTests(kernels, { emulator: EMULATOR, args });
-  const addon = buildAddon('addon for arm64', 'build-neon', defines);
   const node = nodeBinary('linux-arm64', 20);
-  const env = { DRIVETRAIN_BINARY: join(root, addon) };
+  const env = { DRIVETRAIN_BINARY: join(root, 'build-neon/Release/drivetrain.node') };
   const [emulator, ...options] = EMULATOR;
   step('library in an arm64 Node', () =>
     run(emulator, [...options, node, '--input-type=module', '-e', SMOKE], { env }),

@@ -7,7 +7,7 @@ const DEFINES = {
   DRIVETRAIN_SANITIZE: 'thread',
   // Optimised enough to be quick, and with assertions.
   CMAKE_BUILD_TYPE: 'RelWithDebInfo',
-  CMAKE_CXX_FLAGS_RELWITHDEBINFO: '-O1 -g1',
+  CMAKE_CXX_FLAGS_RELWITHDEBINFO: '-O1',
 };
 
 /** Tests of kernels in which threads share packed matrices. */
@@ -15,7 +15,9 @@ const PRODUCTS = ['gemm_f32_large', 'gemm_batched', 'gemm_s8_large'];
 
 await main(() => {
   const env = { TSAN_OPTIONS: 'halt_on_error=1' };
-  const [kernels, ...stress] = buildNativeTests('native tests, sanitized', 'build-tsan', DEFINES);
+  const [kernels, ...stress] = buildNativeTests('native tests, sanitized', 'build-tsan', {
+    defines: DEFINES,
+  });
   const products = PRODUCTS.map((name) => nativeTest(kernels, { args: ['--only', name], env }));
   report([...products, ...stress.map((program) => nativeTest(program, { env }))]);
 });

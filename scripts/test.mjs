@@ -5,7 +5,7 @@ import { main } from './shared.mjs';
 import { kernelTests, nativeTest, report, vitest } from './suites.mjs';
 
 await main(async () => {
-  const [kernels, ...stress] = buildNativeTests('native tests', 'build');
+  const [kernels, ...stress] = buildNativeTests('native tests', 'build', { others: ['kernels_bench'] });
   const native = [...(await kernelTests(kernels)), ...stress.map((program) => nativeTest(program))];
   report([...native, vitest(['--project', '!package', ...process.argv.slice(2)])]);
 });

@@ -1,10 +1,11 @@
-// kernels_test --bench: rates for tuning, the best of several runs, on one thread and on all.
+// kernels_bench: rates for tuning, the best of several runs, on one thread and on all.
 #include <cstdio>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 #include "../runtime/denormals.h"
 #include "../runtime/thread_pool.h"
+#include "bench.h"
 #include "harness.h"
 #include "rate.h"
 

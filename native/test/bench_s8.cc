@@ -1,8 +1,9 @@
-// kernels_test --bench-s8: int8 products beside a register loop of the same multiply-adds, our f32, and a
+// kernels_bench --s8: int8 products beside a register loop of the same multiply-adds, our f32, and a
 // stream that reads the weights.
 #include <cstdio>
+#include <vector>
 #include "../runtime/thread_pool.h"
-#include "harness.h"
+#include "bench.h"
 #include "peak_s8.h"
 #include "rate.h"
 

@@ -138,10 +138,6 @@ inline const FloatKernels<double>& floats(const Kernels& k) {
   return k.f64;
 }
 
-void bench(const Kernels& k);
-void bench_optimizers(const Kernels& k);
-void bench_s8(const Kernels& k);
-void once(const Kernels& k, const char* product);
 void measure_ulps(const Kernels& k);
 
 }  // namespace drivetrain::test

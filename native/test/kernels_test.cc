@@ -1,6 +1,5 @@
 // Tests of every kernel of every instruction set that this processor has.
-//   kernels_test [--isa NAME] [--only TEST] [--skip NAME]... [--shard I/N]
-//                [--bench | --bench-optimizers | --bench-s8 | --ulp | --once PRODUCT]
+//   kernels_test [--isa NAME] [--only TEST] [--skip NAME]... [--shard I/N] [--ulp]
 // What is skipped is an instruction set or a test. A shard is every Nth of all tests, from the Ith on: N
 // processes share them.
 #include "../runtime/cpu.h"
@@ -9,10 +8,10 @@
 using namespace drivetrain;
 
 int main(int argc, char** argv) {
-  const char *isa = nullptr, *only = nullptr, *product = nullptr;
+  const char *isa = nullptr, *only = nullptr;
   std::vector<const char*> skips;
   int shard = 0, shards = 1;
-  void (*report)(const Kernels&) = nullptr;
+  bool ulp = false;
   for (int i = 1; i < argc; ++i) {
     if (!std::strcmp(argv[i], "--isa") && i + 1 < argc)
       isa = argv[++i];
@@ -23,16 +22,8 @@ int main(int argc, char** argv) {
       ++i;
     else if (!std::strcmp(argv[i], "--only") && i + 1 < argc)
       only = argv[++i];
-    else if (!std::strcmp(argv[i], "--bench"))
-      report = test::bench;
-    else if (!std::strcmp(argv[i], "--bench-optimizers"))
-      report = test::bench_optimizers;
-    else if (!std::strcmp(argv[i], "--bench-s8"))
-      report = test::bench_s8;
     else if (!std::strcmp(argv[i], "--ulp"))
-      report = test::measure_ulps;
-    else if (!std::strcmp(argv[i], "--once") && i + 1 < argc)
-      product = argv[++i];
+      ulp = true;
     else
       return std::fprintf(stderr, "unknown argument %s\n", argv[i]), 2;
   }
@@ -47,12 +38,8 @@ int main(int argc, char** argv) {
   for (int t = 0; t < count; ++t) {
     if (isa && std::strcmp(isa, tables[t]->name)) continue;
     if (skipped(tables[t]->name)) continue;
-    if (product) {
-      test::once(*tables[t], product);
-      continue;
-    }
-    if (report) {
-      report(*tables[t]);
+    if (ulp) {
+      test::measure_ulps(*tables[t]);
       continue;
     }
     for (const test::Test& test : test::tests()) {
@@ -68,7 +55,7 @@ int main(int argc, char** argv) {
       if (!ok) std::printf("FAIL %s %s: %d checks\n", tables[t]->name, test.name, test::failures());
     }
   }
-  if (report || product) return 0;
+  if (ulp) return 0;
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed > 0 || passed == 0;
 }

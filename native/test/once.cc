@@ -1,13 +1,14 @@
-// kernels_test --isa NAME --once f32:512x512x512 | f32:4096x32x32x32 | s8:1024x1024x1024
+// kernels_bench --isa NAME --once f32:512x512x512 | f32:4096x32x32x32 | s8:1024x1024x1024
 // One product on one thread after a warm-up, for whoever counts what it takes. `counted` alone is of
 // interest:
 //   valgrind --tool=callgrind --cache-sim=yes --D1=49152,12,64 --LL=2097152,16,64
 //   --toggle-collect='*counted*'
-//     --collect-atstart=no --callgrind-out-file=out kernels_test --isa avx2 --once f32:512x512x512
+//     --collect-atstart=no --callgrind-out-file=out kernels_bench --isa avx2 --once f32:512x512x512
 // With LL as large as the L2 of the machine, misses of it are what comes from L3 and from memory.
 #include <cstdio>
+#include <vector>
 #include "../runtime/thread_pool.h"
-#include "harness.h"
+#include "bench.h"
 
 namespace drivetrain::test {
 namespace {

@@ -1,12 +1,15 @@
-// kernels_test --bench: the optimizers against what bounds them, measured in the same run. In cache that is
-// the divider (one root and one division a vector); beyond it a stream that reads and writes the same bytes.
+// kernels_bench --optimizers: the optimizers against what bounds them, measured in the same run. In cache
+// that is the divider (one root and one division a vector); beyond it a stream that reads and writes the same
+// bytes.
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 #include <cstdio>
+#include <cstring>
+#include <vector>
 #include "../kernels/parallel.h"
 #include "../runtime/thread_pool.h"
-#include "harness.h"
+#include "bench.h"
 #include "rate.h"
 
 #if defined(__x86_64__)

@@ -94,6 +94,8 @@ function expectUnary({ reference, ulps, steep }: Case, dtype: Float, x: number, 
     return;
   }
   const want = reference(x);
+  // Called for every number, what follows would take most of the time.
+  if (Math.abs(got - want) <= bound(want)) return;
   expectWithin({ dtype, shape: [1], data: Float64Array.of(got) }, [want], bound(want), `of ${x}`);
 }
 

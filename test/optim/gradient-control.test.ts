@@ -38,16 +38,21 @@ afterAll(() => device.setThreads(threads));
 
 const SIZES = [[7, 5], [0], [1], [40_003], [3, 2, 2]];
 const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
-const make = (seed: number, dtype: Float, scale = 1) =>
-  SIZES.map((shape, i) =>
-    tensor(
+/** The content of what is made again and again. */
+const contents = new Map<string, FloatArray[]>();
+function make(seed: number, dtype: Float, scale = 1): Tensor[] {
+  const key = `${seed} ${dtype} ${scale}`;
+  const content =
+    contents.get(key) ??
+    SIZES.map((shape, i) =>
       arrayOf(
         randomNumbers(sizeOf(shape), seed + i, 'f32').map((x) => x * scale),
         dtype,
       ),
-      { shape },
-    ),
-  );
+    );
+  contents.set(key, content);
+  return content.map((data, i) => tensor(data, { shape: SIZES[i]! }));
+}
 const bits = (tensors: readonly Tensor[]) => tensors.map((t) => bitsOf(t.toArray()));
 const stateBits = (optimizer: AnyOptimizer) => bits(Object.values(optimizer.stateDict()));
 

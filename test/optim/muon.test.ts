@@ -177,10 +177,11 @@ describe.each(Object.entries(cases))('with %s', (_, options) => {
 test.each(FLOATS)(
   'large matrices beside small ones, in %s, with the same bits however many threads there are',
   (dtype) => {
+    // More than 65,536 elements are large.
     const shapes = [
-      [200, 340],
+      [80, 850],
       [20, 30],
-      [400, 170],
+      [1000, 68],
       [64, 4, 3, 3],
       [33, 65],
     ];

@@ -102,7 +102,11 @@ test('the demo runs from the package, and so does the program that it leaves', (
 
 test('the addon can be built from the package', () => {
   const own = join(project, 'node_modules/drivetrain');
-  const result = spawnSync(process.execPath, [...command, 'build'], { cwd: project, encoding: 'utf8' });
+  // Not optimised, which takes a quarter of the time: `npm run setup` compiles the same sources as they are meant to be.
+  const compiler = join(project, 'c++');
+  writeFileSync(compiler, `#!/bin/sh\nexec ${process.env.CXX ?? 'c++'} "$@" -O0\n`, { mode: 0o755 });
+  const env = { ...process.env, CXX: compiler };
+  const result = spawnSync(process.execPath, [...command, 'build'], { cwd: project, env, encoding: 'utf8' });
   expect(result.status, result.stdout + result.stderr).toBe(0);
   const { findings } = JSON.parse(node(...command, 'doctor', '--json'));
   const addon = findings.find(({ subject }: { subject: string }) => subject === 'native addon');
