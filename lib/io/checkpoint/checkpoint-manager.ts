@@ -1,7 +1,6 @@
 import { readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../../native/index.js';
+import { DrivetrainError, inspect } from '../../native/index.js';
 import { checkOptions, Tensor } from '../../tensor/index.js';
 import { asFileError, syncDirectory, writeAtomically } from '../files.js';
 import { writeSafetensors } from '../safetensors.js';
