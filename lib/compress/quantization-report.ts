@@ -1,4 +1,4 @@
-import { inspect } from 'node:util';
+import { inspect } from '../native/index.js';
 import type { Module } from '../nn/index.js';
 import { Linear } from '../nn/index.js';
 import type { Tensor } from '../tensor/index.js';

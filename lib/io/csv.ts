@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { checkOptions } from '../tensor/index.js';
 import { CsvDecoder, type CsvRecord, type CsvSource } from './csv-decoder.js';
 import { checkRecordLength, corruptText, readRecords, type TextDecoding } from './text.js';

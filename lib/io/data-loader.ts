@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { checkOptions, Tensor } from '../tensor/index.js';
 import { type Collated, collate as defaultCollate } from './collate.js';
 import type { BatchDataset, Dataset } from './dataset.js';

@@ -1,4 +1,3 @@
-import { parentPort } from 'node:worker_threads';
 import { Tensor } from '../tensor/index.js';
 import { makerOf } from './data-loader.js';
 import type { TensorData } from './tensor-data.js';
@@ -40,7 +39,7 @@ export interface WorkerError {
 
 /** The worker's side of a `WorkerDataset`: loads the dataset, then makes one batch for each request. */
 export async function serveDataset({ module, data }: WorkerTask): Promise<void> {
-  const port = parentPort!;
+  const port = process.getBuiltinModule('node:worker_threads').parentPort!;
   const answer = (message: WorkerAnswer, transfer: ArrayBuffer[] = []) => port.postMessage(message, transfer);
   try {
     const { default: exported, collate } = await import(module);

@@ -1,6 +1,4 @@
-import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises';
+import { constants, type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
 import { DrivetrainError } from '../native/index.js';
 
@@ -51,6 +49,7 @@ export async function readInto(file: FileHandle, bytes: Uint8Array, position: nu
  * file or the new one. A crash may leave the temporary file, never a part of the target. `DT_NOT_FOUND`, `DT_IO`.
  */
 export async function writeAtomically(path: string, parts: Iterable<Uint8Array>): Promise<void> {
+  const { randomBytes } = process.getBuiltinModule('node:crypto');
   const directory = dirname(path);
   const temporary = join(directory, `.drivetrain-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
   let file: FileHandle | undefined;

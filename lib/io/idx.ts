@@ -1,6 +1,4 @@
 import type { FileHandle } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
-import { createGunzip, gunzipSync } from 'node:zlib';
 import { DrivetrainError } from '../native/index.js';
 import { checkOptions, empty, sizeOf, type Tensor } from '../tensor/index.js';
 import { readInto, withFile } from './files.js';
@@ -63,6 +61,8 @@ export function parseIdx(bytes: Uint8Array, name = 'The buffer', options: IdxOpt
 }
 
 async function feed(file: FileHandle, gzipped: boolean, decoder: IdxDecoder): Promise<void> {
+  const { pipeline } = process.getBuiltinModule('node:stream/promises');
+  const { createGunzip } = process.getBuiltinModule('node:zlib');
   const stream = file.createReadStream({ start: 0, autoClose: false, highWaterMark: CHUNK_BYTES });
   // Kept apart, since a pipeline may report the abort that a failure of the last stage causes in the others.
   let failure: unknown;
@@ -84,6 +84,7 @@ async function feed(file: FileHandle, gzipped: boolean, decoder: IdxDecoder): Pr
 }
 
 function unpack(bytes: Uint8Array, name: string, maxBytes: number): Uint8Array {
+  const { gunzipSync } = process.getBuiltinModule('node:zlib');
   try {
     return gunzipSync(bytes, { maxOutputLength: maxBytes });
   } catch (error) {

@@ -1,6 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { empty, sizeOf, Tensor } from '../tensor/index.js';
 import { readInto, withFile, writeAtomically } from './files.js';
 import { formatOf, SIGNATURE_BYTES } from './formats.js';

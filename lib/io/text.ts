@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs';
 import { DrivetrainError } from '../native/index.js';
 import { asFileError } from './files.js';
 import { checkCount } from './sampler.js';
@@ -17,6 +16,7 @@ export async function* readRecords<R>(
   path: string,
   decoding: TextDecoding<R>,
 ): AsyncGenerator<R, void, undefined> {
+  const { createReadStream } = process.getBuiltinModule('node:fs');
   const text = new TextDecoder('utf-8', { fatal: true });
   const decode = (bytes?: Uint8Array) => {
     try {

@@ -1,4 +1,4 @@
-import { isMainThread, Worker, workerData } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { DrivetrainError, type ErrorCode } from '../native/index.js';
 import { checkOptions, wrap } from '../tensor/index.js';
 import type { BatchDataset } from './dataset.js';
@@ -140,10 +140,20 @@ export class WorkerDataset<B> implements BatchDataset<B> {
 /** How a worker of ours knows that it is one: its first module is this one. */
 const TASK = 'drivetrain-dataset';
 
-const start = (task: WorkerTask) => new Worker(new URL(import.meta.url), { workerData: { [TASK]: task } });
+/** Set in a worker's environment, and inherited from it: only where it is set, worker_threads is loaded to see the task. */
+const MARK = 'DRIVETRAIN_DATASET_WORKER';
+
+function start(task: WorkerTask): Worker {
+  const { Worker } = process.getBuiltinModule('node:worker_threads');
+  const env = { ...process.env, [MARK]: '1' };
+  return new Worker(new URL(import.meta.url), { env, workerData: { [TASK]: task } });
+}
 
 // When all modules are evaluated, since in the package they are one file.
-if (!isMainThread && workerData?.[TASK] !== undefined) setImmediate(serveDataset, workerData[TASK]);
+if (process.env[MARK] !== undefined) {
+  const { isMainThread, workerData } = process.getBuiltinModule('node:worker_threads');
+  if (!isMainThread && workerData?.[TASK] !== undefined) setImmediate(serveDataset, workerData[TASK]);
+}
 
 function endedEarly(code: number): DrivetrainError {
   return new DrivetrainError(

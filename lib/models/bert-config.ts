@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { checkOptions } from '../tensor/index.js';
 
 /** The shape of a BERT, under the names of Hugging Face's `config.json` in camelCase; defaults are those of BERT-base. */

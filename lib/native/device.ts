@@ -1,6 +1,6 @@
-import { inspect } from 'node:util';
 import { binding, type DeviceInfo } from './binding.js';
 import { DrivetrainError } from './errors.js';
+import { inspect } from './inspect.js';
 
 const MAX_THREADS = 256;
 

@@ -3,7 +3,7 @@ import path = require('node:path');
 
 import type { Binding } from './binding.js' with { 'resolution-mode': 'import' };
 
-import diagnosis = require('./diagnosis.cjs');
+import type diagnosis = require('./diagnosis.cjs');
 import libc = require('./libc.cjs');
 
 type Attempt = { file: string; load: () => Binding };
@@ -58,9 +58,10 @@ function first(attempts: Iterable<Attempt>): Binding {
       failures.push({ file, error, header: libc.readHeader(path.resolve(root ?? '', file)) });
     }
   }
+  const { diagnose } = require('./diagnosis.cjs') as typeof diagnosis;
   const { platform, arch, versions } = process;
   const system = { platform, arch, libc: libc.libcName(), node: versions.node };
-  throw new Error(diagnosis.diagnose(failures, system), { cause: failures.at(-1)?.error });
+  throw new Error(diagnose(failures, system), { cause: failures.at(-1)?.error });
 }
 
 function* attempts(): Iterable<Attempt> {

@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 
 /** Refuses what is no number of features, channels or the like. */
 export function checkWidth(name: string, value: number): void {

@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { type Conv1dOptions, type Conv2dOptions, conv1d, conv2d, type Pair, pairOf } from '../ops/index.js';
 import { checkOptions, sizeOf, type Tensor } from '../tensor/index.js';
 import { checkWidth } from './checks.js';

@@ -2,8 +2,7 @@
  * Initial values, written into tensors that are there: `init.kaimingNormal(layer.weight, { generator })`. Names are those of
  * torch.nn.init; each gives its tensor back. f32 or f64.
  */
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import {
   add,
   assign,

@@ -1,4 +1,4 @@
-import { inspect } from 'node:util';
+import { inspect } from '../native/index.js';
 import { activeRecorder, assign } from '../ops/index.js';
 import { formatShape, Tensor } from '../tensor/index.js';
 import { loadState, loadStateInTurn, type StateEntry } from './state-dict.js';

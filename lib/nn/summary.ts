@@ -1,4 +1,4 @@
-import { inspect } from 'node:util';
+import { inspect } from '../native/index.js';
 import { type Op, type Recorder, withRecorder } from '../ops/index.js';
 import {
   checkDtype,

@@ -1,5 +1,5 @@
-import { inspect } from 'node:util';
 import type { DeviceInfo } from '../native/index.js';
+import { inspect } from '../native/index.js';
 import type { MemoryPoolStatistics } from '../tensor/index.js';
 import { type Finding, formatFindings } from '../text/index.js';
 import type { Numbers } from './numbers.js';

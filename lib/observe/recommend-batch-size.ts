@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { align, type Compiled, type Footprint, type Program } from '../program/index.js';
 import {
   checkOptions,

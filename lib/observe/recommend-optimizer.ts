@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { checkOptions, defaultPool } from '../tensor/index.js';
 
 /** Methods that the advice may name: classes of drivetrain. */

@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError, type TypedArray } from '../native/index.js';
+import { DrivetrainError, inspect, type TypedArray } from '../native/index.js';
 import { checkOptions, defaultPool, isHalf, type MemoryPool, Tensor, wrap } from '../tensor/index.js';
 import { type Health, judge } from './health.js';
 import { defaultRegistry, type Registry } from './metrics.js';

@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { type DType, formatShape, type Shape, sameShape, Tensor } from '../tensor/index.js';
 
 /** What came instead of a tensor, with a hint for the usual slips. */

@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { checkOptions, formatShape, type Tensor } from '../tensor/index.js';
 import { apply, transient } from './apply.js';
 import { checkFloat, checkSameDtype, checkShapeIs } from './checks.js';

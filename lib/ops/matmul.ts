@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { binding, DrivetrainError } from '../native/index.js';
+import { binding, DrivetrainError, inspect } from '../native/index.js';
 import {
   broadcastShapes,
   checkOptions,

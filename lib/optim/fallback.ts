@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError, type ErrorCode, type TypedArray } from '../native/index.js';
+import { DrivetrainError, type ErrorCode, inspect, type TypedArray } from '../native/index.js';
 import { activeRecorder } from '../ops/index.js';
 import { checkOptions, sameElements, sameShape, type Tensor } from '../tensor/index.js';
 import { carryOver, keep, type Stepping } from './carry-over.js';

@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { activeRecorder, cast, gradientControl, norms, transient } from '../ops/index.js';
 import { checkOptions, DTYPES, formatShape, Tensor } from '../tensor/index.js';
 import { filledBeside } from './flat-state.js';

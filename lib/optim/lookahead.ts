@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError, type TypedArray } from '../native/index.js';
+import { DrivetrainError, inspect, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry, stateEntry } from '../nn/index.js';
 import { assign } from '../ops/index.js';
 import { outsideScopes, type Tensor, wrap } from '../tensor/index.js';

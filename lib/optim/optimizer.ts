@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError, type TypedArray } from '../native/index.js';
+import { DrivetrainError, inspect, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
 import {
   activeRecorder,

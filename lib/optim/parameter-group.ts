@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { Module } from '../nn/index.js';
 import type { Tensor } from '../tensor/index.js';
 import { perhapsMeant } from '../text/index.js';

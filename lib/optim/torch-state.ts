@@ -1,6 +1,5 @@
-import { inspect } from 'node:util';
 import type { TensorData } from '../io/index.js';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { cast, describeNonTensor, full, fullLike, reshape, transient } from '../ops/index.js';
 import { checkOptions, DTYPES, formatShape, sameShape, Tensor, wrap } from '../tensor/index.js';
 import { Adadelta } from './adadelta.js';

@@ -1,4 +1,4 @@
-import { inspect } from 'node:util';
+import { inspect } from '../native/index.js';
 import type { ChainAttrs, MatmulAttrs, Opcode } from '../ops/index.js';
 import { DTYPES, type DType, formatShape, type Storage, type Tensor } from '../tensor/index.js';
 import { isRecomputed } from './checkpoint.js';

@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { perhapsMeant } from '../text/index.js';
 
 /** Refuses options that are no object, or that have another key than `known`: a misspelt one must not pass in silence. */

@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError, type TypedArray } from '../native/index.js';
+import { DrivetrainError, inspect, type TypedArray } from '../native/index.js';
 import { checkDtype, checkHeldBy, DTYPES, type DType, dtypeOf, typedArrayName } from './dtype.js';
 import { toFloat16, toFloat32 } from './half.js';
 import { currentPool, type MemoryPool } from './memory-pool.js';

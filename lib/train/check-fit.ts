@@ -1,6 +1,5 @@
-import { inspect } from 'node:util';
 import { DataLoader } from '../io/index.js';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { Module } from '../nn/index.js';
 import type { Stepper } from '../optim/index.js';
 import { checkOptions } from '../tensor/index.js';

@@ -1,6 +1,5 @@
-import { inspect } from 'node:util';
 import type { Stateful } from '../io/index.js';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import type { Module } from '../nn/index.js';
 import { clone } from '../ops/index.js';
 import { checkOptions, outsideScopes, type Tensor } from '../tensor/index.js';

@@ -9,15 +9,16 @@ import { PROBABILITIES, Project, tool } from './project.js';
 
 const { example } = inject('packed');
 
-/** The first example as a test, with a check of arrays from the test's own realm. */
+/** The first example as a test, with a check of arrays from the test's own realm, and of a file, which takes built-in modules. */
 function asTest(runner: string): string {
   const [imports, ...body] = example.split('\n');
   return `import { expect, test } from '${runner}';
 ${imports}
-import { add, wrap } from 'drivetrain';
+import { add, wrap, writeSafetensors } from 'drivetrain';
 test('the first example', async () => {
 ${body.join('\n')}
   expect((await predict(x)).shape).toEqual([4, 2]);
+  await writeSafetensors('x.safetensors', { x });
   expect(add(wrap(Float32Array.of(1)), wrap(new Float32Array([2]))).toArray()).toEqual(Float32Array.of(3));
 });
 `;

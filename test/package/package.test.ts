@@ -85,6 +85,13 @@ for await (const batch of new DataLoader(dataset, { batchSize: 5 })) console.log
   expect(JSON.parse(node(write('workers.mjs', script)))).toMatchObject({ dtype: 'f32', shape: [5, 2] });
 });
 
+test('stack traces name functions, classes and short lines, though local names are short', () => {
+  const script = `import { Linear } from 'drivetrain';
+try { new Linear(0, 1); } catch (error) { console.log(error.stack); }`;
+  const stack = node(write('stack.mjs', script));
+  expect(stack).toMatch(/ at new Linear \(.+\.js:\d+:\d{1,3}\)/);
+});
+
 const command = ['node_modules/.bin/drivetrain'];
 
 test('the command looks at the machine, and finds the binary of the package', () => {

@@ -1,9 +1,6 @@
-import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
 import { readdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../../native/index.js';
+import { DrivetrainError, inspect } from '../../native/index.js';
 import { checkOptions, Tensor } from '../../tensor/index.js';
 import { asFileError, syncDirectory, writeAtomically } from '../files.js';
 import { writeSafetensors } from '../safetensors.js';
@@ -67,7 +64,8 @@ export class CheckpointManager {
     checkOptions('save', options, ['step', 'metrics', 'config']);
     const { step, metrics = {}, config = null } = options;
     checkSave(parts, step, metrics);
-    const id = randomUUID();
+    const { mkdirSync } = process.getBuiltinModule('node:fs');
+    const id = process.getBuiltinModule('node:crypto').randomUUID();
     const path = join(this.directory, `step-${String(step).padStart(10, '0')}-${id.slice(0, 8)}`);
     const folder = join(this.directory, `.unfinished-${process.pid}-${id}`);
     const states = Object.entries(parts).map(([name, part]) => [name, split(part.stateDict())] as const);

@@ -1,8 +1,5 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { DrivetrainError } from '../../native/index.js';
 import type { Tensor } from '../../tensor/index.js';
 import { asFileError } from '../files.js';
@@ -99,6 +96,9 @@ export const fileOf = (part: string): string => `${part}.safetensors`;
 
 /** A file's length and SHA-256, read from the disk. */
 export async function digestOf(path: string): Promise<{ bytes: number; sha256: string }> {
+  const { createReadStream } = process.getBuiltinModule('node:fs');
+  const { createHash } = process.getBuiltinModule('node:crypto');
+  const { pipeline } = process.getBuiltinModule('node:stream/promises');
   const hash = createHash('sha256');
   try {
     const { size } = await stat(path);

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { DrivetrainError } from '../../native/index.js';
 import { asFileError } from '../files.js';
@@ -29,8 +28,10 @@ export interface Manifest extends CheckpointInfo {
 export const FORMAT = 'drivetrain-checkpoint/1';
 export const MANIFEST = 'checkpoint.json';
 
-const checksumOf = (manifest: Manifest) =>
-  createHash('sha256').update(JSON.stringify(manifest)).digest('hex');
+function checksumOf(manifest: Manifest): string {
+  const { createHash } = process.getBuiltinModule('node:crypto');
+  return createHash('sha256').update(JSON.stringify(manifest)).digest('hex');
+}
 
 export function formatManifest(manifest: Manifest): Uint8Array {
   return Buffer.from(`${JSON.stringify({ ...manifest, checksum: checksumOf(manifest) }, null, 2)}\n`);

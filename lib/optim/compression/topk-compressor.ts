@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../../native/index.js';
+import { DrivetrainError, inspect } from '../../native/index.js';
 import { loadState, type StateEntry, stateEntry } from '../../nn/index.js';
 import { add, assign, zeros } from '../../ops/index.js';
 import { checkOptions, outsideScopes, type Tensor } from '../../tensor/index.js';

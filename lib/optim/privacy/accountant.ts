@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../../native/index.js';
+import { DrivetrainError, inspect } from '../../native/index.js';
 import { sampledGaussianRdp } from './sampled-gaussian.js';
 
 /** The orders α at which privacy loss is added up; the best of them gives ε. */

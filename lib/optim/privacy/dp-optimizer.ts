@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { DrivetrainError, type TypedArray } from '../../native/index.js';
 import { loadState, stateEntry } from '../../nn/index.js';
 import {
@@ -205,6 +204,7 @@ export class DPOptimizer {
 
 /** A generator that nobody can foresee: 63 bits from the system. */
 function secretGenerator(): Generator {
+  const { randomBytes } = process.getBuiltinModule('node:crypto');
   const generator = new Generator(0);
   transient(() =>
     assign(

@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../../native/index.js';
+import { DrivetrainError, inspect } from '../../native/index.js';
 import { checkMilestones } from './checks.js';
 import { LRScheduler, type Scheduled } from './schedule.js';
 
