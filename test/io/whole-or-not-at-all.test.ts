@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -56,6 +56,17 @@ describe('a file is written whole or not at all', () => {
       await exited;
       latest = expectWhole(path);
     }
+  });
+
+  test('a file that a reader has open is replaced, at the latest when it is closed', async () => {
+    const path = join(temporaryFolder(), 'model.safetensors');
+    await writeSafetensors(path, { a: ones(1) }, { i: '1' });
+    const reader = openSync(path, 'r');
+    const written = writeSafetensors(path, { a: ones(2) }, { i: '2' });
+    await sleep(100);
+    closeSync(reader);
+    await written;
+    expect(expectWhole(path)).toBe(2);
   });
 
   test('writers at the same time leave the file of one of them', async () => {

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import 'drivetrain';
 import { expect, test } from 'vitest';
-import { runFixture } from './support.js';
+import { loadedAddon, runFixture } from './support.js';
 
 const require = createRequire(import.meta.url);
 const dist = join(import.meta.dirname, '../../dist/native');
@@ -40,7 +41,7 @@ test('the platform of a binary is read from its first bytes', () => {
     platformOf(new TextEncoder().encode('neither, though it is long enough to hold a header of sixty-four')),
   ).toBeUndefined();
   expect(platformOf(new Uint8Array(3))).toBeUndefined();
-  expect(platformOf(readFileSync(process.execPath))).toBe(`${process.platform}-${process.arch}`);
+  expect(platformOf(readFileSync(loadedAddon()))).toBe(`${process.platform}-${process.arch}`);
 });
 
 test('a binary of another architecture is named as such, whatever the system says of it', () => {
