@@ -60,15 +60,21 @@ function nativePackages(target) {
   return folder;
 }
 
+/** A file with a program that Node runs before its own. */
+function preload(name, program) {
+  const file = join(FOLDER, name);
+  writeFileSync(file, `${program}\n`);
+  return file;
+}
+
 /**
  * A command for Node whose `process.execPath` is the command itself: what the program says of its own path is a file for
  * another processor, which this machine cannot start.
  */
 function startable(command) {
   const file = join(FOLDER, 'node');
-  const preload = join(FOLDER, 'exec-path.cjs');
-  writeFileSync(preload, `process.execPath = ${JSON.stringify(file)};\n`);
-  writeFileSync(file, `#!/bin/sh\nexec ${[...command, '--require', preload].join(' ')} "$@"\n`);
+  const own = preload('exec-path.cjs', `process.execPath = ${JSON.stringify(file)};`);
+  writeFileSync(file, `#!/bin/sh\nexec ${command.join(' ')} --require ${own} "$@"\n`);
   chmodSync(file, 0o755);
   return [file];
 }
@@ -87,11 +93,24 @@ function addMissingLibrary([, node]) {
   );
 }
 
+/** What starts Node for a target, and the variables that it needs. */
 function prepare(target) {
-  const command = EMULATORS[target].command();
-  if (target !== 'win32-x64') return startable(command);
-  addMissingLibrary(command);
-  return command;
+  const { command, env, path } = EMULATORS[target];
+  mkdirSync(FOLDER, { recursive: true });
+  const node = command();
+  const variables = {
+    ...env,
+    NODE_PATH: path(nativePackages(target)),
+    DRIVETRAIN_BINARY: path(prebuiltFile(target)),
+  };
+  if (target !== 'win32-x64') return { node: startable(node), variables };
+  addMissingLibrary(node);
+  // Wine refuses connections that shall be kept alive.
+  const own = preload(
+    'keep-alive.cjs',
+    "require('node:net').Socket.prototype.setKeepAlive = function () { return this; };",
+  );
+  return { node, variables: { ...variables, NODE_OPTIONS: `--require Z:${own}` } };
 }
 
 /** Prints what failed: the output of vitest itself is in a file. */
@@ -113,16 +132,14 @@ function testsOf(target, parts) {
 }
 
 function suite(target, parts) {
-  const { what, env, path } = EMULATORS[target];
+  const { what, path } = EMULATORS[target];
   if (!existsSync(prebuiltFile(target))) {
     throw new StepError(`It is not built: npm run prebuild -- --target ${target}`);
   }
-  mkdirSync(FOLDER, { recursive: true });
-  const [command, ...first] = prepare(target);
-  const variables = {
-    NODE_PATH: path(nativePackages(target)),
-    DRIVETRAIN_BINARY: path(prebuiltFile(target)),
-  };
+  const {
+    node: [command, ...first],
+    variables,
+  } = prepare(target);
   const results = join(FOLDER, `${target}.json`);
   const log = join(FOLDER, `${target}.log`);
   console.log(`\n${what}, as it goes in ${log}`);
@@ -136,7 +153,7 @@ function suite(target, parts) {
   const output = openSync(log, 'w');
   const { status } = spawnSync(command, [...first, VITEST, 'run', ...options, ...testsOf(target, parts)], {
     cwd: root,
-    env: { ...process.env, ...env, ...variables },
+    env: { ...process.env, ...variables },
     stdio: ['ignore', output, output],
   });
   closeSync(output);
