@@ -12,7 +12,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { EMULATORS } from './emulators.mjs';
 import { filesUnder, main, root, run, runNpm, StepError, step } from './shared.mjs';
@@ -79,9 +79,15 @@ function startable(command) {
   return [file];
 }
 
-/** Windows looks for libraries beside the program first. */
-function addMissingLibrary([, node]) {
-  const library = join(dirname(node), 'bcryptprimitives.dll');
+/** A library that wine lacks, where it looks for those of Windows. */
+function addMissingLibrary(command, env) {
+  const folder = join(env.WINEPREFIX, 'drive_c/windows/system32');
+  // The first program that runs makes the folder.
+  if (!existsSync(folder)) {
+    const [program, ...args] = [...command, '--version'];
+    step('wine', () => spawnSync(program, args, { env: { ...process.env, ...env }, stdio: 'ignore' }));
+  }
+  const library = join(folder, 'bcryptprimitives.dll');
   if (existsSync(library)) return;
   const cache = join(root, 'build-prebuild/zig-cache');
   const source = join(root, 'toolchain/bcryptprimitives.cc');
@@ -104,7 +110,7 @@ function prepare(target) {
     DRIVETRAIN_BINARY: path(prebuiltFile(target)),
   };
   if (target !== 'win32-x64') return { node: startable(node), variables };
-  addMissingLibrary(node);
+  addMissingLibrary(node, env);
   // Wine refuses connections that shall be kept alive.
   const own = preload(
     'keep-alive.cjs',
