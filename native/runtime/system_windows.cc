@@ -78,8 +78,8 @@ size_t page_bytes() {
   return system.dwPageSize;
 }
 
-// Wine before version 9 lacks the function that gives memory back at once. Otherwise the pages may be taken when
-// memory is short.
+// Wine before version 9 lacks the function that gives memory back at once. What stands in for it lets the
+// system take the pages when memory is short.
 void discard_pages(void* pages, size_t bytes) {
   using Discard = DWORD(WINAPI*)(void*, SIZE_T);
   static const auto discard = reinterpret_cast<Discard>(
