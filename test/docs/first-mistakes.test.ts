@@ -53,7 +53,7 @@ function atHome(message: string): string {
       [name, HOME],
     ])
     .reduce((text, [from, to]) => text.replaceAll(from!, to!), message)
-    .replaceAll(`${HOME}\\`, `${HOME}/`);
+    .replaceAll(/\/home\/you\/project[\w.\\-]+/g, (path) => path.replaceAll('\\', '/'));
 }
 
 /** What Node prints of the error that ends the program: its name and message. */

@@ -13,7 +13,8 @@ export const goldenBytes = (name: string): Uint8Array => new Uint8Array(readFile
 /** A folder that goes with the test. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'drivetrain-io-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  // Windows keeps what a stream has not closed yet: it is tried again.
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true, maxRetries: 10 }));
   return folder;
 }
 

@@ -100,7 +100,11 @@ test("musl's programs are told by their loader's path", () => {
   expect(startsWithMusl(new TextEncoder().encode('\x7fELF…/lib64/ld-linux-x86-64.so.2\0'))).toBe(false);
 });
 
-for (const flags of [['--no-addons'], ['--experimental-permission', '--allow-fs-read=*']]) {
+const permission = process.allowedNodeEnvironmentFlags.has('--permission')
+  ? '--permission'
+  : '--experimental-permission';
+
+for (const flags of [['--no-addons'], [permission, '--allow-fs-read=*']]) {
   test(`node ${flags[0]} is met with the flag that helps`, async () => {
     const { stdout } = await runFixture('info.mjs', { flags });
     const { code, message } = JSON.parse(stdout);
