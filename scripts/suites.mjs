@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { root, show } from './shared.mjs';
 
+export const VITEST = 'node_modules/vitest/vitest.mjs';
 const RESULTS = join(root, 'build/vitest.json');
 
 /** Runs one native test program. One that does not count is one test. */
@@ -41,8 +42,12 @@ function counted(status, stdout) {
 export function vitest(args, { node = process.execPath, env = {} } = {}) {
   rmSync(RESULTS, { force: true });
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${RESULTS}`];
-  const succeeded = show(node, ['node_modules/vitest/vitest.mjs', 'run', ...reporters, ...args], { env });
-  const found = JSON.parse(readFileSync(RESULTS, 'utf8'));
+  const succeeded = show(node, [VITEST, 'run', ...reporters, ...args], { env });
+  return vitestCounts(JSON.parse(readFileSync(RESULTS, 'utf8')), succeeded);
+}
+
+/** What vitest's report in JSON counts. A run that breaks without a failed test counts as one. */
+export function vitestCounts(found, succeeded) {
   const failed = found.numFailedTests || (succeeded ? 0 : 1);
   return { passed: found.numPassedTests, failed, skipped: found.numPendingTests + found.numTodoTests };
 }

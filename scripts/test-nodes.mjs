@@ -1,10 +1,10 @@
-// The tests, but for the repeats per instruction set, on the newer Nodes that are supported.
-import { nodeBinary } from './nodes.mjs';
+// The tests, but for the repeats per instruction set, on the newer Nodes that are supported: those with long-term
+// support, and the current release.
+import { currentMajor, nodeBinary } from './nodes.mjs';
 import { main } from './shared.mjs';
 import { report, vitest } from './suites.mjs';
 
-const MAJORS = [22, 24];
-
 await main(() => {
-  report(MAJORS.map((major) => vitest(['--project', 'default'], { node: nodeBinary('linux-x64', major) })));
+  const majors = [22, 24, currentMajor()];
+  report(majors.map((major) => vitest(['--project', 'default'], { node: nodeBinary('linux-x64', major) })));
 });

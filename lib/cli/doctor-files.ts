@@ -38,7 +38,7 @@ export async function files({ readSafetensors, writeSafetensors }: Library): Pro
       status: 'problem',
       subject,
       found: (error as Error).message,
-      advice: `Make ${tmpdir()} writable, or name another folder by TMPDIR.`,
+      advice: `Make ${tmpdir()} writable, or name another folder by ${process.platform === 'win32' ? 'TEMP' : 'TMPDIR'}.`,
     };
   }
 }

@@ -1,5 +1,6 @@
 import { constants, type FileHandle, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { dirname, isAbsolute, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DrivetrainError } from '../native/index.js';
 
 /** One system call moves at most this much: calls stay short and below the 2 GiB that systems allow. */
@@ -7,6 +8,11 @@ const CHUNK_BYTES = 16 * 1024 * 1024;
 
 /** Without O_NONBLOCK, which Windows lacks and files ignore, opening a named pipe would wait for a writer. */
 const READ = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
+
+/** What Windows says of a file that is in use, among other things. */
+const IN_USE: ReadonlySet<string> = new Set(['EPERM', 'EACCES', 'EBUSY']);
+const RENAME_PAUSE_MS = 10;
+const RENAME_PATIENCE_MS = 5000;
 
 /** Opens `path`, calls `use` with it and its length in bytes, and closes it. `DT_NOT_FOUND`, `DT_IO`. */
 export async function withFile<T>(
@@ -58,7 +64,7 @@ export async function writeAtomically(path: string, parts: Iterable<Uint8Array>)
     for (const part of parts) await writeFully(file, part);
     await file.sync();
     await file.close();
-    await rename(temporary, path);
+    await renameInUse(temporary, path);
     await syncDirectory(directory);
   } catch (error) {
     await file?.close().catch(() => {});
@@ -80,6 +86,22 @@ async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<void> {
   for (let done = 0; done < bytes.length; ) {
     const { bytesWritten } = await file.write(bytes, done, Math.min(bytes.length - done, CHUNK_BYTES));
     done += bytesWritten;
+  }
+}
+
+/**
+ * Renames a file or folder, also where others read it or what it replaces. Windows refuses that while they have it open,
+ * and while it is looked at for viruses: there it is tried again for some seconds.
+ */
+export async function renameInUse(from: string, to: string): Promise<void> {
+  for (let waited = 0; ; waited += RENAME_PAUSE_MS) {
+    try {
+      return await rename(from, to);
+    } catch (error) {
+      const inUse = process.platform === 'win32' && IN_USE.has((error as NodeJS.ErrnoException).code ?? '');
+      if (!inUse || waited >= RENAME_PATIENCE_MS) throw error;
+      await sleep(RENAME_PAUSE_MS);
+    }
   }
 }
 

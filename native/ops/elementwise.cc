@@ -6,6 +6,7 @@
 #include "kernels_of.h"
 #include "loop.h"
 #include "parallel_chunks.h"
+#include "power.h"
 #include "table.h"
 
 namespace drivetrain {
@@ -111,7 +112,7 @@ void pow_of(const OpCall& call) {
     T* out = reinterpret_cast<T*>(at[1]);
     if (exponent == 2) return kernels_of<T>().binary[kMul](x, steps[0], x, steps[0], out, n);
     if (exponent == 0.5 && steps[0] == 1) return kernels_of<T>().unary[kSqrt](x, out, n);
-    for (size_t i = 0; i < n; i++) out[i] = std::pow(x[i * steps[0]], static_cast<T>(exponent));
+    for (size_t i = 0; i < n; i++) out[i] = power(x[i * steps[0]], static_cast<T>(exponent));
   });
 }
 

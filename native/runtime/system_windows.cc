@@ -80,7 +80,17 @@ size_t page_bytes() {
   return system.dwPageSize;
 }
 
-void discard_pages(void* pages, size_t bytes) { DiscardVirtualMemory(pages, bytes); }
+// Wine before version 9 lacks the function that gives memory back at once. What stands in for it lets the
+// system take the pages when memory is short.
+void discard_pages(void* pages, size_t bytes) {
+  using Discard = DWORD(WINAPI*)(void*, SIZE_T);
+  static const auto discard = reinterpret_cast<Discard>(
+      reinterpret_cast<void*>(GetProcAddress(GetModuleHandleW(L"kernel32"), "DiscardVirtualMemory")));
+  if (discard)
+    discard(pages, bytes);
+  else
+    VirtualAlloc(pages, bytes, MEM_RESET, PAGE_READWRITE);
+}
 
 void stay_loaded() {
   HMODULE self;

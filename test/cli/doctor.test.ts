@@ -89,7 +89,7 @@ test('kernels that give something else are found out', async () => {
 });
 
 test('a folder for temporary files that is not there is named, with the remedy', async () => {
-  const found = await report({ TMPDIR: '/nowhere' });
+  const found = await report({ TMPDIR: '/nowhere', TEMP: '/nowhere', TMP: '/nowhere' });
   expect(found.code).toBe(1);
   expect(of(found, 'files')).toMatchObject({
     status: 'problem',

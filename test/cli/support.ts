@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
+import { processLimit } from '../process-limit.js';
 
 export const main = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
@@ -21,14 +22,12 @@ export interface Start {
   readonly watch?: (stdout: string, kill: (signal: NodeJS.Signals) => void) => void;
 }
 
-const LIMIT_MS = 25_000;
-
 /** Runs `drivetrain` with arguments in a process of its own until it ends. */
 export function drivetrain(args: readonly string[], { env, cwd, watch }: Start = {}): Promise<Ended> {
   const child = spawn(process.execPath, [main, ...args], {
     cwd: cwd ?? process.cwd(),
     env: { ...process.env, FORCE_COLOR: undefined, NO_COLOR: '1', ...env },
-    timeout: LIMIT_MS,
+    timeout: processLimit(),
     killSignal: 'SIGKILL',
   });
   return new Promise((resolve) => {

@@ -50,7 +50,8 @@ describe('what the pages show runs as it stands', () => {
     });
   }
 
-  test('the server answers the requests shown with it', async () => {
+  // Windows has neither a shell of this kind nor a signal that lets a process end by itself.
+  test.skipIf(process.platform === 'win32')('the server answers the requests shown with it', async () => {
     const [example] = examples.filter(({ shell }) => shell.includes('curl'));
     const port = `${await freePort()}`;
     const file = write('server', example!.code.replace('8000', port));

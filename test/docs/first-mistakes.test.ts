@@ -1,7 +1,17 @@
 import { execFile } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 const root = join(import.meta.dirname, '../..');
@@ -25,7 +35,9 @@ let project: string;
 
 beforeAll(() => {
   folder = realpathSync(mkdtempSync(join(tmpdir(), 'drivetrain-mistakes-')));
-  for (const name of ['dist', 'build/Release', 'package.json'])
+  for (const name of ['dist', 'build/Release', 'prebuilds', 'package.json'].filter((name) =>
+    existsSync(join(root, name)),
+  ))
     cpSync(join(root, name), join(folder, name), { recursive: true });
   project = join(folder, 'project');
   mkdirSync(project);
@@ -33,14 +45,26 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
+/** A message with the page's folder in place of the test's, as paths and as addresses. */
+function atHome(message: string): string {
+  return [project, folder]
+    .flatMap((name) => [
+      [pathToFileURL(name).href, `file://${HOME}`],
+      [name, HOME],
+    ])
+    .reduce((text, [from, to]) => text.replaceAll(from!, to!), message)
+    .replaceAll(/\/home\/you\/project[\w.\\-]+/g, (path) => path.replaceAll('\\', '/'));
+}
+
 /** What Node prints of the error that ends the program: its name and message. */
 function messageOf(file: string): Promise<string> {
   return new Promise((resolve) => {
     execFile(process.execPath, [file], { cwd: project, encoding: 'utf8' }, (_, stdout, stderr) => {
-      const [message] = /^\w*Error(?: \[\w+\])?: [\s\S]*?(?=\n +at |\n\n)/m.exec(stderr) ?? [
+      const printed = stderr.replaceAll('\r\n', '\n');
+      const [message] = /^\w*Error(?: \[\w+\])?: [\s\S]*?(?=\n +at |\n\n)/m.exec(printed) ?? [
         `none: ${stdout}${stderr}`,
       ];
-      resolve(message.replaceAll(project, HOME).replaceAll(folder, HOME));
+      resolve(atHome(message));
     });
   });
 }

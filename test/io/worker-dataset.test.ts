@@ -3,6 +3,7 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DataLoader, type Tensor, WorkerDataset } from 'drivetrain';
 import { expect, onTestFinished, test } from 'vitest';
+import { processLimit } from '../process-limit.js';
 import { rejectionOf, temporaryFolder } from './support.js';
 
 const MODULE = new URL('fixtures/dataset.mjs', import.meta.url);
@@ -131,5 +132,7 @@ test('workers that nobody closed do not hold the process, and those at work do',
      const dataset = await WorkerDataset.open(${JSON.stringify(MODULE.href)}, { workers: 2, data: { kind: 'samples', argument: 5 } });
      dataset.batch(Uint32Array.of(4)).then(({ text }) => console.log(text[0]));`,
   );
-  expect(execFileSync(process.execPath, [script], { encoding: 'utf8', timeout: 20_000 })).toBe('sample 4\n');
+  expect(execFileSync(process.execPath, [script], { encoding: 'utf8', timeout: processLimit() })).toBe(
+    'sample 4\n',
+  );
 });

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import 'drivetrain';
 import { expect, test } from 'vitest';
-import { runFixture } from './support.js';
+import { loadedAddon, runFixture } from './support.js';
 
 const require = createRequire(import.meta.url);
 const dist = join(import.meta.dirname, '../../dist/native');
@@ -40,7 +41,7 @@ test('the platform of a binary is read from its first bytes', () => {
     platformOf(new TextEncoder().encode('neither, though it is long enough to hold a header of sixty-four')),
   ).toBeUndefined();
   expect(platformOf(new Uint8Array(3))).toBeUndefined();
-  expect(platformOf(readFileSync(process.execPath))).toBe(`${process.platform}-${process.arch}`);
+  expect(platformOf(readFileSync(loadedAddon()))).toBe(`${process.platform}-${process.arch}`);
 });
 
 test('a binary of another architecture is named as such, whatever the system says of it', () => {
@@ -99,7 +100,11 @@ test("musl's programs are told by their loader's path", () => {
   expect(startsWithMusl(new TextEncoder().encode('\x7fELF…/lib64/ld-linux-x86-64.so.2\0'))).toBe(false);
 });
 
-for (const flags of [['--no-addons'], ['--experimental-permission', '--allow-fs-read=*']]) {
+const permission = process.allowedNodeEnvironmentFlags.has('--permission')
+  ? '--permission'
+  : '--experimental-permission';
+
+for (const flags of [['--no-addons'], [permission, '--allow-fs-read=*']]) {
   test(`node ${flags[0]} is met with the flag that helps`, async () => {
     const { stdout } = await runFixture('info.mjs', { flags });
     const { code, message } = JSON.parse(stdout);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { device } from 'drivetrain';
 import { expect, test } from 'vitest';
-import { fixture, runFixture } from './support.js';
+import { fixture, loadedAddon, runFixture } from './support.js';
 
 async function load(env: Record<string, string>) {
   const { code, signal, stdout, stderr } = await runFixture('info.mjs', { env });
@@ -35,8 +35,7 @@ test('an instruction set that is not there is refused, with the remedy', async (
 });
 
 test('an instruction set that is not there is refused by a binary of the caller’s choice as well', async () => {
-  const binary = join(import.meta.dirname, '../../build/Release/drivetrain.node');
-  const { code } = await load({ DRIVETRAIN_ISA: 'sse', DRIVETRAIN_BINARY: binary });
+  const { code } = await load({ DRIVETRAIN_ISA: 'sse', DRIVETRAIN_BINARY: loadedAddon() });
   expect(code).toBe('DT_UNSUPPORTED_ISA');
 });
 

@@ -1,8 +1,8 @@
-import { readdir, rename, rm } from 'node:fs/promises';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DrivetrainError, inspect } from '../../native/index.js';
 import { checkOptions, Tensor } from '../../tensor/index.js';
-import { asFileError, syncDirectory, writeAtomically } from '../files.js';
+import { asFileError, renameInUse, syncDirectory, writeAtomically } from '../files.js';
 import { writeSafetensors } from '../safetensors.js';
 import { Checkpoint, type CheckpointParts, digestOf, fileOf } from './checkpoint.js';
 import {
@@ -92,7 +92,7 @@ export class CheckpointManager {
       const files = Object.fromEntries(await Promise.all(written));
       const manifest: Manifest = { format: FORMAT, ...info, state, files };
       await writeAtomically(join(folder, MANIFEST), [formatManifest(manifest)]);
-      await rename(folder, path);
+      await renameInUse(folder, path);
       await syncDirectory(this.directory);
     } catch (error) {
       // What cannot be removed is not what went wrong.
@@ -140,7 +140,7 @@ export class CheckpointManager {
       for (const { path, id } of expired(await this.list(), this.#retention)) {
         // Renamed first: half a checkpoint must not look like one.
         const folder = join(this.directory, `.unfinished-${process.pid}-${id}`);
-        await rename(path, folder);
+        await renameInUse(path, folder);
         await rm(folder, { recursive: true, force: true });
       }
       await this.#removeUnfinished();
