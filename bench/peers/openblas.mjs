@@ -4,7 +4,13 @@ import { nativeAddon } from './native-addon.mjs';
 export const name = 'OpenBLAS';
 
 const YEARS = { '0.3.21': 2022, '0.3.29': 2025 };
-const CORES = { avx2: 'Haswell', 'avx2-vnni': 'Haswell', avx512: 'SkylakeX', 'avx512-vnni': 'SkylakeX', 'avx512-amx': 'SkylakeX' };
+const CORES = {
+  avx2: 'Haswell',
+  'avx2-vnni': 'Haswell',
+  avx512: 'SkylakeX',
+  'avx512-vnni': 'SkylakeX',
+  'avx512-amx': 'SkylakeX',
+};
 
 let addon;
 

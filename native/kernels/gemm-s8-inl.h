@@ -16,15 +16,15 @@
 // and all of it may wrap modulo 2^32. A is packed, for tiles of R rows, in blocks of R cache lines, one of
 // each row.
 
-// A tile has at most kRows rows. Those of up to kVectorRows are made of vectors; others of registers of tiles, which are
-// read and written whole, up to kSpareRows past the last row.
+// A tile has at most kRows rows. Those of up to kVectorRows are made of vectors; others of registers of
+// tiles, which are read and written whole, up to kSpareRows past the last row.
 template <class D>
 struct TileS8 {
   static constexpr size_t kRows = F::kTileRows, kVectorRows = kRows, kSpareRows = 0;
   struct Use {};
 };
 template <class D>
-  requires requires { typename D::Use; }
+requires requires { typename D::Use; }
 struct TileS8<D> {
   static constexpr size_t kRows = D::kRows, kVectorRows = D::kFewRows, kSpareRows = D::kRegisterRows;
   using Use = typename D::Use;
@@ -232,8 +232,8 @@ struct S8 {
       if constexpr (kTiles)
         if (rows > Tile::kVectorRows) {
           const bool high = rows > D::kRegisterRows;
-          return (high ? D::template multiply<true> : D::template multiply<false>)(count, a, rows, b, tail, start,
-                                                                                  start_row, sums);
+          return (high ? D::template multiply<true> : D::template multiply<false>)(count, a, rows, b, tail,
+                                                                                   start, start_row, sums);
         }
       tile<Tile::kVectorRows>(count, a, b, start, start_row, rows, sums);
     }
@@ -257,12 +257,14 @@ struct S8 {
   Elem* a;            // packed rows and what they bring, or null where a chunk packs its own
   RowS8* row_terms;
 
-  // Panels are of equal height where that is possible, and at most kRows. Of registers of tiles the last one may be low.
+  // Panels are of equal height where that is possible, and at most kRows. Of registers of tiles the last one
+  // may be low.
   static size_t panel_rows(size_t rows) { return kTiles ? smaller(rows, kRows) : even_part(rows, kRows, 1); }
 
   // Of rows of A, packed, and of what they bring.
   static size_t packed_bytes(size_t rows, size_t k) {
-    return rows * (row_elems(k) * sizeof(Elem) + sizeof(RowS8)) + Tile::kSpareRows * kLineElems * sizeof(Elem);
+    return rows * (row_elems(k) * sizeof(Elem) + sizeof(RowS8)) +
+           Tile::kSpareRows * kLineElems * sizeof(Elem);
   }
 
   // Rows i .. end in panels.
@@ -299,7 +301,9 @@ struct S8 {
     }
     const size_t blocks = (words(g.k) + kBlockWords - 1) / kBlockWords;
     int32_t one_tile[kRows * kCols];
-    int32_t* sums = blocks > 1 ? (int32_t*)scratch(2, (i_end - i0 + Tile::kSpareRows) * kCols * sizeof(int32_t)) : one_tile;
+    int32_t* sums = blocks > 1
+                        ? (int32_t*)scratch(2, (i_end - i0 + Tile::kSpareRows) * kCols * sizeof(int32_t))
+                        : one_tile;
     for (size_t j = j0; j < j_end; j += kCols) {
       const int8_t* b = g.b_packed + j / kCols * panel_bytes(g.k);
       const size_t cols = smaller(kCols, g.n - j);

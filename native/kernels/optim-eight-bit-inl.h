@@ -116,8 +116,8 @@ DT_INLINE void encode_four(const float* x, F inverse, uint8_t* codes) {
               encode<kSigned>(F::load(x + 3 * F::kLanes), inverse)});
 }
 
-// A block whose parameters have had their step and whose moments are to be encoded, as soon as their largest are
-// known, into the codes that they came from.
+// A block whose parameters have had their step and whose moments are to be encoded, as soon as their largest
+// are known, into the codes that they came from.
 struct SteppedBlock {
   float m[kEightBitBlock], v[kEightBitBlock];
   uint8_t *m_codes, *v_codes;
@@ -140,8 +140,8 @@ struct EightBitSteps {
   SteppedBlock two[2];
   size_t stepped = 0;
 
-  // One block's step, between whose vectors the block before is encoded: a step waits for the divider, and encoding
-  // fills that wait.
+  // One block's step, between whose vectors the block before is encoded: a step waits for the divider, and
+  // encoding fills that wait.
   DT_INLINE void step(float* param, const float* grad, const EightBitState& s) {
     SteppedBlock& block = two[stepped % 2];
     const SteppedBlock* before = stepped > 0 ? &two[(stepped - 1) % 2] : nullptr;

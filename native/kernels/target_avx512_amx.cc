@@ -1,5 +1,5 @@
-// The int8 kernels compiled for x86-64 with AVX-512, its VNNI and AMX; all others are those of avx512. Everything
-// stands in an anonymous namespace: see native/simd/vec_one.h.
+// The int8 kernels compiled for x86-64 with AVX-512, its VNNI and AMX; all others are those of avx512.
+// Everything stands in an anonymous namespace: see native/simd/vec_one.h.
 #include <math.h>
 #include <string.h>
 #if defined(__AMX_INT8__)

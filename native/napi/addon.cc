@@ -47,10 +47,11 @@ constexpr Export kExports[] = {
 
 napi_value init(napi_env env, napi_value exports) {
   if (selected_kernels() == nullptr) {
-    napi_throw_error(env, "DT_UNSUPPORTED_ISA",
-                     "DRIVETRAIN_ISA names an instruction set that this processor or this build does not "
-                     "have; unset it, or use scalar, avx2, avx2-vnni, avx512, avx512-vnni, avx512-amx (x64), neon or "
-                     "neon-dot (arm64).");
+    napi_throw_error(
+        env, "DT_UNSUPPORTED_ISA",
+        "DRIVETRAIN_ISA names an instruction set that this processor or this build does not "
+        "have; unset it, or use scalar, avx2, avx2-vnni, avx512, avx512-vnni, avx512-amx (x64), neon or "
+        "neon-dot (arm64).");
     return nullptr;
   }
   if (!start_pool()) {

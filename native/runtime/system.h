@@ -11,8 +11,8 @@ int usable_processors();
 // Whether the processor multiplies bytes by four (arm64's dot product); false on others than arm64.
 bool has_dot_product();
 
-// Asks for x86's registers of tiles (AMX), which a process has to before it touches them; false where it is refused, or
-// where nobody has written down how to ask.
+// Asks for x86's registers of tiles (AMX), which a process has to before it touches them; false where it is
+// refused, or where nobody has written down how to ask.
 bool may_use_tiles();
 
 // Stacks of threads: the defaults of systems reach from 128 KiB (musl) to 8 MiB.

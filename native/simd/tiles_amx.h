@@ -6,18 +6,19 @@ struct alignas(64) TileShape {
 };
 constexpr TileShape kTileShape;
 
-// AMX, beside dot4_avx512_vnni.h: registers of 16 rows of 64 bytes, of which one instruction multiplies two, u8 by s8,
-// adding four products into each of 16 by 16 s32; it wraps, and does not saturate. The three operands of a product are
-// C (16 rows of 16 sums), A (16 rows of 64 values along k) and B (16 words along k, each of 16 columns), and the packed
-// forms of A and B are both read as they are.
+// AMX, beside dot4_avx512_vnni.h: registers of 16 rows of 64 bytes, of which one instruction multiplies two,
+// u8 by s8, adding four products into each of 16 by 16 s32; it wraps, and does not saturate. The three
+// operands of a product are C (16 rows of 16 sums), A (16 rows of 64 values along k) and B (16 words along k,
+// each of 16 columns), and the packed forms of A and B are both read as they are.
 struct Dot4Tiles : Dot4 {
-  static constexpr size_t kRows = 32;      // of a product of registers, two by two
-  static constexpr size_t kFewRows = 4;    // up to which vectors are as fast
+  static constexpr size_t kRows = 32;    // of a product of registers, two by two
+  static constexpr size_t kFewRows = 4;  // up to which vectors are as fast
   static constexpr size_t kRegisterRows = 16;
-  static constexpr size_t kLineWords = 16;  // along k, of one product
+  static constexpr size_t kLineWords = 16;                   // along k, of one product
   static constexpr size_t kLineBytes = kLineWords * 2 * 64;  // of a panel of B, 32 columns wide
 
-  // While it lives, the thread's registers have their shape. Left in use they would be saved with every switch of threads.
+  // While it lives, the thread's registers have their shape. Left in use they would be saved with every
+  // switch of threads.
   struct Use {
     Use() { _tile_loadconfig(&kTileShape); }
     ~Use() { _tile_release(); }
@@ -40,8 +41,9 @@ struct Dot4Tiles : Dot4 {
     }
   }
 
-  // sums = start + the products of a packed panel of A, whose `rows` lines of one place along k are side by side, and one
-  // of B. What is left of `words` after whole lines is in `tail`. Rows beyond the panel's are sums of whatever is there.
+  // sums = start + the products of a packed panel of A, whose `rows` lines of one place along k are side by
+  // side, and one of B. What is left of `words` after whole lines is in `tail`. Rows beyond the panel's are
+  // sums of whatever is there.
   template <bool kHigh>
   static void multiply(size_t words, const uint8_t* a, size_t rows, const int8_t* b, const int8_t* tail,
                        const int32_t* start, size_t start_row, int32_t* sums) {
@@ -53,7 +55,8 @@ struct Dot4Tiles : Dot4 {
       _tile_loadd(2, start + kRegisterRows * start_row, from_row);
       _tile_loadd(3, start + kRegisterRows * start_row + 16, from_row);
     }
-    for (size_t line = words / kLineWords; line > 0; --line, a += rows * 64, b += kLineBytes) step<kHigh>(a, b);
+    for (size_t line = words / kLineWords; line > 0; --line, a += rows * 64, b += kLineBytes)
+      step<kHigh>(a, b);
     if (words % kLineWords) step<kHigh>(a, tail);
     _tile_stored(0, sums, kSumsRow);
     _tile_stored(1, sums + 16, kSumsRow);
