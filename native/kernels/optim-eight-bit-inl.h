@@ -105,79 +105,47 @@ DT_INLINE float scale_of(I top) {
   return scale < 0x1p-125f ? 0 : scale;
 }
 
-// Values that are encoded at once.
-constexpr size_t kEncoded = 4 * F::kLanes;
-
 template <bool kSigned>
-DT_INLINE void encode_four(const float* x, F inverse, uint8_t* codes) {
-  store_u8<kSigned ? 127 : 0>(
-      codes, {encode<kSigned>(F::load(x), inverse), encode<kSigned>(F::load(x + F::kLanes), inverse),
-              encode<kSigned>(F::load(x + 2 * F::kLanes), inverse),
-              encode<kSigned>(F::load(x + 3 * F::kLanes), inverse)});
+DT_INLINE void encode_block(const float* x, float scale, uint8_t* codes) {
+  const F inverse = F::set1(scale > 0 ? 1 / scale : 0);
+  for (size_t i = 0; i < kEightBitBlock; i += 4 * F::kLanes) {
+    const float* const at = x + i;
+    store_u8<kSigned ? 127 : 0>(
+        codes + i, {encode<kSigned>(F::load(at), inverse), encode<kSigned>(F::load(at + F::kLanes), inverse),
+                    encode<kSigned>(F::load(at + 2 * F::kLanes), inverse),
+                    encode<kSigned>(F::load(at + 3 * F::kLanes), inverse)});
+  }
 }
 
-// A block whose parameters have had their step and whose moments are to be encoded, as soon as their largest
-// are known, into the codes that they came from.
-struct SteppedBlock {
-  float m[kEightBitBlock], v[kEightBitBlock];
-  uint8_t *m_codes, *v_codes;
-  F m_inverse, v_inverse;
-
-  DT_INLINE void goes_to(const EightBitState& s) {
-    m_codes = s.m, v_codes = s.v;
-    m_inverse = F::set1(*s.m_scale > 0 ? 1 / *s.m_scale : 0);
-    v_inverse = F::set1(*s.v_scale > 0 ? 1 / *s.v_scale : 0);
-  }
-  DT_INLINE void encode_from(size_t i) const {
-    encode_four<true>(m + i, m_inverse, m_codes + i);
-    encode_four<false>(v + i, v_inverse, v_codes + i);
-  }
-};
-
+// One block. Its moments are in the cache as f32 between the pass that updates them and the one that encodes
+// them, which has to know their largest.
 template <class Method>
-struct EightBitSteps {
-  const Method method;
-  SteppedBlock two[2];
-  size_t stepped = 0;
-
-  // One block's step, between whose vectors the block before is encoded: a step waits for the divider, and
-  // encoding fills that wait.
-  DT_INLINE void step(float* param, const float* grad, const EightBitState& s) {
-    SteppedBlock& block = two[stepped % 2];
-    const SteppedBlock* before = stepped > 0 ? &two[(stepped - 1) % 2] : nullptr;
-    const Decoder<true> decode_m(*s.m_scale);
-    const Decoder<false> decode_v(*s.v_scale);
-    const I magnitude = I::set1(~kSign);
-    I top_m = I::set1(0), top_v = I::set1(0);
-    for (size_t i = 0; i < kEightBitBlock; i += kEncoded) {
-      for (size_t at = i; at < i + kEncoded; at += F::kLanes) {
-        __builtin_prefetch(param + at + 2 * kPrefetch, 1);
-        __builtin_prefetch(grad + at + 2 * kPrefetch, 0);
-        F p = F::load(param + at), moments[] = {decode_m(s.m + at), decode_v(s.v + at)};
-        method(p, F::load(grad + at), moments);
-        store(param + at, p);
-        store(block.m + at, moments[0]);
-        store(block.v + at, moments[1]);
-        top_m = max(top_m, bits(moments[0]) & magnitude);
-        top_v = max(top_v, bits(moments[1]) & magnitude);
-      }
-      if (before) before->encode_from(i);
-    }
-    *s.m_scale = scale_of(top_m);
-    *s.v_scale = scale_of(top_v);
-    block.goes_to(s);
-    ++stepped;
+DT_INLINE void step_block(const Method& method, float* param, const float* grad, uint8_t* m_codes,
+                          uint8_t* v_codes, float* m_scale, float* v_scale) {
+  float m[kEightBitBlock], v[kEightBitBlock];
+  const Decoder<true> decode_m(*m_scale);
+  const Decoder<false> decode_v(*v_scale);
+  const I magnitude = I::set1(~kSign);
+  I top_m = I::set1(0), top_v = I::set1(0);
+  for (size_t i = 0; i < kEightBitBlock; i += F::kLanes) {
+    __builtin_prefetch(param + i + 2 * kPrefetch, 1);
+    __builtin_prefetch(grad + i + 2 * kPrefetch, 0);
+    F p = F::load(param + i), moments[] = {decode_m(m_codes + i), decode_v(v_codes + i)};
+    method(p, F::load(grad + i), moments);
+    store(param + i, p);
+    store(m + i, moments[0]);
+    store(v + i, moments[1]);
+    top_m = max(top_m, bits(moments[0]) & magnitude);
+    top_v = max(top_v, bits(moments[1]) & magnitude);
   }
-
-  void finish() const {
-    if (stepped > 0)
-      for (size_t i = 0; i < kEightBitBlock; i += kEncoded) two[(stepped - 1) % 2].encode_from(i);
-  }
-};
+  *m_scale = scale_of(top_m);
+  *v_scale = scale_of(top_v);
+  encode_block<true>(m, *m_scale, m_codes);
+  encode_block<false>(v, *v_scale, v_codes);
+}
 
 void adam_eight_bit(const AdamArgs& a, float* param, const float* grad, const EightBitState& s, size_t n) {
-  using Method = Adam<F, Second::kPlain>;
-  EightBitSteps<Method> steps{Method(a), {}};
+  const Adam<F, Second::kPlain> method(a);
   const size_t blocks = n / kEightBitBlock, left = n % kEightBitBlock;
   for (size_t b = 0; b < blocks; ++b) {
     const size_t at = b * kEightBitBlock;
@@ -185,9 +153,9 @@ void adam_eight_bit(const AdamArgs& a, float* param, const float* grad, const Ei
       __builtin_prefetch(s.m + at + ahead, 1);
       __builtin_prefetch(s.v + at + ahead, 1);
     }
-    steps.step(param + at, grad + at, {s.m + at, s.v + at, s.m_scale + b, s.v_scale + b});
+    step_block(method, param + at, grad + at, s.m + at, s.v + at, s.m_scale + b, s.v_scale + b);
   }
-  if (left == 0) return steps.finish();
+  if (left == 0) return;
   // The last one is made a whole one, of zeros.
   const size_t at = blocks * kEightBitBlock;
   float p[kEightBitBlock] = {}, g[kEightBitBlock] = {};
@@ -197,8 +165,7 @@ void adam_eight_bit(const AdamArgs& a, float* param, const float* grad, const Ei
   memcpy(g, grad + at, left * sizeof(float));
   memcpy(m, s.m + at, left);
   memcpy(v, s.v + at, left);
-  steps.step(p, g, {m, v, s.m_scale + blocks, s.v_scale + blocks});
-  steps.finish();
+  step_block(method, p, g, m, v, s.m_scale + blocks, s.v_scale + blocks);
   memcpy(param + at, p, left * sizeof(float));
   memcpy(s.m + at, m, left);
   memcpy(s.v + at, v, left);
