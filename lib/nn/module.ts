@@ -14,7 +14,7 @@ export abstract class Module {
   #training = true;
 
   /** Where it takes several tensors: arguments, or an object of them. */
-  abstract forward(input: Tensor | Readonly<Record<string, Tensor>>, ...others: unknown[]): Tensor;
+  abstract forward(input: Tensor | object, ...others: unknown[]): Tensor;
 
   /**
    * Tensors that training changes, by name, in the order of the fields; one that stands in two places is named once.

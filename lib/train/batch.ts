@@ -1,5 +1,4 @@
-import { inspect } from 'node:util';
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { describeNonTensor } from '../ops/index.js';
 import { type Compiled, compile } from '../program/index.js';
 import { Tensor } from '../tensor/index.js';

@@ -114,7 +114,7 @@ export async function fit(model: Module, data: Batches, options: FitOptions): Pr
       await over(data, signal, async (batch) => {
         const { tensors, compiled } = step.for(batch);
         memory ??= compiled.program(...tensors).memory;
-        means.add(await compiled(...tensors), tensors[0]!.shape[0]!);
+        means.add(await compiled(...tensors), samplesOf(batch, tensors));
         schedule?.step();
         run.steps++;
         const { samples, figures } = means;
@@ -158,6 +158,11 @@ class RunState implements Stateful {
   }
 }
 
+/** Targets have one for each sample; inputs may have masks and the like besides. */
+function samplesOf(batch: FitBatch, tensors: readonly Tensor[]): number {
+  return ((batch[1] as Tensor | undefined) ?? tensors[0]!).shape[0] ?? 1;
+}
+
 /** Calls `use` with each batch of an epoch, or of what is left of it, and disposes the batch. */
 async function over(
   data: Batches,
@@ -184,7 +189,7 @@ async function evaluated(
   evaluate.loadStateDict({ ...evaluate.stateDict(), position: 0 });
   await over(evaluate, signal, async (batch) => {
     const { tensors, compiled } = measure.for(batch);
-    means.add(await compiled(...tensors), tensors[0]!.shape[0]!);
+    means.add(await compiled(...tensors), samplesOf(batch, tensors));
   });
   return means.figures;
 }

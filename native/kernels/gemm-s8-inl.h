@@ -218,7 +218,7 @@ struct S8 {
     Block(const int8_t* from, size_t words, size_t rows) : b(from), count(words) {
       constexpr size_t kWordBytes = D::kDepth * kCols;
       const size_t left = count % kLineWords * kWordBytes;
-      if (kTiles && left > 0) {
+      if (kTiles && rows > Tile::kVectorRows && left > 0) {
         memcpy(tail, b + count * kWordBytes - left, left);
         memset(tail + left, 0, sizeof tail - left);
       }

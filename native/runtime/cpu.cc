@@ -41,8 +41,7 @@ Features detect() {
   features.avx512 = features.avx2 && f && dq && bw && vl && (states & kZmm) == kZmm;
   features.avx512_vnni = features.avx512 && c & (1u << 11);
   const bool tiles = d & (1u << 24), tiles_int8 = d & (1u << 25);
-  features.avx512_amx =
-      features.avx512_vnni && tiles && tiles_int8 && (states & kTiles) == kTiles && may_use_tiles();
+  features.avx512_amx = features.avx512_vnni && tiles && tiles_int8 && (states & kTiles) == kTiles;
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) features.avx2_vnni = features.avx2 && a & (1u << 4);
   return features;
 }
@@ -66,7 +65,7 @@ int available_kernels(const Kernels* out[kMaxTables]) {
   int count = 0;
 #ifdef DRIVETRAIN_X86
   const Features features = detect();
-  if (features.avx512_amx && avx512_amx_kernels()) out[count++] = avx512_amx_kernels();
+  if (features.avx512_amx && avx512_amx_kernels() && may_use_tiles()) out[count++] = avx512_amx_kernels();
   if (features.avx512_vnni && avx512_vnni_kernels()) out[count++] = avx512_vnni_kernels();
   if (features.avx512 && avx512_kernels()) out[count++] = avx512_kernels();
   if (features.avx2_vnni && avx2_vnni_kernels()) out[count++] = avx2_vnni_kernels();

@@ -49,6 +49,7 @@ struct Dot4Tiles : Dot4 {
                        const int32_t* start, size_t start_row, int32_t* sums) {
     constexpr int kSumsRow = 32 * sizeof(int32_t);
     const size_t from_row = start_row * sizeof(int32_t);
+    asm volatile("" ::: "memory");  // GCC takes the loads of tiles to read no memory
     _tile_loadd(0, start, from_row);
     _tile_loadd(1, start + 16, from_row);
     if constexpr (kHigh) {

@@ -132,7 +132,12 @@ TEST(gemm_s8_large) {
     check_s8(k, {60, 300, 129, type, true, false, kManyZeros, kOneZero, false, true});
     check_s8(k, {100, 140, 257, type, false, true, kOneZero, kNoZeros, true, true, Activation::kRelu});
     check_s8(k, {800, 65, 40, type, false, false, kManyZeros});
-    check_s8(k, {30, 70, 4300, type});  // sums of several blocks of k
+    // Sums of several blocks of k; panels high and low, and a last one of few rows.
+    check_s8(k, {30, 70, 4300, type});
+    check_s8(k, {12, 70, 1100, type});
+    check_s8(k, {35, 40, 2100, type, false, true, kManyZeros, kManyZeros});
+    check_s8(k, {70, 40, 2100, type});
+    check_s8(k, {300, 70, 1100, type});
   }
 }
 
