@@ -44,7 +44,7 @@ const covered = sanitized
       'test/{program/memory-growth,tensor/soak}.test.ts',
       // Layers of other tests, trained.
       'test/compress/composition.test.ts',
-      'test/{bench,cli,docs,examples,models,observe,scheduling,scripts,serve,train}/**',
+      'test/{bench,cli,docs,examples,models,observe,scripts,serve,train}/**',
     ]
   : [];
 

@@ -94,12 +94,13 @@ async function writeFully(file: FileHandle, bytes: Uint8Array): Promise<void> {
  * and while it is looked at for viruses: there it is tried again for some seconds.
  */
 export async function renameInUse(from: string, to: string): Promise<void> {
-  for (let waited = 0; ; waited += RENAME_PAUSE_MS) {
+  const end = performance.now() + RENAME_PATIENCE_MS;
+  for (;;) {
     try {
       return await rename(from, to);
     } catch (error) {
       const inUse = process.platform === 'win32' && IN_USE.has((error as NodeJS.ErrnoException).code ?? '');
-      if (!inUse || waited >= RENAME_PATIENCE_MS) throw error;
+      if (!inUse || performance.now() >= end) throw error;
       await sleep(RENAME_PAUSE_MS);
     }
   }

@@ -6,7 +6,9 @@ export function describeNonTensor(value: unknown): string {
   if (ArrayBuffer.isView(value)) return 'a typed array (wrap(array) makes a tensor of it)';
   if (Array.isArray(value)) return 'an array (tensor(array) makes a tensor of it)';
   const isPromise = typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
-  return isPromise ? 'a promise (await it first)' : typeof value;
+  if (isPromise) return 'a promise (await it first)';
+  const kind = typeof value === 'object' ? value?.constructor?.name : undefined;
+  return kind === undefined || kind === 'Object' ? typeof value : `an object of the class ${kind}`;
 }
 
 /** Refuses what is not a tensor. */

@@ -71,7 +71,8 @@ const crossEntropyGradOp: Op<CrossEntropyAttrs> = {
 
 /**
  * For each row of logits [n, classes] the negative log-likelihood of its label under the softmax: [n]. Labels [n] are
- * i32 or i64; one outside of [0, classes) is refused (`DT_INDEX_OUT_OF_RANGE`), an ignored one gives 0. Label smoothing: Szegedy et al., arXiv:1512.00567.
+ * i32 or i64; one outside of [0, classes) is refused (`DT_INDEX_OUT_OF_RANGE`), an ignored one gives 0. Label smoothing:
+ * Szegedy et al., arXiv:1512.00567.
  */
 export function crossEntropyRows(
   logits: Tensor,

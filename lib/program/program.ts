@@ -132,7 +132,8 @@ export class Program<R> {
   /**
    * Runs off the event loop, or at once where that costs less than handing over. Typed arrays of the caller's among the
    * inputs are copied first. Rejects with `DT_ABORTED` when cancelled, `DT_NON_FINITE` where an optimizer refuses its
-   * gradients and `DT_INDEX_OUT_OF_RANGE` for a label or index that there is not; then nothing was written. Throws `DT_NOT_SHARED` where it would write a caller's array.
+   * gradients and `DT_INDEX_OUT_OF_RANGE` for a label or index that there is not; then nothing was written. Throws
+   * `DT_NOT_SHARED` where it would write a caller's array.
    */
   async run(inputs: readonly Tensor[], options: RunOptions = {}): Promise<R> {
     this.#checkInputs(inputs);

@@ -305,7 +305,7 @@ export class Batcher {
     this.#schedule();
   }
 
-  /** Where one of several requests has an index that is out of range, each runs again alone: only that one fails. */
+  /** Where some request of several has an index that is out of range, the halves run again: only that one fails. */
   async #answer(batch: readonly Request[]): Promise<void> {
     const metrics = this.#metrics;
     const startedAt = performance.now();
@@ -320,10 +320,15 @@ export class Batcher {
       });
     } catch (error) {
       if (batch.length > 1 && error instanceof DrivetrainError && error.code === 'DT_INDEX_OUT_OF_RANGE')
-        for (const request of batch) await this.#answer([request]);
+        for (const half of halves(batch)) await this.#answer(half);
       else for (const request of batch) request.reject(error);
     }
   }
+}
+
+function halves<T>(items: readonly T[]): [T[], T[]] {
+  const middle = Math.ceil(items.length / 2);
+  return [items.slice(0, middle), items.slice(middle)];
 }
 
 function checkWhole(name: string, value: number, least: number): void {

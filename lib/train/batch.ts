@@ -43,7 +43,7 @@ function takeApart(batch: FitBatch, tensors: Tensor[]): Structure {
   const walk = (part: unknown): Structure => {
     if (part instanceof Tensor) return tensors.push(part) - 1;
     if (Array.isArray(part)) return part.map(walk);
-    if (typeof part === 'object' && part !== null && !ArrayBuffer.isView(part)) {
+    if (isPlainObject(part)) {
       return Object.fromEntries(Object.entries(part).map(([name, one]) => [name, walk(one)]));
     }
     throw notABatch(describeNonTensor(part));
@@ -51,6 +51,12 @@ function takeApart(batch: FitBatch, tensors: Tensor[]): Structure {
   const structure = walk(batch);
   if (!Array.isArray(batch) || tensors.length === 0) throw notABatch(inspect(batch, { depth: 0 }));
   return structure;
+}
+
+function isPlainObject(part: unknown): part is object {
+  if (typeof part !== 'object' || part === null) return false;
+  const prototype = Object.getPrototypeOf(part);
+  return prototype === null || Object.getPrototypeOf(prototype) === null;
 }
 
 function putTogether(structure: Structure, tensors: readonly Tensor[]): unknown {

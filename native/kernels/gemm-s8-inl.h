@@ -21,7 +21,9 @@
 template <class D>
 struct TileS8 {
   static constexpr size_t kRows = F::kTileRows, kVectorRows = kRows, kSpareRows = 0;
-  struct Use {};
+  struct Use {
+    explicit Use(size_t) {}
+  };
 };
 template <class D>
 requires requires { typename D::Use; }
@@ -290,7 +292,7 @@ struct S8 {
     const size_t i0 = index / across * s.rows, j0 = index % across * s.cols;
     const size_t i_end = smaller(i0 + s.rows, g.m), j_end = smaller(j0 + s.cols, g.n);
     const size_t height = panel_rows(i_end - i0);
-    [[maybe_unused]] const typename Tile::Use use;
+    [[maybe_unused]] const typename Tile::Use use(height);
     const Elem* a = s.a + i0 * row_elems(g.k);
     const RowS8* terms = s.row_terms + i0;
     if (!s.a) {

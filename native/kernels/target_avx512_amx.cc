@@ -15,6 +15,7 @@ namespace {
 #include "../simd/vec_one.h"
 #include "../simd/vec_avx512.h"
 #include "../simd/dot4_avx512_vnni.h"
+#include "../simd/tile_shape_amx.h"
 #include "../simd/tiles_amx.h"
 #include "table-s8-inl.h"
 }  // namespace

@@ -1,15 +1,7 @@
-// Constant, as compilers take ldtilecfg to read less than it does and leave out stores before it.
-struct alignas(64) TileShape {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-constexpr TileShape kTileShape;
-
-// AMX, beside dot4_avx512_vnni.h: registers of 16 rows of 64 bytes, of which one instruction multiplies two,
-// u8 by s8, adding four products into each of 16 by 16 s32; it wraps, and does not saturate. The three
-// operands of a product are C (16 rows of 16 sums), A (16 rows of 64 values along k) and B (16 words along k,
-// each of 16 columns), and the packed forms of A and B are both read as they are.
+// AMX, beside dot4_avx512_vnni.h and tile_shape_amx.h: registers of 16 rows of 64 bytes, of which one
+// instruction multiplies two, u8 by s8, adding four products into each of 16 by 16 s32; it wraps, and does
+// not saturate. The three operands of a product are C (16 rows of 16 sums), A (16 rows of 64 values along k)
+// and B (16 words along k, each of 16 columns), and the packed forms of A and B are both read as they are.
 struct Dot4Tiles : Dot4 {
   static constexpr size_t kRows = 32;    // of a product of registers, two by two
   static constexpr size_t kFewRows = 4;  // up to which vectors are as fast
@@ -17,11 +9,16 @@ struct Dot4Tiles : Dot4 {
   static constexpr size_t kLineWords = 16;                   // along k, of one product
   static constexpr size_t kLineBytes = kLineWords * 2 * 64;  // of a panel of B, 32 columns wide
 
-  // While it lives, the thread's registers have their shape. Left in use they would be saved with every
-  // switch of threads.
+  // While it lives, the thread's registers have their shape, where panels of so many rows take them. Left in
+  // use they would be saved with every switch of threads.
   struct Use {
-    Use() { _tile_loadconfig(&kTileShape); }
-    ~Use() { _tile_release(); }
+    const bool uses;
+    explicit Use(size_t rows) : uses(rows > kFewRows) {
+      if (uses) _tile_loadconfig(&kTileShape);
+    }
+    ~Use() {
+      if (uses) _tile_release();
+    }
     Use(const Use&) = delete;
     Use& operator=(const Use&) = delete;
   };

@@ -13,6 +13,8 @@
 namespace drivetrain::test {
 namespace {
 
+#include "../simd/tile_shape_amx.h"
+
 constexpr int kSteps = 1 << 14;
 
 #define REPEAT12(op) op(0) op(1) op(2) op(3) op(4) op(5) op(6) op(7) op(8) op(9) op(10) op(11)
@@ -47,11 +49,6 @@ void avx512_vnni() {
   asm volatile("vzeroupper");
 }
 #if __has_include(<amxint8intrin.h>)
-constexpr struct alignas(64) {
-  uint8_t palette = 1, rest[15] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-} kTileShape;
 // Four sums of tiles, as a tile of 2 x 2 registers has.
 __attribute__((target("amx-tile,amx-int8"))) void avx512_amx() {
   _tile_loadconfig(&kTileShape);

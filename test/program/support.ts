@@ -35,6 +35,34 @@ export function bits(t: Tensor): string {
 }
 
 /**
+ * Asks `serve` again and again, as eight clients do, until `done()`. Expects of each client that every answer is, to the bit,
+ * one of `answers`, that none is older than the one before, and that it got some all along; gives the places of what was seen.
+ */
+export async function askedUntil(
+  done: () => boolean,
+  serve: () => Promise<Tensor>,
+  answers: readonly string[],
+): Promise<Set<number>> {
+  const seen = new Set<number>();
+  const clients = Array.from({ length: 8 }, async () => {
+    let last = 0;
+    let count = 0;
+    while (!done()) {
+      const answer = await serve();
+      const at = answers.indexOf(bits(answer));
+      answer.dispose();
+      expect(at, 'which answer it is').toBeGreaterThanOrEqual(last);
+      seen.add(at);
+      last = at;
+      count++;
+    }
+    return count;
+  });
+  for (const count of await Promise.all(clients)) expect(count).toBeGreaterThan(2);
+  return seen;
+}
+
+/**
  * Remembers how much the default pool holds now; the function that it gives expects that it holds no more. It may hold
  * less, since the garbage collector frees at its own time what earlier tests left.
  */

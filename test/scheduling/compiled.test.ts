@@ -62,8 +62,25 @@ test('an index that is out of range fails its own request: those that share the 
     'DT_INDEX_OUT_OF_RANGE -1 at [0, 0]',
     2,
   ]);
-  expect(runs).toBe(6);
+  expect(runs).toBe(9);
   expect(await said(7)).toBe('DT_INDEX_OUT_OF_RANGE 7 at [0, 0]');
-  expect([runs, batcher.inFlight, batcher.size]).toEqual([7, 0, 0]);
+  expect([runs, batcher.inFlight, batcher.size]).toEqual([10, 0, 0]);
+  await batcher.close();
+});
+
+test('one bad index among many is found by halves', async () => {
+  const table = tensor([[1], [2], [3]]);
+  let runs = 0;
+  const look = compile((ids: Tensor) => embedding(table, ids));
+  const run = (batch: Tensor) => {
+    runs++;
+    return look(batch);
+  };
+  const batcher = new Batcher(run, { maxBatchSize: 64, registry: new Registry() });
+  const ids = Array.from({ length: 64 }, (_, i) => (i === 41 ? 3 : i % 3));
+  const ends = await Promise.allSettled(ids.map((id) => batcher.run(Int32Array.of(id))));
+  const answers = ends.map((end) => (end.status === 'fulfilled' ? end.value.toArray()[0] : end.reason.code));
+  expect(answers).toEqual(ids.map((id) => (id === 3 ? 'DT_INDEX_OUT_OF_RANGE' : id + 1)));
+  expect(runs).toBe(1 + 2 * Math.log2(64));
   await batcher.close();
 });

@@ -6,6 +6,7 @@ import {
   type Batches,
   CheckpointManager,
   CosineAnnealingLR,
+  clone,
   compile,
   crossEntropy,
   DataLoader,
@@ -254,6 +255,18 @@ describe('a model of several inputs', () => {
     expect([...shapes].sort()).toEqual(['mask', 'mask,shift']);
   });
 
+  test('counts samples by the targets: inputs may have others, and those first', async () => {
+    const model = new ByName();
+    const mask = tensor([1, 0]);
+    const rows = (t: Tensor, indices: Uint32Array) => clone(slice(t, 0, indices[0]!, indices.at(-1)! + 1));
+    const batch = (indices: Uint32Array) =>
+      [{ mask: clone(mask), a: rows(x, indices) }, rows(y, indices)] as const;
+    const data = new DataLoader({ length: SAMPLES, batch }, { batchSize: 36 });
+    const optimizer = new SGD(model.namedParameters(), { lr: 0 });
+    const { epochs } = await fit(model, data, { epochs: 1, optimizer, loss: crossEntropy });
+    expect(epochs[0]!.figures.loss).toBeCloseTo(crossEntropy(model.forward({ a: x, mask }), y).item(), 6);
+  });
+
   test('has its batches disposed', async () => {
     const model = new ByArguments();
     const given: Tensor[] = [];
@@ -277,6 +290,7 @@ describe('a model of several inputs', () => {
     ['an array of nothing', () => [], '[inputs, …targets]'],
     ['an array of numbers', () => [[1, 2], ones([2])], 'received number'],
     ['a typed array', () => [{ a: new Float32Array(2) }, ones([2])], 'wrap(array)'],
+    ['a map of tensors', () => [new Map([['a', ones([2, 2])]]), ones([2])], 'received an object of the class Map'],
     ['text', () => [ones([2, 2]), ['a', 'b']], 'received string'],
   ])('refuses a batch that is %s, and changes nothing', async (_, batch, said) => {
     const model = new Linear(2, 3);
