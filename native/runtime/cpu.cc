@@ -48,19 +48,13 @@ Features detect() {
 
 #endif
 
-// The instruction set that is asked for by the environment, or null.
-const char* pinned_isa() {
-  const char* name = std::getenv("DRIVETRAIN_ISA");
-  return name == nullptr || *name == '\0' ? nullptr : name;
-}
-
 const Kernels* select() {
   const Kernels* tables[kMaxTables];
   const int count = available_kernels(tables);
-  const char* const pinned = pinned_isa();
-  if (pinned == nullptr) return tables[0];
+  const char* const pinned = std::getenv("DRIVETRAIN_ISA");
+  const bool any = pinned == nullptr || *pinned == '\0';
   for (int i = 0; i < count; i++) {
-    if (std::strcmp(tables[i]->name, pinned) == 0) return tables[i];
+    if ((any || std::strcmp(tables[i]->name, pinned) == 0) && enable(*tables[i])) return tables[i];
   }
   return nullptr;
 }
@@ -71,11 +65,7 @@ int available_kernels(const Kernels* out[kMaxTables]) {
   int count = 0;
 #ifdef DRIVETRAIN_X86
   const Features features = detect();
-  // A process that pins another set is not bound to the larger signal stacks that tiles bring.
-  const char* const pinned = pinned_isa();
-  const Kernels* const amx = features.avx512_amx ? avx512_amx_kernels() : nullptr;
-  if (amx && (pinned == nullptr || std::strcmp(pinned, amx->name) == 0) && may_use_tiles())
-    out[count++] = amx;
+  if (features.avx512_amx && avx512_amx_kernels() && has_tiles()) out[count++] = avx512_amx_kernels();
   if (features.avx512_vnni && avx512_vnni_kernels()) out[count++] = avx512_vnni_kernels();
   if (features.avx512 && avx512_kernels()) out[count++] = avx512_kernels();
   if (features.avx2_vnni && avx2_vnni_kernels()) out[count++] = avx2_vnni_kernels();
@@ -87,6 +77,8 @@ int available_kernels(const Kernels* out[kMaxTables]) {
   out[count++] = scalar_kernels();
   return count;
 }
+
+bool enable(const Kernels& kernels) { return &kernels != avx512_amx_kernels() || request_tiles(); }
 
 const Kernels* selected_kernels() {
   static const Kernels* const kernels = select();

@@ -11,9 +11,13 @@ int usable_processors();
 // Whether the processor multiplies bytes by four (arm64's dot product); false on others than arm64.
 bool has_dot_product();
 
-// Asks for x86's registers of tiles (AMX), which a process has to before it touches them; false where it is
-// refused, or where nobody has written down how to ask.
-bool may_use_tiles();
+// Whether the system gives processes x86's registers of tiles (AMX); false where nobody has written down how
+// to ask.
+bool has_tiles();
+
+// Asks for them, which a process has to before it touches them: false where it is refused. Signal stacks of
+// all its threads have to have room for them from then on.
+bool request_tiles();
 
 // Stacks of threads: the defaults of systems reach from 128 KiB (musl) to 8 MiB.
 constexpr size_t kStackBytes = size_t{1} << 20;

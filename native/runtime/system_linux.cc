@@ -29,14 +29,28 @@ bool has_dot_product() {
 #endif
 }
 
-bool may_use_tiles() {
 #if defined(__x86_64__)
-  constexpr int kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA: Linux 5.16
-  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
-#else
-  return false;
-#endif
+
+constexpr int kTileData = 18;  // XFEATURE_XTILEDATA, Linux 5.16
+
+bool has_tiles() {
+  constexpr int kSupported = 0x1021;  // ARCH_GET_XCOMP_SUPP
+  unsigned long long features = 0;
+  return syscall(SYS_arch_prctl, kSupported, &features) == 0 && features >> kTileData & 1;
 }
+
+bool request_tiles() {
+  constexpr int kRequest = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+
+#else
+
+bool has_tiles() { return false; }
+
+bool request_tiles() { return false; }
+
+#endif
 
 void discard_pages(void* pages, size_t bytes) { madvise(pages, bytes, MADV_DONTNEED); }
 

@@ -21,7 +21,9 @@ bool has_dot_product() {
 #endif
 }
 
-bool may_use_tiles() { return false; }
+bool has_tiles() { return false; }
+
+bool request_tiles() { return false; }
 
 void discard_pages(void* pages, size_t bytes) { madvise(pages, bytes, MADV_FREE); }
 

@@ -61,7 +61,9 @@ bool has_dot_product() {
   return IsProcessorFeaturePresent(kDotProduct);
 }
 
-bool may_use_tiles() { return false; }
+bool has_tiles() { return false; }
+
+bool request_tiles() { return false; }
 
 bool start_thread(void (*body)(void*), void* argument) {
   auto* const start = new Start{body, argument};

@@ -25,7 +25,7 @@ int main(int argc, char** argv) {
   const Kernels* tables[kMaxTables];
   const int count = available_kernels(tables);
   for (int t = 0; t < count; ++t) {
-    if (isa && std::strcmp(isa, tables[t]->name)) continue;
+    if ((isa && std::strcmp(isa, tables[t]->name)) || !enable(*tables[t])) continue;
     product ? test::once(*tables[t], product) : measure(*tables[t]);
   }
 }

@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
   int passed = 0, failed = 0, turn = 0;
   for (int t = 0; t < count; ++t) {
     if (isa && std::strcmp(isa, tables[t]->name)) continue;
-    if (skipped(tables[t]->name)) continue;
+    if (skipped(tables[t]->name) || !enable(*tables[t])) continue;
     if (ulp) {
       test::measure_ulps(*tables[t]);
       continue;

@@ -290,7 +290,11 @@ describe('a model of several inputs', () => {
     ['an array of nothing', () => [], '[inputs, …targets]'],
     ['an array of numbers', () => [[1, 2], ones([2])], 'received number'],
     ['a typed array', () => [{ a: new Float32Array(2) }, ones([2])], 'wrap(array)'],
-    ['a map of tensors', () => [new Map([['a', ones([2, 2])]]), ones([2])], 'received an object of the class Map'],
+    [
+      'a map of tensors',
+      () => [new Map([['a', ones([2, 2])]]), ones([2])],
+      'received an object of the class Map',
+    ],
     ['text', () => [ones([2, 2]), ['a', 'b']], 'received string'],
   ])('refuses a batch that is %s, and changes nothing', async (_, batch, said) => {
     const model = new Linear(2, 3);
