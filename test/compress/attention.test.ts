@@ -22,15 +22,14 @@ import {
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../io/support.js';
 import { bothWays1, contentOf, expectSameBits, numbersOf } from '../ops/support.js';
-import { numbers, random, rng } from './support.js';
+import { numbers, random } from './support.js';
 
 const layer = () =>
   new TransformerEncoderLayer(16, 4, {
     dimFeedforward: 24,
     dropout: 0,
-    generator: rng,
   }).eval() as TransformerEncoderLayer;
-const attention = () => new MultiHeadAttention(16, 4, { generator: rng });
+const attention = () => new MultiHeadAttention(16, 4);
 
 /** ‖a − b‖ / ‖b‖ */
 function apart(a: Tensor, b: Tensor): number {

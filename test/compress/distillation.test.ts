@@ -30,7 +30,7 @@ import {
   refusalOf,
   UNIT,
 } from '../ops/support.js';
-import { pytorch, random, rng } from './support.js';
+import { pytorch, random } from './support.js';
 
 describe('distillationLoss', () => {
   describe.each(FLOATS)('in %s', (dtype) => {
@@ -80,7 +80,7 @@ describe('distillationLoss', () => {
 describe('featureLoss', () => {
   test('is the mean squared error, after the regressor where one is given', () => {
     const [student, teacher] = [random(4, 3), random(4, 5)];
-    const regressor = new Linear(3, 5, { generator: rng });
+    const regressor = new Linear(3, 5);
     expectSameBits(
       contentOf(featureLoss(student, teacher, regressor)),
       contentOf(mseLoss(regressor.forward(student), teacher)),

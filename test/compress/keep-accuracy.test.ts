@@ -12,15 +12,9 @@ import {
 } from 'drivetrain';
 import { describe, expect, test } from 'vitest';
 import { refusalOf } from '../ops/support.js';
-import { Net, random, rng } from './support.js';
+import { Net, random } from './support.js';
 
-const chain = () =>
-  new Sequential(
-    new Linear(4, 5, { generator: rng }),
-    new ReLU(),
-    new Linear(5, 6, { generator: rng }),
-    new Linear(6, 3, { generator: rng }),
-  );
+const chain = () => new Sequential(new Linear(4, 5), new ReLU(), new Linear(5, 6), new Linear(6, 3));
 
 /** Which layers a model has in integers. */
 const quantizedIn = (model: Module) =>
@@ -125,7 +119,7 @@ describe('the report', () => {
   });
 
   test('has the error that plain doubles give', () => {
-    const layer = new Linear(3, 2, { generator: rng });
+    const layer = new Linear(3, 2);
     const x = random(8, 3);
     const tiny = quantize(layer);
     const [exact, rounded] = [layer, tiny].map((one) => Array.from(one.forward(x).toArray() as Float32Array));

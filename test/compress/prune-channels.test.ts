@@ -42,7 +42,7 @@ import {
   rejectionOf,
   UNIT,
 } from '../ops/support.js';
-import { numbers, random, rng } from './support.js';
+import { numbers, random } from './support.js';
 
 type Norm = BatchNorm1d | BatchNorm2d;
 
@@ -118,13 +118,13 @@ const count = (model: Module) => model.parameters().reduce((sum, { size }) => su
 
 const images = (a: number, b: number, bias = true) =>
   new Sequential(
-    new Conv2d(2, a, 3, { padding: 1, bias, generator: rng }),
+    new Conv2d(2, a, 3, { padding: 1, bias }),
     seen(new BatchNorm2d(a)),
     new Sigmoid(),
     new MaxPool2d(2),
     new Dropout(0.3),
     new Sequential(
-      new Conv2d(a, b, [2, 3], { bias, generator: rng }),
+      new Conv2d(a, b, [2, 3], { bias }),
       new GELU(),
       new AvgPool2d(2, { stride: 1 }),
       seen(new BatchNorm2d(b)),
@@ -133,20 +133,20 @@ const images = (a: number, b: number, bias = true) =>
     new Flatten(),
     seen(new BatchNorm1d(2 * b)),
     new LeakyReLU(),
-    new Linear(2 * b, 3, { generator: rng }),
+    new Linear(2 * b, 3),
   ).eval() as Sequential;
 
 const signals = (a: number, b: number, bias = true) =>
   new Sequential(
-    new Conv1d(2, a, 3, { padding: 1, bias, generator: rng }),
+    new Conv1d(2, a, 3, { padding: 1, bias }),
     seen(new BatchNorm1d(a)),
     new Tanh(),
     new MaxPool1d(2),
-    new Conv1d(a, b, 2, { dilation: 2, bias, generator: rng }),
+    new Conv1d(a, b, 2, { dilation: 2, bias }),
     new ReLU(),
     new AvgPool1d(2),
     new Flatten(),
-    new Linear(2 * b, 3, { generator: rng }),
+    new Linear(2 * b, 3),
   ).eval() as Sequential;
 
 /** All layers in a row. */
@@ -215,11 +215,11 @@ describe('pruneChannels', () => {
   });
 
   class Net extends Module {
-    conv1 = new Conv2d(1, 6, 3, { generator: rng });
+    conv1 = new Conv2d(1, 6, 3);
     norm1 = seen(new BatchNorm2d(6));
-    conv2 = new Conv2d(6, 4, 3, { stride: 2, generator: rng });
-    out = new Linear(16, 3, { generator: rng });
-    grouped = new Conv2d(6, 6, 1, { groups: 2, generator: rng });
+    conv2 = new Conv2d(6, 4, 3, { stride: 2 });
+    out = new Linear(16, 3);
+    grouped = new Conv2d(6, 6, 1, { groups: 2 });
     forward(x: Tensor): Tensor {
       const first = relu(this.norm1.forward(this.conv1.forward(x)));
       const second = relu(this.conv2.forward(first));
@@ -248,17 +248,17 @@ describe('pruneChannels', () => {
   });
 
   test('stops where something mixes channels, and at groups and layers in two places', () => {
-    const twice = new Conv2d(4, 4, 1, { generator: rng });
+    const twice = new Conv2d(4, 4, 1);
     const model = new Sequential(
-      new Conv2d(2, 4, 1, { generator: rng }),
+      new Conv2d(2, 4, 1),
       new LayerNorm(3),
       twice,
       twice,
-      new Conv2d(4, 4, 1, { groups: 2, generator: rng }),
-      new Conv2d(4, 4, 1, { generator: rng }),
+      new Conv2d(4, 4, 1, { groups: 2 }),
+      new Conv2d(4, 4, 1),
       new ReLU(),
-      new Conv2d(4, 2, 1, { generator: rng }),
-      new Linear(3, 3, { generator: rng }),
+      new Conv2d(4, 2, 1),
+      new Linear(3, 3),
     );
     const small = pruneChannels(model, { amount: 0.5 }) as Sequential;
     const changed = small.layers
@@ -288,7 +288,7 @@ describe('pruneChannels', () => {
   });
 
   test('a file is refused by a model with other windows', async () => {
-    const conv = (kernel: number) => new Sequential(new Conv2d(2, 4, kernel, { generator: rng }));
+    const conv = (kernel: number) => new Sequential(new Conv2d(2, 4, kernel));
     const path = `${temporaryFolder()}/small.safetensors`;
     await writeCompressed(path, conv(3));
     for (const other of [conv(5), new Sequential(new Conv1d(2, 4, 3)), new Sequential(new Linear(2, 4))]) {
@@ -380,12 +380,12 @@ describe('pruneChannels', () => {
 
 test('pruneUnits and pruneChannels go together', () => {
   const model = new Sequential(
-    new Conv2d(1, 6, 3, { generator: rng }),
+    new Conv2d(1, 6, 3),
     new ReLU(),
     new Flatten(),
-    new Linear(24, 10, { generator: rng }),
+    new Linear(24, 10),
     new ReLU(),
-    new Linear(10, 3, { generator: rng }),
+    new Linear(10, 3),
   );
   const small = pruneUnits(pruneChannels(model, { amount: 0.5 }), { amount: 0.5 }) as Sequential;
   expect(small.parameters().map(({ shape }) => shape)).toEqual([

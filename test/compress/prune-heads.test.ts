@@ -31,7 +31,7 @@ import {
   rejectionOf,
   UNIT,
 } from '../ops/support.js';
-import { numbers, random, rng } from './support.js';
+import { numbers, random } from './support.js';
 
 /** The projections of an attention and the width of its heads. */
 interface Attention {
@@ -111,7 +111,7 @@ describe('pruneHeads', () => {
         fc.constantFrom('self', 'causal', 'cross'),
         (heads, headDim, length, amount, bias, kind) => {
           const embed = heads * headDim;
-          const whole = new MultiHeadAttention(embed, heads, { bias, generator: rng });
+          const whole = new MultiHeadAttention(embed, heads, { bias });
           if (bias) {
             assign(whole.inProjBias!, mul(random(3 * embed), 0.3));
             assign(whole.outProj.bias!, random(embed));
@@ -146,7 +146,6 @@ describe('pruneHeads', () => {
           dimFeedforward: 24,
           dropout: 0,
           normFirst: true,
-          generator: rng,
         }),
       2,
     );
@@ -166,7 +165,7 @@ describe('pruneHeads', () => {
   });
 
   test('what it leaves does not train the original', () => {
-    const whole = new MultiHeadAttention(8, 2, { generator: rng });
+    const whole = new MultiHeadAttention(8, 2);
     const own = new Set(Object.values(whole.stateDict()).map(({ storage }) => storage));
     const small = pruneHeads(whole, { amount: 0.5 });
     expect(Object.values(small.stateDict()).filter(({ storage }) => own.has(storage))).toEqual([]);
@@ -197,7 +196,7 @@ describe('pruneHeads', () => {
     attentionProbsDropoutProb: 0,
     initializerRange: 0.1,
   };
-  const bert = () => new BertModel(config, { generator: rng }).eval();
+  const bert = () => new BertModel(config).eval();
   const ids = tensor(Int32Array.of(3, 1, 4, 15, 9, 2), { shape: [2, 3] });
 
   test('takes the attentions of a BERT', async () => {
@@ -229,13 +228,13 @@ describe('pruneHeads', () => {
   });
 
   class Twins extends Module {
-    left = new MultiHeadAttention(8, 2, { generator: rng });
-    right = Object.assign(new MultiHeadAttention(8, 2, { generator: rng }), { outProj: this.left.outProj });
+    left = new MultiHeadAttention(8, 2);
+    right = Object.assign(new MultiHeadAttention(8, 2), { outProj: this.left.outProj });
     forward(x: Tensor): Tensor {
       return this.right.forward(this.left.forward(x));
     }
   }
-  const attention = () => new MultiHeadAttention(8, 2, { generator: rng });
+  const attention = () => new MultiHeadAttention(8, 2);
   const broken = attention();
   assign(broken.outProj.weight, tensor(new Float32Array(64).fill(NaN), { shape: [8, 8] }));
   test.each<[string, () => unknown, string]>([

@@ -38,7 +38,7 @@ import { describe, expect, test } from 'vitest';
 import { unpack } from '../nn/support.js';
 import { bitsOf, contentOf, expectSameBits, expectWithin, refusalOf, UNIT } from '../ops/support.js';
 import { OPTIMIZERS } from '../optim/support.js';
-import { Net, numbers, pytorch, random, rng } from './support.js';
+import { Net, numbers, pytorch, random } from './support.js';
 
 const chain = () => {
   const [first, second] = [new Linear(9, 7), new Linear(7, 5)];
@@ -383,11 +383,11 @@ describe('pruneUnits', () => {
         fc.double({ min: 0, max: 0.99, noNaN: true }),
         (width, amount) => {
           const model = new Sequential(
-            new Linear(6, width, { generator: rng }),
+            new Linear(6, width),
             new GELU(),
             new Dropout(0.5),
-            new Sequential(new Linear(width, 11, { generator: rng }), new ReLU()),
-            new Linear(11, 4, { bias: false, generator: rng }),
+            new Sequential(new Linear(width, 11), new ReLU()),
+            new Linear(11, 4, { bias: false }),
           ).eval();
           const [a, , , inner, c] = model.layers as [Linear, Module, Module, Sequential, Linear];
           const small = pruneUnits(model, { amount }) as Sequential;

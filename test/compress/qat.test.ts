@@ -33,7 +33,7 @@ import {
   refusalOf,
   UNIT,
 } from '../ops/support.js';
-import { Net, numbers, pytorch, random, rng } from './support.js';
+import { Net, numbers, pytorch, random } from './support.js';
 
 describe('fakeQuantize', () => {
   test.each(pytorch.fakeQuantize.tensors.map((one, i) => [i, one] as const))(
@@ -208,7 +208,7 @@ describe('quantize after prepareQat', () => {
     async (names) => {
       const widths = [10, 24, 16, 5];
       const layers = names.flatMap((_, i) => [
-        new Linear(widths[i]!, widths[i + 1]!, { generator: rng }),
+        new Linear(widths[i]!, widths[i + 1]!),
         ...(i + 1 < names.length ? [new ReLU()] : []),
       ]);
       const qat = prepareQat(new Sequential(...layers));
@@ -225,12 +225,7 @@ describe('quantize after prepareQat', () => {
 
   test('learns what quantizing afterwards spoils', async () => {
     // Weights of very different sizes in one row: rounding them costs much, unless it is trained against.
-    const build = () =>
-      new Sequential(
-        new Linear(8, 16, { generator: rng }),
-        new ReLU(),
-        new Linear(16, 3, { generator: rng }),
-      );
+    const build = () => new Sequential(new Linear(8, 16), new ReLU(), new Linear(16, 3));
     const x = random(240, 8);
     const labels = tensor(
       numbers(x).reduce<number[]>((found, _, i, all) => {

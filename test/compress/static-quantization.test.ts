@@ -20,7 +20,7 @@ import {
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { bothWays1, contentOf, expectSameBits, expectWithin, refusalOf, UNIT } from '../ops/support.js';
-import { Net, numbers, pytorch, random, rng } from './support.js';
+import { Net, numbers, pytorch, random } from './support.js';
 
 describe('a statically quantized Linear', () => {
   test('is off by no more than half a step of each scale makes, both ways, for inputs within its range', async () => {
@@ -29,7 +29,7 @@ describe('a statically quantized Linear', () => {
       [5, 33, 17],
       [9, 300, 64],
     ] as const) {
-      const layer = new Linear(width, out, { generator: rng });
+      const layer = new Linear(width, out);
       const x = random(rows, width);
       const small = quantize(layer, { calibration: [x] }) as StaticQuantizedLinear;
       const [w, xs, channel, bias] = [layer.weight, x, small.scale, layer.bias!].map(numbers) as number[][];
@@ -74,7 +74,7 @@ describe('a statically quantized Linear', () => {
 
   test('takes any leading dimensions, and no other width or dtype', async () => {
     const x = random(2, 3, 8);
-    const small = quantize(new Linear(8, 5, { generator: rng }), { calibration: [x] });
+    const small = quantize(new Linear(8, 5), { calibration: [x] });
     const y = await bothWays1((t) => small.forward(t!), [x]);
     expect(y.shape).toEqual([2, 3, 5]);
     expectSameBits({ ...y, shape: [6, 5] }, contentOf(small.forward(reshape(x, [6, 8]))));
@@ -90,8 +90,7 @@ describe('between static layers, a compiled function keeps integers:', () => {
     await bothWays1((t) => model.forward(t!), [x]);
     return compile((t: Tensor) => model.forward(t)).program(x).instructions;
   };
-  const layers = () =>
-    [new Linear(12, 16, { generator: rng }), new Linear(16, 7, { generator: rng })] as const;
+  const layers = () => [new Linear(12, 16), new Linear(16, 7)] as const;
 
   test.each<[string, () => Module, number]>([
     // The first input is quantized, then one product for each layer.
@@ -168,7 +167,7 @@ describe('quantize', () => {
   });
 
   test('quantizes a layer that stands in two places once', () => {
-    const shared = new Linear(6, 6, { generator: rng });
+    const shared = new Linear(6, 6);
     const small = quantize(new Sequential(shared, new Sequential(new ReLU(), shared))) as Sequential;
     expect((small.layers[1] as Sequential).layers[1]).toBe(small.layers[0]);
   });
@@ -208,7 +207,7 @@ describe('quantize', () => {
 
   test('takes a model of several inputs', () => {
     class Two extends Module {
-      left = new Linear(3, 4, { generator: rng });
+      left = new Linear(3, 4);
       forward(a: Tensor, b: Tensor): Tensor {
         return this.left.forward(relu(a).size > 0 ? b : a);
       }
