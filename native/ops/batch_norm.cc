@@ -38,7 +38,7 @@ struct Channels {
 };
 
 // operands: x, gamma [channels], beta [channels], y, mean [channels], variance [channels] (without Bessel's
-// correction); attrs: [eps]. Sums in double.
+// correction); attrs: [eps]. Sums in double; those of pieces of x are rounded to T.
 template <class T>
 void batch_norm_of(const OpCall& call) {
   const Channels all(call[0]);
