@@ -56,6 +56,18 @@ async function faultOfProbe(entry, probe) {
   return contestant?.fault;
 }
 
+/** What counts of a limit's rounds, beside ours. */
+function limitFigure({ name, paired = false }, rounds, ours) {
+  return {
+    name,
+    paired,
+    seconds: paired ? median(rounds) : Math.min(...rounds),
+    ratio: paired
+      ? median(rounds.map((seconds, i) => seconds / ours[i]))
+      : Math.min(...rounds) / median(ours),
+  };
+}
+
 export async function compareRow(row, peers, pace) {
   const contestants = [];
   const wrong = {};
@@ -72,14 +84,17 @@ export async function compareRow(row, peers, pace) {
     }
   }
   const limit = row.limit?.();
-  const times = await takeTurns(limit ? [...contestants, limit] : contestants, pace);
+  // The limit next to ours, in either order.
+  const turns = limit ? [contestants[0], limit, ...contestants.slice(1)] : contestants;
+  const times = await takeTurns(turns, { ...pace, ...row.pace });
+  const [limitRounds] = limit ? times.splice(1, 1) : [];
   for (const contestant of contestants) await contestant.dispose?.();
   row.problem.release();
   const [ours, ...others] = contestants.map(({ name }, i) => [name, median(times[i])]);
   return resultRow(row, {
     ours: ours[1],
     peers: Object.fromEntries(others),
-    limit: limit && { name: limit.name, seconds: Math.min(...times.at(-1)) },
+    limit: limit && limitFigure(limit, limitRounds, times[0]),
     wrong,
     missing: peers.filter(({ missing }) => missing).map(({ name }) => name),
   });

@@ -1,6 +1,6 @@
 // What bounds us, measured in the same turns: each gives { name, time } for an amount of work, as a contestant does,
-// or undefined where the machine has none or the addon is not built. Limits of one name and as many threads have one
-// rate, whatever the row.
+// or undefined where the machine has none or the addon is not built. A loop on registers has one rate, whatever the row;
+// memory has what other guests of the machine leave of it, so that a stream is `paired`: compared turn by turn.
 import { drivetrain } from './ours.mjs';
 import { nativeAddon } from './peers/native-addon.mjs';
 import { median } from './statistics.mjs';
@@ -60,6 +60,7 @@ export function updateStream(elements, threads, bytes) {
   let arrays;
   return {
     name: `read-modify-write stream of ${megabytes(4 * (1 + updated) * elements)}`,
+    paired: true,
     begin: () => {
       arrays ??= Array.from({ length: 1 + updated }, () => new Float32Array(elements).fill(1));
     },
@@ -73,6 +74,7 @@ export function readStream(bytes, threads) {
   const array = new Uint8Array(bytes).fill(1);
   return {
     name: `read stream of ${megabytes(bytes)}`,
+    paired: true,
     time: repeated(() => addon.readStream(array, threads)),
   };
 }

@@ -15,11 +15,10 @@ const round = (value) => Number(value.toPrecision(4));
 
 /**
  * A row from the seconds of everybody for the same work; ratios above 1 mean that ours is better. `limit` is { name,
- * seconds }, `wrong` says by name what was wrong with a result, `missing` names the peers that are not there.
+ * paired, seconds, ratio }, `wrong` says by name what was wrong with a result, `missing` names the peers that are not there.
  */
 export function resultRow({ group, name, threads, unit, work }, { ours, peers, limit, wrong, missing }) {
   const { better, value } = UNITS[unit];
-  const rivals = { ...peers, ...(limit && { [limit.name]: limit.seconds }) };
   const each = (seconds, fn) =>
     Object.fromEntries(Object.entries(seconds).map(([key, time]) => [key, round(fn(time))]));
   return {
@@ -30,8 +29,13 @@ export function resultRow({ group, name, threads, unit, work }, { ours, peers, l
     better,
     ours: round(value(ours, work)),
     peers: each(peers, (seconds) => value(seconds, work)),
-    limit: limit ? { name: limit.name, value: round(value(limit.seconds, work)) } : null,
-    ratios: each(rivals, (seconds) => seconds / ours),
+    limit: limit
+      ? { name: limit.name, value: round(value(limit.seconds, work)), paired: limit.paired }
+      : null,
+    ratios: {
+      ...each(peers, (seconds) => seconds / ours),
+      ...(limit && { [limit.name]: round(limit.ratio) }),
+    },
     wrong,
     missing,
     target: null,
@@ -41,10 +45,10 @@ export function resultRow({ group, name, threads, unit, work }, { ours, peers, l
 
 /**
  * A limit is the best that the machine did: gives all rows whose limit has one name, for as many threads, the best value
- * among them. Some are measured while another guest has the second processor.
+ * among them, but for paired ones. Some are measured while another guest has the second processor.
  */
 export function shareLimits(rows) {
-  const limited = rows.filter(({ limit }) => limit);
+  const limited = rows.filter(({ limit }) => limit && !limit.paired);
   const best = new Map();
   const key = ({ limit, threads }) => `${limit.name}, ${threads}`;
   for (const row of limited) {
@@ -53,7 +57,7 @@ export function shareLimits(rows) {
   }
   for (const row of limited) {
     const value = best.get(key(row));
-    row.limit = { name: row.limit.name, value };
+    row.limit.value = value;
     row.ratios[row.limit.name] = round(row.better === 'higher' ? row.ours / value : value / row.ours);
   }
 }

@@ -11,6 +11,8 @@ const SIZES = [
   ['32M', 2 ** 25],
 ];
 const BEYOND = ['32M', 2 ** 25];
+/** Beyond the cache a round is a step or two, and the bandwidth of one is not that of the next. */
+const LONG = { rounds: 11 };
 
 const unit = (x, eps) => x / (Math.abs(x) + eps);
 const BETAS = [0.9, 0.999];
@@ -157,6 +159,7 @@ function* adamwRows() {
         unit: inCache ? 'G parameters/s' : 'GB/s',
         work: inCache ? n : ADAMW.bytes * n,
         problem: stepProblem(n, ADAMW),
+        pace: n === BEYOND[1] ? LONG : {},
         limit: () => (inCache ? divider(n, threads) : updateStream(n, threads, ADAMW.bytes)),
         ours: threads > 1 ? { 'drivetrain, 1 thread': { threads: 1 } } : {},
       };
@@ -176,6 +179,7 @@ function* methodRows() {
       unit: 'GB/s',
       work: method.bytes * n,
       problem: stepProblem(n, method),
+      pace: LONG,
       limit: () => updateStream(n, 2, method.bytes),
       ours: name === 'adamw8bit' ? { 'drivetrain AdamW': { op: 'optimizerAdamW' } } : {},
     };

@@ -39,7 +39,7 @@ void relax() {
 // clock, since a pause takes from 10 to 140 cycles.
 template <class Done>
 bool spin_until(Done done) {
-  constexpr auto kPatience = std::chrono::microseconds(20);
+  constexpr auto kPatience = std::chrono::microseconds(50);
   constexpr int kLooks = 16;
   const Clock::time_point deadline = Clock::now() + kPatience;
   do {

@@ -7,7 +7,7 @@ const head = { group: 'gemm-f32', name: '100x100x100', threads: 1, unit: 'GFLOP/
 const measured = {
   ours: 2e-5,
   peers: { OpenBLAS: 4e-5, oneDNN: 1e-5 },
-  limit: { name: 'FMA peak', seconds: 1.6e-5 },
+  limit: { name: 'FMA peak', seconds: 1.6e-5, ratio: 0.8, paired: false },
   wrong: {},
   missing: ['PyTorch'],
 };
@@ -21,7 +21,7 @@ test('a row has values in its unit, and ratios above 1 where ours is better', ()
     better: 'higher',
     ours: 100,
     peers: { OpenBLAS: 50, oneDNN: 200 },
-    limit: { name: 'FMA peak', value: 125 },
+    limit: { name: 'FMA peak', value: 125, paired: false },
     ratios: { OpenBLAS: 2, oneDNN: 0.5, 'FMA peak': 0.8 },
     wrong: {},
     missing: ['PyTorch'],
@@ -41,7 +41,7 @@ test('times are better the lower they are, with the same sense of a ratio', () =
 
 test('a limit is the best that was seen of it with as many threads', () => {
   const limited = (threads: number, seconds: number, name = 'FMA peak') =>
-    resultRow({ ...head, threads }, { ...measured, limit: { name, seconds } });
+    resultRow({ ...head, threads }, { ...measured, limit: { ...measured.limit, name, seconds } });
   const rows = [limited(2, 1.6e-5), limited(2, 8e-6), limited(1, 1.6e-5), limited(2, 4e-6, 'read stream')];
   shareLimits(rows);
   expect(rows.map(({ limit }) => limit?.value)).toEqual([250, 250, 125, 500]);
@@ -50,12 +50,30 @@ test('a limit is the best that was seen of it with as many threads', () => {
 
   const time = { group: 'call', name: 'add/8', threads: 1, unit: 'µs', work: 1 };
   const calls = [4e-7, 2e-7].map((seconds) =>
-    resultRow(time, { ours: 5e-7, peers: {}, limit: { name: 'call', seconds }, wrong: {}, missing: [] }),
+    resultRow(time, {
+      ours: 5e-7,
+      peers: {},
+      limit: { ...measured.limit, name: 'call', seconds },
+      wrong: {},
+      missing: [],
+    }),
   );
   calls.push(resultRow(time, { ours: 5e-7, peers: {}, limit: undefined, wrong: {}, missing: [] }));
   shareLimits(calls);
   expect(calls.map(({ limit }) => limit?.value)).toEqual([0.2, 0.2, undefined]);
   expect(calls.map(({ ratios }) => ratios)).toEqual([{ call: 0.4 }, { call: 0.4 }, {}]);
+});
+
+test('what varies with the machine is compared by turns alone', () => {
+  const limit = { name: 'read stream', seconds: 1e-5, ratio: 0.9, paired: true };
+  const rows = [limit, { ...limit, seconds: 1e-6, ratio: 0.95 }].map((each) =>
+    resultRow(head, { ...measured, limit: each }),
+  );
+  shareLimits(rows);
+  expect(rows.map(({ limit, ratios }) => [limit!.value, ratios[limit!.name]])).toEqual([
+    [200, 0.9],
+    [2000, 0.95],
+  ]);
 });
 
 test('a row survives JSON as it is', () => {
