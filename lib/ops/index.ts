@@ -59,7 +59,7 @@ export {
   matmul,
   packMatmul,
 } from './matmul.js';
-export type { Op, Recorder, View } from './op.js';
+export type { Indices, Op, Recorder, View } from './op.js';
 export { OPCODES, type Opcode } from './opcodes.js';
 export { areSmall, type OptimizerOpcode, type OptimizerOperands, OptimizerStep } from './optimizers.js';
 export type { OutOptions } from './out.js';
@@ -86,7 +86,7 @@ export {
   rmsNorm,
   softmax,
 } from './rows.js';
-export { type RowGradient, sparseAdamStep } from './sparse-adam.js';
+export { checkIndices, type RowGradient, sparseAdamStep } from './sparse-adam.js';
 export { type TopkOptions, topk } from './topk.js';
 export { broadcastTo, detach, permute, reshape, slice, transpose } from './views.js';
 export { type Pair, pairOf } from './windows.js';

@@ -64,6 +64,7 @@ export const OPCODES = [
   'batchNormGrad',
   'embedding',
   'embeddingGrad',
+  'checkIndices',
   'uniform',
   'normal',
   'dropout',

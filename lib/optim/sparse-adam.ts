@@ -1,5 +1,13 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
-import { activeRecorder, checkOneOf, type RowGradient, sparseAdamStep } from '../ops/index.js';
+import {
+  activeRecorder,
+  checkIndices,
+  checkOneOf,
+  type Indices,
+  type RowGradient,
+  sparseAdamStep,
+  transient,
+} from '../ops/index.js';
 import { formatShape, Tensor, wrap } from '../tensor/index.js';
 import { type GradientOptions, NO_OPTIONS, type StepOptions } from './gradient-control.js';
 import { flag, nonNegative, twoBelowOne } from './hyperparameter.js';
@@ -30,9 +38,9 @@ export interface SparseGradient {
  * Adam on the rows that a gradient names, as PyTorch's `SparseAdam`: moments and values of the others stay as they are.
  * For these rows, where t counts all steps:
  * m ← β₁m + (1 − β₁)g;  v ← β₂v + (1 − β₂)g²;  p ← p − lr · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + eps).
- * Kingma and Ba, arXiv:1412.6980, in the order at the end of its section 2. An index outside of the parameter is refused;
- * inside `compile(fn)`, where values are not looked at, it counts for nothing. Norms and clipping are of the values as they are
- * given.
+ * Kingma and Ba, arXiv:1412.6980, in the order at the end of its section 2. An index outside of the parameter is refused
+ * (`DT_INDEX_OUT_OF_RANGE`), also in a compiled function: then nothing has changed. Norms and clipping are of the values as
+ * they are given.
  */
 export class SparseAdam extends Optimizer<SparseAdamOptions, SparseGradient> {
   constructor(
@@ -70,16 +78,25 @@ export class SparseAdam extends Optimizer<SparseAdamOptions, SparseGradient> {
 
   override step(gradients: readonly SparseGradient[], options: StepOptions = NO_OPTIONS): void {
     checkCount(gradients, this.parts.flatMap(({ positions }) => positions).length);
-    const checked = this.parts.map(({ state, positions }) =>
+    const rows = this.parts.map(({ state, positions }) =>
       positions.map((position, i) => asRows(gradients[position]!, state.params[i]!, position)),
     );
     // A recorder with an end records for later: then there are no values yet, and the program checks what it binds.
     if (activeRecorder()?.atEnd === undefined) {
-      this.parts.forEach(({ state }, part) => {
-        state.checkReady();
-        for (const [i, gradient] of checked[part]!.entries()) checkInside(gradient, state.params[i]!);
-      });
+      for (const { state } of this.parts) state.checkReady();
+      for (const { values } of rows.flat()) values.checkReady(false);
     }
+    transient(() => this.#stepRows(rows, options));
+  }
+
+  /** All indices are checked before the first part steps. */
+  #stepRows(rows: readonly (readonly RowGradient[])[], options: StepOptions): void {
+    const checked = this.parts.map(({ state, positions }, part) =>
+      rows[part]!.map(({ indices, values }, i) => ({
+        indices: checkIndices(indices, indicesInto(state.params[i]!, positions[i]!)),
+        values,
+      })),
+    );
     const control = this.control.of(
       checked.map((rows) => rows.map(({ values }) => values)),
       options,
@@ -116,15 +133,11 @@ function describe(value: unknown): string {
   return ArrayBuffer.isView(value) ? 'a typed array' : `{ ${Object.keys(value).join(', ')} }`;
 }
 
-function checkInside({ indices, values }: RowGradient, { shape }: Tensor): void {
-  values.checkReady(false);
-  indices.checkReady(false);
-  const rows = shape[0]!;
-  for (const index of indices.toArray() as Int32Array | BigInt64Array) {
-    if (index >= 0 && index < rows) continue;
-    throw new DrivetrainError(
-      'DT_INDEX_OUT_OF_RANGE',
-      `Expected indices from 0 to ${rows - 1} for SparseAdam, into a parameter ${formatShape(shape)}, but received ${index}.`,
-    );
-  }
+function indicesInto({ shape }: Tensor, position: number): Omit<Indices, 'input'> {
+  return {
+    name: `indices of gradient ${position} of SparseAdam`,
+    limit: shape[0]!,
+    what: 'rows',
+    remedy: 'Correct the index, or make the parameter larger.',
+  };
 }

@@ -1,8 +1,9 @@
 // Adam on the rows that a gradient names. The operands of native/ops/optimizer_call.h, where a gradient is
-// the values of the rows [n, ...], and then the rows' indices [n] of each parameter.
+// the values of the rows [n, ...], and then the rows' indices [n] of each parameter, which are all inside.
 #include <cmath>
 #include <cstring>
 
+#include "indices.h"
 #include "kernels_of.h"
 #include "optimizer_call.h"
 
@@ -13,18 +14,12 @@ struct Entry {
   size_t row, place;  // the row of the parameter, and which one of the gradient's
 };
 
-// The gradient's rows in the order of the parameter's, those of one row in their own order. Rows outside of
-// the parameter, which a recorded step has not seen before, are left out.
-size_t sort_entries(const TensorRef& indices, size_t rows, Entry* entries) {
-  size_t count = 0;
-  for (size_t i = 0; i < indices.size(); i++) {
-    const int64_t row = indices.dtype == DType::kI64 ? indices.as<int64_t>()[i] : indices.as<int32_t>()[i];
-    if (row >= 0 && static_cast<size_t>(row) < rows) entries[count++] = {static_cast<size_t>(row), i};
-  }
+// The gradient's rows in the order of the parameter's, those of one row in their own order.
+void sort_entries(const TensorRef& indices, size_t count, Entry* entries) {
+  for (size_t i = 0; i < count; i++) entries[i] = {static_cast<size_t>(index_at(indices, i)), i};
   std::sort(entries, entries + count, [](const Entry& a, const Entry& b) {
     return a.row != b.row ? a.row < b.row : a.place < b.place;
   });
-  return count;
 }
 
 // Options: lr, beta1, beta2, eps, maximize. State: m, v.
@@ -51,13 +46,13 @@ void sparse_adam_of(const OptimizerCall& op, const TensorRef* indices) {
     if (n == 0 || size == 0) continue;
     const size_t rows = static_cast<size_t>(op.param(i).shape[0]), width = size / rows;
     Entry* const entries = static_cast<Entry*>(scratch(4, n * sizeof(Entry)));
-    const size_t count = sort_entries(indices[i], rows, entries);
+    sort_entries(indices[i], n, entries);
     // Where each row's entries begin, and the end.
-    size_t* const first_of = static_cast<size_t*>(scratch(6, (count + 1) * sizeof(size_t)));
+    size_t* const first_of = static_cast<size_t*>(scratch(6, (n + 1) * sizeof(size_t)));
     size_t named = 0;
-    for (size_t k = 0; k < count; k++)
+    for (size_t k = 0; k < n; k++)
       if (k == 0 || entries[k].row != entries[k - 1].row) first_of[named++] = k;
-    first_of[named] = count;
+    first_of[named] = n;
     parallel_chunks(named, rows_per_chunk(width), [&](size_t first, size_t end) {
       T* const sum = static_cast<T*>(scratch(7, width * sizeof(T)));
       for (size_t r = first; r < end; r++) {
@@ -77,6 +72,16 @@ void sparse_adam_of(const OptimizerCall& op, const TensorRef* indices) {
 }
 
 }  // namespace
+
+// operands: indices, and the same once more where all are below the limit; attrs: [limit]
+void op_checkIndices(const OpCall& call) {
+  const size_t limit = static_cast<size_t>(call.attrs[0]), n = call[0].size();
+  FirstOutOfRange stranger;
+  for (size_t i = 0; i < n; i++)
+    if (!is_below(index_at(call[0], i), limit)) stranger.note(i);
+  stranger.refuse(call, call[0]);
+  if (n > 0) std::memcpy(call[1].data, call[0].data, n * bytes_of(call[0].dtype));
+}
 
 void op_sparseAdam(const OpCall& call) {
   const size_t parameters = static_cast<size_t>(call.attrs[1]);

@@ -30,6 +30,7 @@ import {
   golden,
   randomNumbers,
   refusalOf,
+  rejectionOf,
   UNIT,
 } from '../ops/support.js';
 import { arrayOf, type FloatArray } from './support.js';
@@ -355,31 +356,30 @@ describe('a step that is refused changes nothing:', () => {
     expect(all()).toEqual(before);
   });
 
-  test('a recorded step leaves out indices that are outside', () => {
-    const [p, q] = [
-      tensor([
-        [1, 2],
-        [3, 4],
-        [5, 6],
-      ]),
-      tensor([
-        [1, 2],
-        [3, 4],
-        [5, 6],
-      ]),
+  test('indices that are outside, by a recorded step, which changes nothing', async () => {
+    const rows = [
+      [1, 2],
+      [3, 4],
+      [5, 6],
     ];
-    const [a, b] = [new SparseAdam([p]), new SparseAdam([q])];
-    const step = compile((indices: Tensor, values: Tensor) => a.step([{ indices, values }]));
-    step.runSync(
-      tensor(Int32Array.of(3, 1, -1)),
-      tensor([
-        [9, 9],
-        [1, 2],
-        [9, 9],
-      ]),
-    );
-    b.step([{ indices: Int32Array.of(1), values: Float32Array.of(1, 2) }]);
-    expect(bits(p)).toBe(bits(q));
+    const params = [tensor(rows), tensor(rows)];
+    const optimizer = new SparseAdam(params);
+    const step = compile((indices: Tensor) => {
+      optimizer.step([good(), { indices, values: tensor([[9, 9]]) }]);
+    });
+    step.runSync(tensor(Int32Array.of(2)));
+    const all = () => [...params, ...Object.values(optimizer.stateDict())].map(bits);
+    const before = all();
+    for (const index of [3, -1]) {
+      const bad = tensor(Int32Array.of(index));
+      for (const refusal of [refusalOf(() => step.runSync(bad)), await rejectionOf(step(bad))]) {
+        expect(refusal.code).toBe('DT_INDEX_OUT_OF_RANGE');
+        expect(refusal.message).toContain(
+          `Expected indices of gradient 1 of SparseAdam from 0 to 2, of 3 rows, but received ${index} at [0]: nothing was changed.`,
+        );
+      }
+    }
+    expect(all()).toEqual(before);
   });
 });
 
