@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { BorrowedStorage, type Storage } from '../tensor/index.js';
+import type { BorrowedStorage, Storage } from '../tensor/index.js';
 import type { Step } from './record.js';
 
 /** A slot beyond the arena, the inputs and the outputs: a tensor that the recorded function found outside. */
@@ -20,21 +20,22 @@ export function capturedBy(steps: readonly Step[]): Captured[] {
   return [...captured].map(([storage, written]) => ({ storage, written }));
 }
 
-/** Refuses what a run can not use any more; `user` says which step does. */
-export function checkCaptured({ storage, written }: Captured, user: () => string): void {
+/** Refuses what a run can not use any more; `userOf` says which step does. */
+export function checkCaptured(captured: Captured, userOf: (captured: Captured) => string): void {
+  const { storage, written } = captured;
   if (storage.disposed) {
     throw new DrivetrainError(
       'DT_DISPOSED',
-      `Expected the tensors that the compiled function uses to be in use but one was disposed, by dispose() or by the end of a scope; it is used by ${user()}.`,
+      `Expected the tensors that the compiled function uses to be in use but one was disposed, by dispose() or by the end of a scope; it is used by ${userOf(captured)}.`,
     );
   }
   if (written && storage.frozen) {
     throw new DrivetrainError(
       'DT_FROZEN',
-      `Expected tensors that may be written where the compiled function writes but one was frozen since it was recorded; it is written by ${user()}.`,
+      `Expected tensors that may be written where the compiled function writes but one was frozen since it was recorded; it is written by ${userOf(captured)}.`,
     );
   }
-  if (storage instanceof BorrowedStorage) storage.checkAttached();
+  if (storage.kind === 'borrowed') (storage as BorrowedStorage).checkAttached();
 }
 
 /**

@@ -86,7 +86,7 @@ export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
   const runSync = (...inputs: A): R => {
     checkOutsideRecording();
     const program = programFor(inputs);
-    return withContiguous(inputs, (ready) => program.runSync(ready));
+    return withContiguous(inputs, (ready) => program.runChecked(ready));
   };
   return Object.assign((...inputs: A) => run(inputs), {
     run,

@@ -5,7 +5,6 @@ import {
   busy,
   currentPool,
   DTYPES,
-  empty,
   formatShape,
   isHalf,
   type MemoryPool,
@@ -136,7 +135,7 @@ export class Program<R> {
    * `DT_NOT_SHARED` where it would write a caller's array.
    */
   async run(inputs: readonly Tensor[], options: RunOptions = {}): Promise<R> {
-    this.#checkInputs(inputs);
+    this.#check(inputs);
     const pool = currentPool();
     const memory = new RunMemory();
     const arena = this.#arenaBytes > 0 ? this.#arenas.take(pool) : undefined;
@@ -166,7 +165,12 @@ export class Program<R> {
 
   /** Runs on the calling thread, which it holds: for small work. Throws `DT_TENSOR_BUSY` where an awaited run is in the way. */
   runSync(inputs: readonly Tensor[]): R {
-    this.#checkInputs(inputs);
+    this.#check(inputs);
+    return this.runChecked(inputs);
+  }
+
+  /** The same for inputs that it accepts, while it holds. @internal */
+  runChecked(inputs: readonly Tensor[]): R {
     const memory = new RunMemory();
     try {
       const pool = currentPool();
@@ -215,7 +219,7 @@ export class Program<R> {
 
   /** The least nanoseconds of each instruction in several runs. */
   #measure(inputs: readonly Tensor[]): Float64Array {
-    this.#checkInputs(inputs);
+    this.#check(inputs);
     const least = new Float64Array(this.instructions).fill(Number.POSITIVE_INFINITY);
     const times = new Float64Array(this.instructions);
     const pool = currentPool();
@@ -266,12 +270,12 @@ export class Program<R> {
   }
 
   /** The step that uses, or writes, a captured storage. */
-  #userOf(captured: Captured): string {
+  readonly #userOf = (captured: Captured): string => {
     const step = this.#steps.find(({ op, inputs }) =>
       inputs.some((input, i) => input.storage === captured.storage && (!captured.written || op.writes?.(i))),
     );
     return describeStep(step!);
-  }
+  };
 
   /** Whether the inputs have the shapes and dtypes that were recorded. */
   accepts(inputs: readonly Tensor[]): boolean {
@@ -300,13 +304,20 @@ export class Program<R> {
   }
 
   /** Slots have the shapes that were recorded: any other input would be read out of bounds. */
-  #checkInputs(inputs: readonly Tensor[]): void {
-    if (this.accepts(inputs) && inputs.every(({ contiguous }) => contiguous)) return;
-    const list = (tensors: readonly Tensor[]) => tensors.map((t) => `${t?.dtype} [${t?.shape}]`).join(', ');
-    throw new DrivetrainError(
-      'DT_SHAPE_MISMATCH',
-      `Expected contiguous inputs ${list(this.#inputs) || 'none'} for this program but received ${list(inputs) || 'none'}; the compiled function itself takes any shapes.`,
-    );
+  #check(inputs: readonly Tensor[]): void {
+    if (!this.accepts(inputs) || !inputs.every(({ contiguous }) => contiguous)) {
+      const list = (tensors: readonly Tensor[]) => tensors.map((t) => `${t?.dtype} [${t?.shape}]`).join(', ');
+      throw new DrivetrainError(
+        'DT_SHAPE_MISMATCH',
+        `Expected contiguous inputs ${list(this.#inputs) || 'none'} for this program but received ${list(inputs) || 'none'}; the compiled function itself takes any shapes.`,
+      );
+    }
+    if (!this.holds()) {
+      throw new DrivetrainError(
+        'DT_INVALID_ARGUMENT',
+        'Expected layers in the mode (training or evaluation, frozen or not) that this program was recorded in but one has another by now; the compiled function itself records what is new.',
+      );
+    }
   }
 
   /** Binds every slot in the command page, to new memory where it is the run's own; `resolve` says what stands in for a storage. */
@@ -317,44 +328,44 @@ export class Program<R> {
     arena: Storage | undefined,
     resolve: (storage: Storage, written: boolean) => Storage,
   ): void {
-    if (!this.holds()) throw recordedInAnotherMode();
     const arenas = arena === undefined ? 0 : 1;
     const slots = arenas + inputs.length + this.#outputs.length + this.#captured.length;
     // The page is written at the end: what allocates may call listeners, and what packs writes the same page.
-    const bound: [storage: Storage, written: boolean, byteOffset: number][] = [];
-    const bind = (storage: Storage, written: boolean, byteOffset: number) => {
-      bound.push([resolve(storage, written), written, byteOffset]);
-    };
-    if (arena !== undefined) bind(arena, true, 0);
+    const bound: Storage[] = [];
+    if (arena !== undefined) bound.push(resolve(arena, true));
     for (const input of inputs) {
       input.checkUsable();
       const end = (input.offset + input.size) * DTYPES[input.dtype].bytes;
       if (!(end <= input.storage.byteLength)) throw outside(input);
       if (this.#writes(input.storage)) throw writtenInput(input);
-      bind(input.storage, false, input.offset * DTYPES[input.dtype].bytes);
+      bound.push(resolve(input.storage, false));
     }
-    for (const { shape, dtype } of this.#outputs) {
-      const output = empty(shape, dtype, pool);
+    for (const { storage, dtype, shape, strides } of this.#outputs) {
+      const output = new Tensor(pool.allocate(storage.byteLength), dtype, shape, strides);
       outputs.push(output);
-      bind(output.storage, true, 0);
+      bound.push(resolve(output.storage, true));
     }
     for (const captured of this.#captured) {
-      checkCaptured(captured, () => this.#userOf(captured));
-      if (!(captured.storage instanceof PackedStorage)) {
-        bind(captured.storage, captured.written, 0);
+      checkCaptured(captured, this.#userOf);
+      if (captured.storage.kind !== 'packed') {
+        bound.push(resolve(captured.storage, captured.written));
         continue;
       }
-      const packed = captured.storage.current();
+      const packed = (captured.storage as PackedStorage).current();
       packed.enterRun();
       pinned.push(packed);
-      bind(packed, false, 0);
+      bound.push(resolve(packed, false));
     }
     const page = commandPage(bindingWords(slots));
     page[0] = slots;
-    let at = 1;
-    for (const [storage, written, byteOffset] of bound) {
-      at = writeBinding(page, at, storage, byteOffset, written);
-    }
+    let [slot, at] = [0, 1];
+    const write = (written: boolean, byteOffset = 0) => {
+      at = writeBinding(page, at, bound[slot++]!, byteOffset, written);
+    };
+    if (arena !== undefined) write(true);
+    for (const { offset, dtype } of inputs) write(false, offset * DTYPES[dtype].bytes);
+    for (let i = 0; i < outputs.length; i++) write(true);
+    for (const { written } of this.#captured) write(written);
   }
 
   /** Whether a run writes to the storage's bytes. Blocks of pools lie apart; a caller's array may overlap anything. */
@@ -377,13 +388,6 @@ function packable(steps: readonly Step[]): Storage[] {
   return matrices
     .filter(({ storage, dtype }) => storage.kind === 'shared' && !storage.frozen && !isHalf(dtype))
     .map(({ storage }) => storage);
-}
-
-function recordedInAnotherMode(): DrivetrainError {
-  return new DrivetrainError(
-    'DT_INVALID_ARGUMENT',
-    'Expected layers in the mode (training or evaluation, frozen or not) that this program was recorded in but one has another by now; the compiled function itself records what is new.',
-  );
 }
 
 function writtenInput({ shape }: Tensor): DrivetrainError {

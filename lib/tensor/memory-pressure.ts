@@ -65,8 +65,10 @@ export class PressureGauge {
 }
 
 function levelOf(share: number, before: PressureLevel | undefined): PressureLevel | undefined {
-  const found = FROM.find(([from, level]) => share >= (rank(before) >= rank(level) ? from - SLACK : from));
-  return found?.[1];
+  for (const [from, level] of FROM) {
+    if (share >= (rank(before) >= rank(level) ? from - SLACK : from)) return level;
+  }
+  return undefined;
 }
 
 const rank = (level: PressureLevel | undefined) => (level === undefined ? 0 : level === 'high' ? 1 : 2);
