@@ -71,7 +71,10 @@ function tensorsOf(optimizer: MonitoredOptimizer | undefined): Record<string, Te
   const parameters = optimizer.paramGroups.flatMap(({ params, names }, g) =>
     params.map((parameter, i) => [names?.[i] ?? `parameter ${g}.${i}`, parameter] as const),
   );
-  return { ...Object.fromEntries(parameters), ...optimizer.stateDict?.() };
+  const state = Object.entries(optimizer.stateDict?.() ?? {}).filter(
+    (entry): entry is [string, Tensor] => entry[1] instanceof Tensor,
+  );
+  return { ...Object.fromEntries(parameters), ...Object.fromEntries(state) };
 }
 
 function instructionSet({ isa, isas, sanitized }: DeviceInfo): Finding {

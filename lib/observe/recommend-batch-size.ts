@@ -105,7 +105,8 @@ export function recommendBatchSize(query: BatchSizeQuery): BatchSizeAdvice {
   const accumulationSteps = totalBatch === undefined ? 1 : Math.ceil(totalBatch / largest);
   const batchSize = totalBatch === undefined ? largest : Math.ceil(totalBatch / accumulationSteps);
   const found = footprintAt(batchSize);
-  const optimizerState = bytesOf(Object.values(optimizer.stateDict?.() ?? {}));
+  const isTensor = (value: unknown) => value instanceof Tensor;
+  const optimizerState = bytesOf(Object.values(optimizer.stateDict?.() ?? {}).filter(isTensor));
   // All gradients are there when the optimizer steps.
   const gradients = Math.min(parameters, found.temporaries);
   const all = total(found) + beside + accumulated;

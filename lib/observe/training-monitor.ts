@@ -15,11 +15,21 @@ export interface MonitoredOptimizer {
     readonly lr?: number;
   }[];
   readonly steps: number;
-  /** What the last step found out about its gradients, where the optimizer looked at them. */
+  /** How many batches make a step, of what accumulates gradients; 1 unless given. */
+  readonly batches?: number;
+  /**
+   * What the last step found out about its gradients, where the optimizer looked at them. Where it counts the steps that it
+   * skipped, a call that neither this count nor `steps` shows was no step.
+   */
   readonly lastStep?:
-    | { readonly norm: number; readonly notFinite: number; readonly skipped: boolean }
+    | {
+        readonly norm: number;
+        readonly notFinite: number;
+        readonly skipped: boolean;
+        readonly skippedSteps?: number;
+      }
     | undefined;
-  stateDict?(): Readonly<Record<string, Tensor>>;
+  stateDict?(): Readonly<Record<string, unknown>>;
 }
 
 export interface TrainingMonitorOptions {
@@ -98,6 +108,8 @@ export class TrainingMonitor {
   /** When the last step was recorded; undefined where training rests. */
   #last: number | undefined;
   #optimizerSteps: number;
+  /** What the optimizer had counted of the steps that it looks at when the last one was recorded. */
+  #counted = '';
   /** Time and processor time in ms at the sampled step before; undefined where training has rested since. */
   #sample: { readonly at: number; readonly cpu: number } | undefined;
   #processors: number | undefined;
@@ -245,14 +257,16 @@ export class TrainingMonitor {
     checkWhole('samples', samples, 0);
     if (gradients !== undefined) this.#checkGradients(gradients);
     const { lastStep } = this.optimizer;
-    const norm = gradNorm ?? lastStep?.norm;
+    const latest = this.#isNew(lastStep) ? lastStep : undefined;
+    const norm = gradNorm ?? latest?.norm;
     this.#queue.push({
       seconds: this.#last === undefined ? undefined : (now - this.#last) / 1e3,
       samples,
       loss,
       norm,
-      notFinite: lastStep?.notFinite ?? 0,
-      skipped: lastStep?.skipped ?? false,
+      // Of a norm alone it is not known how many were not finite.
+      notFinite: latest?.notFinite ?? (norm === undefined || Number.isFinite(norm) ? 0 : 1),
+      skipped: latest?.skipped ?? false,
       phases: this.#pending,
     });
     this.#last = now;
@@ -296,10 +310,19 @@ export class TrainingMonitor {
     });
   }
 
+  /** Whether a report is of a step that was made since the last one was recorded: an accumulator mostly makes none. */
+  #isNew(report: MonitoredOptimizer['lastStep']): boolean {
+    if (report?.skippedSteps === undefined) return true;
+    const counted = `${this.optimizer.steps} ${report.skippedSteps}`;
+    const isNew = counted !== this.#counted;
+    this.#counted = counted;
+    return isNew;
+  }
+
   /** An optimizer that says nothing of its steps has skipped those that it has not counted since it was last asked. */
   #countOptimizerSteps(): void {
-    const { steps } = this.optimizer;
-    const missing = this.#every - (steps - this.#optimizerSteps);
+    const { steps, batches = 1 } = this.optimizer;
+    const missing = Math.floor(this.#every / batches) - (steps - this.#optimizerSteps);
     this.#optimizerSteps = steps;
     // Whoever loads a state sets the count: that tells nothing.
     if (missing > 0 && missing <= this.#every) this.#statistics.addSkipped(missing);

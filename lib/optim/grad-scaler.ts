@@ -35,6 +35,8 @@ export interface GradScalerOptions {
 
 /** Beyond this the scale does not grow: it has to be finite in f32. */
 const LARGEST = 2 ** 126;
+/** The least, an f32 that is normal: what is lowered further would be 0 in the end, for good. */
+const SMALLEST = 2 ** -126;
 
 /**
  * Loss scaling, as PyTorch's `GradScaler`: the loss is multiplied so that small gradients do not vanish in 16 bits, and
@@ -118,7 +120,11 @@ export class GradScaler implements LossScale {
       const isGrown = greater(steps, growthInterval - 0.5);
       const grown = mul(scale, growthFactor);
       const raised = where(less(grown, LARGEST), grown, minimum(scale, LARGEST));
-      const next = where(isOverflow, mul(scale, backoffFactor), where(isGrown, raised, scale));
+      const next = where(
+        isOverflow,
+        maximum(mul(scale, backoffFactor), SMALLEST),
+        where(isGrown, raised, scale),
+      );
       assign(this.state, concat([next, where(isOverflow, 0, where(isGrown, 0, steps))]));
     });
     this.#forget();

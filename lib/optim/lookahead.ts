@@ -18,7 +18,7 @@ export interface LookaheadOptions {
 const TABLE: HyperparameterTable<LookaheadOptions> = { k: count(5), alpha: share(0.5) };
 
 /** Before the names of its own state. */
-const PREFIX = 'lookahead.';
+export const LOOKAHEAD = 'lookahead.';
 
 /**
  * Weights that look ahead: every k steps of the optimizer, slow ← slow + alpha · (p − slow), and p ← slow. Slow weights
@@ -99,7 +99,7 @@ export class Lookahead<H extends object> implements Stepper {
     return this.slow.flatMap((group) =>
       group
         .entries()
-        .map(({ parameter, which, tensor }) => stateEntry(`${PREFIX}${parameter}.${which}`, tensor)),
+        .map(({ parameter, which, tensor }) => stateEntry(`${LOOKAHEAD}${parameter}.${which}`, tensor)),
     );
   }
 }

@@ -1,8 +1,8 @@
-import { DrivetrainError } from '../native/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import { assign, clone } from '../ops/index.js';
 import { checkOptions, type Tensor } from '../tensor/index.js';
 import { curveSvg } from './lr-curve.js';
-import type { Optimizer } from './optimizer.js';
+import { Optimizer } from './optimizer.js';
 import { checkPositive, checkSteps } from './schedules/checks.js';
 
 export interface LRFinderOptions {
@@ -45,10 +45,10 @@ export async function findLearningRate<H extends { lr: number }>(
   trainStep: () => number | Promise<number>,
   options: LRFinderOptions = {},
 ): Promise<LRCurve> {
-  if (!Array.isArray(optimizer?.paramGroups) || typeof trainStep !== 'function') {
+  if (!(optimizer instanceof Optimizer) || typeof trainStep !== 'function') {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
-      `Expected an optimizer and a function that trains a step for findLearningRate but received ${typeof optimizer} and ${typeof trainStep}.`,
+      `Expected an optimizer, by itself, and a function that trains a step for findLearningRate but received ${inspect(optimizer, { depth: 0 })} and ${typeof trainStep}.`,
     );
   }
   checkOptions('findLearningRate', options, ['startLr', 'endLr', 'numIter', 'divergence', 'signal']);
@@ -80,7 +80,7 @@ export async function findLearningRate<H extends { lr: number }>(
       }
       average = SMOOTHING * average + (1 - SMOOTHING) * loss;
       const smoothed = average / (1 - SMOOTHING ** (i + 1));
-      if (!(smoothed <= divergence * best) && i > 0) break;
+      if (!(smoothed <= best + (divergence - 1) * Math.abs(best)) && i > 0) break;
       best = Math.min(best, smoothed);
       points.push({ lr, loss, smoothed });
     }

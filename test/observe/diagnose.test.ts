@@ -3,9 +3,11 @@ import { inspect } from 'node:util';
 import {
   AdamW,
   type DiagnoseOptions,
+  DPOptimizer,
   defaultPool,
   device,
   diagnose,
+  FallbackOptimizer,
   type Finding,
   full,
   MemoryPool,
@@ -265,6 +267,20 @@ describe('a monitor', () => {
     expect(Object.keys(data.numbers)).toContain('0');
     expect(Object.keys(data.pools)).toEqual(['default']);
   });
+});
+
+test('looks at optimizers whose state is not of tensors alone', async () => {
+  const parameter = () => [new Float32Array(4)];
+  const dp = { noiseMultiplier: 1, maxGradNorm: 1, datasetSize: 1000, batchSize: 10 };
+  const weights = parameter();
+  for (const optimizer of [
+    new FallbackOptimizer(new AdamW(weights), new SGD(weights, { lr: 0.1 })),
+    new DPOptimizer(new SGD(parameter(), { lr: 0.1 }), dp),
+  ]) {
+    const monitor = new TrainingMonitor(optimizer, { registry: new Registry() });
+    expect((await diagnose({ monitor })).findings.length).toBeGreaterThan(0);
+    expect((await diagnose({ optimizer })).findings.length).toBeGreaterThan(0);
+  }
 });
 
 test('prints as a table of at most 100 columns, one mark for each finding, advice under an arrow', async () => {

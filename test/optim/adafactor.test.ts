@@ -143,7 +143,7 @@ function check(dtype: Float, steps: number, { arrays, kept, state }: ReturnType<
       ofState('row', r);
       ofState('column', c);
     } else if (v.length > 0) {
-      ofState('v', v);
+      ofState('unfactored', v);
     } else {
       expect([...(state[`${i}.column`]!.toArray() as FloatArray)]).toEqual([0, 0, 0]);
     }
@@ -246,11 +246,16 @@ test('a matrix keeps a number for each row and column, a vector one for each ele
   };
   const common = {
     ...{ '0.step': [], '0.row': [300], '0.column': [200] },
-    ...{ '1.step': [], '1.v': [7] },
+    ...{ '1.step': [], '1.unfactored': [7] },
     ...{ '2.step': [], '2.row': [2, 3, 4], '2.column': [2, 3, 5] },
   };
   expect(names({})).toEqual(common);
-  expect(names({ beta1: 0.5 })).toEqual({ ...common, '0.m': [300, 200], '1.m': [7], '2.m': [2, 3, 4, 5] });
+  expect(names({ beta1: 0.5 })).toEqual({
+    ...common,
+    '0.momentum': [300, 200],
+    '1.momentum': [7],
+    '2.momentum': [2, 3, 4, 5],
+  });
 });
 
 test('options out of range are refused, and those that the state depends on stay', () => {

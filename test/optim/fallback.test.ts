@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { setImmediate as tick } from 'node:timers/promises';
 import {
+  Adafactor,
   Adam,
   AdamW,
   CheckpointManager,
@@ -15,6 +16,7 @@ import {
   type FallbackOptions,
   LARS,
   Lion,
+  Lookahead,
   NAdam,
   ones,
   RAdam,
@@ -268,6 +270,8 @@ describe('state that is carried over', () => {
     Lion: (p) => new Lion(p),
     RMSprop: (p) => new RMSprop(p),
     'RMSprop, momentum': (p) => new RMSprop(p, { momentum: 0.5 }),
+    Adafactor: (p) => new Adafactor(p),
+    'Adafactor, beta1': (p) => new Adafactor(p, { beta1: 0.9 }),
   };
   // From, to, and whether the second goes on with the moments and the count of the first.
   test.each<[string, string, boolean]>([
@@ -285,6 +289,11 @@ describe('state that is carried over', () => {
     ['SGD', 'LARS', false],
     ['RMSprop, momentum', 'LARS', false],
     ['Lion', 'Adam', false],
+    ['Adafactor', 'Adafactor, beta1', false],
+    ['Adafactor, beta1', 'AdamW', false],
+    ['AdamW', 'Adafactor', false],
+    ['AdamW', 'Adafactor, beta1', false],
+    ['SGD', 'Adafactor, beta1', false],
   ])('%s to %s: %s', (from, to, carried) => {
     const array = weights();
     const primary = failing(makers[from]!([array]));
@@ -304,6 +313,30 @@ describe('state that is carried over', () => {
     expected.step(gradientsOf(4));
     expect(bitsOf(array)).toBe(bitsOf(plain));
     expect(fallback.steps).toBe(carried ? 5 : 1);
+  });
+
+  test.each<[string, Make, Make]>([
+    ['one side', (p) => new Lookahead(new SGD(p, { lr: 1 }), { k: 6 }), (p) => new SGD(p, { lr: 1 })],
+    [
+      'both sides',
+      (p) => new Lookahead(new SGD(p, { lr: 1 }), { k: 6 }),
+      (p) => new Lookahead(new SGD(p, { lr: 1 }), { k: 6 }),
+    ],
+  ])('slow weights of Lookahead on %s do not go back to where they were', (_, makePrimary, makeFallback) => {
+    const array = Float64Array.of(100);
+    const primary = failing(makePrimary([array]));
+    const breaker = new CircuitBreaker({ failures: 1, cooldownMs: 1e-6 });
+    const optimizer = new FallbackOptimizer(primary, makeFallback([array]), breaker, { swapAfter: 1000 });
+    const step = () => optimizer.step([Float64Array.of(1)]);
+    step();
+    primary.failure = broken;
+    for (let k = 0; k < 20; k++) step();
+    primary.failure = undefined;
+    const before = array[0]!;
+    expect(before).toBeLessThan(95);
+    while (optimizer.status.active === 'fallback') step();
+    for (let k = 0; k < 12; k++) step();
+    expect(array[0]!).toBeLessThan(before);
   });
 
   test('each group by itself', () => {

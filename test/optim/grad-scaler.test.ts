@@ -104,6 +104,16 @@ test('the scale stays finite in f32', () => {
   expect(scaler.lossScale).toBe(2 ** 125);
 });
 
+test('the scale never falls to 0', () => {
+  const optimizer = new SGD([new Float32Array(1)], { lr: 1 });
+  const scaler = new GradScaler({ initScale: 2 ** -120 });
+  for (let i = 0; i < 10; i++) {
+    scaler.step(optimizer, [Float32Array.of(Infinity)]);
+    scaler.update();
+  }
+  expect(scaler.lossScale).toBe(2 ** -126);
+});
+
 test('two optimizers share a scaler: each leaves out its own overflow, and one lowers the scale', () => {
   const [a, b] = [Float32Array.of(1), Float32Array.of(1)];
   const [first, second] = [new SGD([a], { lr: 1 }), new SGD([b], { lr: 1 })];

@@ -98,6 +98,19 @@ test('says what it wants', async () => {
   expect((await rejectionOf(findLearningRate(optimizer, tensors))).message).toContain('number');
 });
 
+test('goes by losses below 0 as by others', async () => {
+  const pointsOf = async (offset: number) => {
+    const weights = Float64Array.of(0);
+    const optimizer = new SGD([weights], { lr: 1 });
+    const curve = await findLearningRate(optimizer, () => {
+      optimizer.step([Float64Array.of(2 * (weights[0]! - 3))]);
+      return (weights[0]! - 3) ** 2 + offset;
+    });
+    return curve.points.length;
+  };
+  expect(await pointsOf(-100)).toBeGreaterThan(50);
+});
+
 test('suggests nothing where the loss stays where it is', async () => {
   const optimizer = new SGD([new Float32Array(1)], { lr: 0.1 });
   for (const numIter of [5, 20, 100]) {

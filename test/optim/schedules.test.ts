@@ -283,6 +283,62 @@ test('the state of another number of groups is refused', () => {
   expect(schedule.steps).toBe(0);
 });
 
+test.each<[string, object]>([
+  ['no step', { steps: -1, initial: [1, 1] }],
+  ['rates that are none', { steps: 3, initial: [1, 'a'] }],
+  ['rates that are not finite', { steps: 3, initial: [1, NaN] }],
+])('a state with %s is refused, and nothing is changed', (_, state) => {
+  const optimizer = optimizerOf([1, 1]);
+  const schedule = new StepLR(optimizer, { stepSize: 2 });
+  expect(refusalOf(() => schedule.loadStateDict(state as never)).code).toBe('DT_INVALID_ARGUMENT');
+  expect(schedule.stateDict()).toEqual({ steps: 0, initial: [1, 1] });
+  expect(ratesOf(optimizer)).toEqual([1, 1]);
+});
+
+test.each<[string, object]>([
+  ['no best', { rates: [1] }],
+  ['a rate below 0', { rates: [-1], best: 1, badCalls: 0, cooldownLeft: 0 }],
+  ['half a call', { rates: [1], best: null, badCalls: 0.5, cooldownLeft: 0 }],
+])('a state of ReduceLROnPlateau with %s is refused, and nothing is changed', (_, state) => {
+  const optimizer = optimizerOf([0.5]);
+  const schedule = new ReduceLROnPlateau(optimizer);
+  expect(refusalOf(() => schedule.loadStateDict(state as never)).code).toBe('DT_INVALID_ARGUMENT');
+  expect(ratesOf(optimizer)).toEqual([0.5]);
+  expect(schedule.stateDict()).toEqual({ rates: [0.5], best: null, badCalls: 0, cooldownLeft: 0 });
+});
+
+test('a metric that is infinite is no best one, and so its state is JSON', () => {
+  const schedule = new ReduceLROnPlateau(optimizerOf([1]), { mode: 'max', patience: 0 });
+  schedule.step(1);
+  schedule.step(Infinity);
+  expect(schedule.stateDict()).toMatchObject({ rates: [0.1], best: 1 });
+});
+
+test('a rate that is refused for one group changes none', () => {
+  const optimizer = optimizerOf([1, 1]);
+  const lrLambda = [() => 0.5, (steps: number) => (steps === 1 ? NaN : 1)];
+  const schedule = new LambdaLR(optimizer, { lrLambda });
+  expect(refusalOf(() => schedule.step()).code).toBe('DT_INVALID_ARGUMENT');
+  expect(ratesOf(optimizer)).toEqual([0.5, 1]);
+  expect(schedule.steps).toBe(0);
+});
+
+test('a momentum that an ended part of a sequence left behind is there again after resuming', () => {
+  const make = (optimizer: Optimizer) => {
+    const cyclic = new CyclicLR(optimizer, { baseLr: 0.1, maxLr: 1, stepSizeUp: 4 });
+    const constant = new ConstantLR(optimizer);
+    const inner = { schedulers: [cyclic, constant], milestones: [3] };
+    return new ChainedScheduler(optimizer, { schedulers: [new SequentialLR(optimizer, inner)] });
+  };
+  const [first, second] = [optimizerOf([1]), optimizerOf([1])];
+  const schedule = make(first);
+  for (let i = 0; i < 5; i++) schedule.step();
+  expect(momentumOf(first)).toBeCloseTo(0.85, 13);
+  make(second).loadStateDict(JSON.parse(JSON.stringify(schedule.stateDict())));
+  expect(momentumOf(second)).toBe(momentumOf(first));
+  expect(ratesOf(second)).toEqual(ratesOf(first));
+});
+
 describe('misspelt options, and what is no optimizer, are refused by', () => {
   const optimizer = new SGD([new Float32Array(1)], { lr: 1 });
   const valid: readonly (readonly [string, (of: never, more: object) => unknown])[] = [

@@ -41,6 +41,8 @@ const PART_NAME = /^[A-Za-z0-9][A-Za-z0-9_-]*$/;
 export class CheckpointManager {
   readonly directory: string;
   readonly #retention: RetentionOptions;
+  /** The id of what was saved last. */
+  #latest: string | undefined;
   /** Settles when what was saved before has been tidied up. */
   #tidied: Promise<void> = Promise.resolve();
 
@@ -66,6 +68,7 @@ export class CheckpointManager {
     checkSave(parts, step, metrics);
     const { mkdirSync } = process.getBuiltinModule('node:fs');
     const id = process.getBuiltinModule('node:crypto').randomUUID();
+    this.#latest = id;
     const path = join(this.directory, `step-${String(step).padStart(10, '0')}-${id.slice(0, 8)}`);
     const folder = join(this.directory, `.unfinished-${process.pid}-${id}`);
     const states = Object.entries(parts).map(([name, part]) => [name, split(part.stateDict())] as const);
@@ -103,7 +106,10 @@ export class CheckpointManager {
     return { path, ...info };
   }
 
-  /** The checkpoints in the directory, newest first; of those with damaged manifests a warning is emitted. */
+  /**
+   * The checkpoints in the directory, those saved last first: a run that went back to an earlier step, or began anew, goes on
+   * from there. Of those with damaged manifests a warning is emitted.
+   */
   async list(): Promise<FoundCheckpoint[]> {
     const found: FoundCheckpoint[] = [];
     for (const name of await this.#names(NAME)) {
@@ -115,7 +121,7 @@ export class CheckpointManager {
         warn(error);
       }
     }
-    return found.sort((a, b) => b.step - a.step || (a.time < b.time ? 1 : -1));
+    return found.sort((a, b) => Date.parse(b.time) - Date.parse(a.time) || b.step - a.step);
   }
 
   /** The newest checkpoint that is whole, or undefined; of damaged ones a warning is emitted. */
@@ -138,6 +144,8 @@ export class CheckpointManager {
     // One after another: saves that overlap would remove the same ones.
     this.#tidied = this.#tidied.then(async () => {
       for (const { path, id } of expired(await this.list(), this.#retention)) {
+        // The clock may have been set back.
+        if (id === this.#latest) continue;
         // Renamed first: half a checkpoint must not look like one.
         const folder = join(this.directory, `.unfinished-${process.pid}-${id}`);
         await renameInUse(path, folder);

@@ -53,6 +53,16 @@ export class SequentialLR extends LRScheduler {
     schedule.setOthers(own);
   }
 
+  override restoreOthers(steps: number): void {
+    for (const milestone of this.#milestones) {
+      if (milestone > steps) break;
+      const [schedule, last] = this.#at(milestone - 1);
+      schedule.restoreOthers(last);
+    }
+    const [schedule, own] = this.#at(steps);
+    schedule.restoreOthers(own);
+  }
+
   #at(steps: number): [schedule: LRScheduler, steps: number] {
     const index = this.#milestones.filter((milestone) => milestone <= steps).length;
     return [this.#schedulers[index]!, steps - (this.#milestones[index - 1] ?? 0)];
@@ -77,5 +87,9 @@ export class ChainedScheduler extends LRScheduler {
 
   override setOthers(steps: number): void {
     for (const schedule of this.#schedulers) schedule.setOthers(steps);
+  }
+
+  override restoreOthers(steps: number): void {
+    for (const schedule of this.#schedulers) schedule.restoreOthers(steps);
   }
 }

@@ -30,7 +30,7 @@ export interface PlateauState {
   readonly cooldownLeft: number;
 }
 
-/** Lowers the learning rate when a metric has stopped improving. A NaN counts as no improvement. */
+/** Lowers the learning rate when a metric has stopped improving. One that is not finite counts as no improvement. */
 export class ReduceLROnPlateau {
   readonly #groups: readonly { lr: number }[];
   readonly #options: Required<PlateauOptions>;
@@ -73,7 +73,7 @@ export class ReduceLROnPlateau {
         `Expected a number, the metric, for step of ReduceLROnPlateau but received ${typeof metric}.`,
       );
     }
-    if (this.#improves(metric)) {
+    if (Number.isFinite(metric) && this.#improves(metric)) {
       this.#best = metric;
       this.#badCalls = 0;
     } else {
@@ -113,12 +113,23 @@ export class ReduceLROnPlateau {
     };
   }
 
-  /** Takes up where `stateDict` was called, learning rates included. */
-  loadStateDict({ rates, best, badCalls, cooldownLeft }: PlateauState): void {
-    if (rates?.length !== this.#groups.length) {
+  /**
+   * Takes up where `stateDict` was called, learning rates included. Throws before anything is changed where the state is of
+   * another schedule.
+   */
+  loadStateDict(state: PlateauState): void {
+    const { rates, best, badCalls, cooldownLeft } = state;
+    const isCount = (value: number) => Number.isSafeInteger(value) && value >= 0;
+    const isState =
+      rates?.length === this.#groups.length &&
+      rates.every((rate) => Number.isFinite(rate) && rate >= 0) &&
+      (best === null || Number.isFinite(best)) &&
+      isCount(badCalls) &&
+      isCount(cooldownLeft);
+    if (!isState) {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
-        `Expected the state of a schedule of ${this.#groups.length} groups but received one of ${rates?.length}.`,
+        `Expected the state of a schedule of ${this.#groups.length} groups, { rates, best, badCalls, cooldownLeft }, but received ${JSON.stringify(state)}.`,
       );
     }
     this.#groups.forEach((group, i) => {

@@ -78,30 +78,52 @@ export abstract class LRScheduler {
   /** Sets what else the schedule changes, after `steps` steps. */
   setOthers(_steps: number): void {}
 
+  /** The same where those before were not taken in this process: what parts that have ended left behind, too. */
+  restoreOthers(steps: number): void {
+    this.setOthers(steps);
+  }
+
   /** Sets everything for `steps` steps taken; constructors end with `moveTo(0)`. */
   moveTo(steps: number): void {
-    const rates = this.#initial.map((initial, i) => this.rateAt(steps, initial, i));
-    this.groups.forEach((group, i) => {
-      group.lr = rates[i]!;
-      origins.set(group, { initial: this.#initial[i]!, last: group.lr });
-    });
+    this.#setRates(steps, this.#initial);
     this.setOthers(steps);
     this.#steps = steps;
+  }
+
+  #setRates(steps: number, initial: readonly number[]): void {
+    const before = this.groups.map(({ lr }) => lr);
+    const rates = initial.map((rate, i) => this.rateAt(steps, rate, i));
+    try {
+      this.groups.forEach((group, i) => {
+        group.lr = rates[i]!;
+      });
+    } catch (error) {
+      this.groups.forEach((group, i) => {
+        group.lr = before[i]!;
+      });
+      throw error;
+    }
+    this.groups.forEach((group, i) => {
+      origins.set(group, { initial: initial[i]!, last: group.lr });
+    });
   }
 
   stateDict(): ScheduleState {
     return { steps: this.#steps, initial: this.#initial };
   }
 
-  /** Takes up where `stateDict` was called. */
+  /** Takes up where `stateDict` was called. Throws before anything is changed where the state is of another schedule. */
   loadStateDict({ steps, initial }: ScheduleState): void {
-    if (!Number.isSafeInteger(steps) || steps < 0 || initial?.length !== this.groups.length) {
+    const isStep = Number.isSafeInteger(steps) && steps >= 0;
+    if (!isStep || initial?.length !== this.groups.length || !initial.every(Number.isFinite)) {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
         `Expected the state of a schedule of ${this.groups.length} groups, { steps, initial }, but received ${JSON.stringify({ steps, initial })}.`,
       );
     }
+    this.#setRates(steps, initial);
     this.#initial = [...initial];
-    this.moveTo(steps);
+    this.restoreOthers(steps);
+    this.#steps = steps;
   }
 }

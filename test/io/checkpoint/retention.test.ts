@@ -1,7 +1,7 @@
-import { readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { CheckpointManager, type RetentionOptions, zeros } from 'drivetrain';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { refusalOf, rejectionOf } from '../../ops/support.js';
 import { temporaryFolder } from '../support.js';
 
@@ -26,6 +26,23 @@ test('keeps the newest, every so many, and the best', async () => {
   expect(await leftOf({ maxToKeep: 1, best: { metric: 'loss', mode: 'max', count: 2 } }, losses)).toEqual([
     7, 6, 0,
   ]);
+});
+
+test('a run that goes back to an earlier step goes on from there', async () => {
+  const manager = new CheckpointManager(temporaryFolder());
+  for (const step of [800, 900, 1000, 100]) await manager.save({ part }, { step });
+  expect(await steps(manager)).toEqual([100, 1000, 900]);
+  expect((await manager.latest())!.step).toBe(100);
+});
+
+test('what is saved stays, also where the clock was set back', async () => {
+  const manager = new CheckpointManager(temporaryFolder(), { maxToKeep: 1 });
+  const { path } = await manager.save({ part }, { step: 1 });
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 3_600_000 });
+  onTestFinished(() => void vi.useRealTimers());
+  const later = await manager.save({ part }, { step: 2 });
+  expect(existsSync(path)).toBe(true);
+  expect(existsSync(later.path)).toBe(true);
 });
 
 test('gives the best', async () => {

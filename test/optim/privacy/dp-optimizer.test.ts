@@ -1,4 +1,4 @@
-import { cast, DPOptimizer, noiseMultiplierFor, SGD, type Tensor, tensor } from 'drivetrain';
+import { cast, compile, DPOptimizer, noiseMultiplierFor, SGD, type Tensor, tensor } from 'drivetrain';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { refusalOf } from '../../ops/support.js';
@@ -68,6 +68,12 @@ test('stops at the budget and leaves everything as it was', () => {
   expect(refusalOf(() => dp.step()).code).toBe('DT_PRIVACY_BUDGET');
   expect([...parameter]).toEqual(before);
   expect(dp.accountant.history[0]!.steps).toBe(steps);
+});
+
+test('inside a compiled function a step is refused before it costs anything', () => {
+  const dp = new DPOptimizer(new SGD([new Float32Array(4)], { lr: 0.1 }), OPTIONS);
+  expect(refusalOf(() => compile(() => dp.step()).runSync()).code).toBe('DT_INVALID_ARGUMENT');
+  expect(dp.epsilon).toBe(0);
 });
 
 test('a sample whose gradient is not finite is refused, and nothing of it is added', () => {
