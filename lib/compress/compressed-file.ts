@@ -2,7 +2,7 @@ import { readSafetensors, writeSafetensors } from '../io/index.js';
 import { DrivetrainError } from '../native/index.js';
 import { Linear, linearOf, Module } from '../nn/index.js';
 import { zeros } from '../ops/index.js';
-import { type DType, sameShape, type Tensor } from '../tensor/index.js';
+import { type DType, formatShape, sameShape, sizeOf, type Tensor } from '../tensor/index.js';
 import {
   type BatchNorm,
   type Convolution,
@@ -101,16 +101,30 @@ function load(
       `Expected an architecture with the layers of ${path} but received one without ${strangers.join(', ')}.`,
     );
   }
+  const weightOf = (name: string) => tensors[name === '' ? 'weight' : `${name}.weight`];
+  const misfit = Object.entries(saved).find(([name, { shape }]) => {
+    const weight = weightOf(name);
+    return weight !== undefined && weight.size !== sizeOf(shape);
+  });
+  if (misfit !== undefined) {
+    const [name, { shape }] = misfit;
+    throw new DrivetrainError(
+      'DT_CORRUPT_FILE',
+      `Expected ${formatShape(weightOf(name)!.shape)} for ${name} in the metadata of ${path}, as its weight has, but received ${formatShape(shape)}.`,
+    );
+  }
   const replacements = Object.entries(saved).map(
-    ([name, layer]) =>
-      [
-        name,
-        emptyLayer(layer, modules.get(name)!, tensors[name === '' ? 'weight' : `${name}.weight`]?.dtype),
-      ] as const,
+    ([name, layer]) => [name, emptyLayer(layer, modules.get(name)!, weightOf(name)?.dtype)] as const,
   );
-  const model = replaceModules(architecture, new Map(replacements));
-  model.loadStateDict(tensors);
-  return model.eval();
+  try {
+    const model = replaceModules(architecture, new Map(replacements));
+    model.loadStateDict(tensors);
+    return model.eval();
+  } catch (error) {
+    for (const [, layer] of replacements)
+      for (const tensor of Object.values(layer.stateDict())) tensor.dispose();
+    throw error;
+  }
 }
 
 function checkArguments(operation: string, path: unknown, model: unknown): void {

@@ -93,6 +93,8 @@ export class DataLoader<S, B = Collated<S>> implements AsyncIterable<B> {
    * with the batch that was waited for. What the dataset or `collate` throws ends the loop at its batch. One loop at a time.
    */
   async *iterate({ signal }: { signal?: AbortSignal | undefined } = {}): AsyncGenerator<B, void, undefined> {
+    if (signal !== undefined && typeof signal?.addEventListener !== 'function')
+      throw refused('an AbortSignal as signal of iterate', inspect(signal, { depth: 0 }));
     if (this.#iterating)
       throw refused('one loop at a time over a DataLoader', 'a second one; make another loader for it');
     this.#iterating = true;

@@ -1,14 +1,16 @@
 import { join } from 'node:path';
 import { makeFolder, readJson, readSafetensors, writeJson, writeSafetensors } from '../io/index.js';
 import { DrivetrainError } from '../native/index.js';
-import { assign, cast, Generator, slice } from '../ops/index.js';
+import { withoutInitialValues } from '../nn/index.js';
+import { assign, cast, slice } from '../ops/index.js';
 import { formatShape, sameShape, type Tensor } from '../tensor/index.js';
 import { BertForSequenceClassification, BertModel, checkBert } from './bert.js';
-import { type BertConfig, formatBertConfig, parseBertConfig } from './bert-config.js';
+import { type BertConfig, completeBertConfig, formatBertConfig, parseBertConfig } from './bert-config.js';
 import { type BertName, bertNames, modernName, SUPERFLUOUS } from './bert-names.js';
 
 const CONFIG = 'config.json';
 const WEIGHTS = 'model.safetensors';
+const WORDS = 'embeddings.word_embeddings.weight';
 
 /**
  * Reads a `BertModel` from a folder in Hugging Face's layout: `config.json` and `model.safetensors`, of a bare encoder or of
@@ -18,9 +20,9 @@ const WEIGHTS = 'model.safetensors';
  * where a tensor is missing or unknown; `DT_SHAPE_MISMATCH`.
  */
 export async function readBertModel(folder: string): Promise<BertModel> {
-  return read(folder, (config, initial, names) => {
+  return read(folder, (config, names) => {
     const pooler = [...names].some((name) => name.endsWith('pooler.dense.weight'));
-    return new BertModel(config, { pooler }, initial);
+    return new BertModel(config, { pooler });
   });
 }
 
@@ -28,7 +30,7 @@ export async function readBertModel(folder: string): Promise<BertModel> {
 export async function readBertForSequenceClassification(
   folder: string,
 ): Promise<BertForSequenceClassification> {
-  return read(folder, (config, initial) => new BertForSequenceClassification(config, {}, initial));
+  return read(folder, (config) => new BertForSequenceClassification(config));
 }
 
 /**
@@ -66,23 +68,17 @@ export async function writeBert(
   await writeJson(join(folder, CONFIG), content);
 }
 
-/** `make` gives a model with initial values of a generator of their own: reading does not move the default one on. */
 async function read<M extends BertModel | BertForSequenceClassification>(
   folder: string,
-  make: (config: BertConfig, initial: { generator: Generator }, names: Iterable<string>) => M,
+  make: (config: BertConfig, names: Iterable<string>) => M,
 ): Promise<M> {
   const config = parseBertConfig(await readJson(join(folder, CONFIG)));
   const path = join(folder, WEIGHTS);
   const { tensors } = await readSafetensors(path);
   try {
     const sources = new Map(Object.entries(tensors).map(([name, tensor]) => [modernName(name), tensor]));
-    const generator = new Generator(0);
-    let model: M;
-    try {
-      model = make(config, { generator }, sources.keys());
-    } finally {
-      generator.state.dispose();
-    }
+    checkSizes(completeBertConfig(config), sources, path);
+    const model = withoutInitialValues(() => make(config, sources.keys()));
     try {
       load(model, sources, path);
     } catch (error) {
@@ -94,6 +90,31 @@ async function read<M extends BertModel | BertForSequenceClassification>(
   } finally {
     for (const tensor of Object.values(tensors)) tensor.dispose();
   }
+}
+
+/** Refuses a configuration of another size than the file before memory is taken for it. */
+function checkSizes(
+  { vocabSize, hiddenSize, numHiddenLayers }: Required<BertConfig>,
+  sources: ReadonlyMap<string, Tensor>,
+  path: string,
+): void {
+  const [words] = find({ file: [WORDS] }, sources, true);
+  if (words !== undefined) checkShape(WORDS, [vocabSize, hiddenSize], words, path);
+  const numbers = [...sources.keys()].flatMap((name) => /(?:^|\.)layer\.(\d+)\./.exec(name)?.[1] ?? []);
+  const layers = new Set(numbers).size;
+  if (layers === numHiddenLayers) return;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected ${numHiddenLayers} layers in ${path}, as ${CONFIG} has it, but found ${layers}.`,
+  );
+}
+
+function checkShape(name: string, expected: readonly number[], { shape }: Tensor, path: string): void {
+  if (sameShape(expected, shape)) return;
+  throw new DrivetrainError(
+    'DT_SHAPE_MISMATCH',
+    `Expected ${formatShape(expected)} for ${name} in ${path}, as ${CONFIG} has it, but found ${formatShape(shape)}.`,
+  );
 }
 
 function load(
@@ -125,13 +146,7 @@ function load(
       source: source!,
     })),
   );
-  for (const { name, target, source } of copies) {
-    if (sameShape(target.shape, source.shape)) continue;
-    throw new DrivetrainError(
-      'DT_SHAPE_MISMATCH',
-      `Expected ${formatShape(target.shape)} for ${name} in ${path}, as ${CONFIG} has it, but found ${formatShape(source.shape)}.`,
-    );
-  }
+  for (const { name, target, source } of copies) checkShape(name, target.shape, source, path);
   for (const { target, source } of copies) {
     const own = source.dtype === 'f32' ? source : cast(source, 'f32');
     assign(target, own);
@@ -141,7 +156,7 @@ function load(
 
 /** The tensors of a name in a file, whose encoder may stand under `bert.` or not. */
 function find(
-  { file }: BertName,
+  { file }: Pick<BertName, 'file'>,
   sources: ReadonlyMap<string, Tensor>,
   isBare: boolean,
 ): (Tensor | undefined)[] {

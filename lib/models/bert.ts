@@ -3,6 +3,7 @@ import {
   attend,
   Dropout,
   Embedding,
+  hasInitialValues,
   init,
   LayerNorm,
   type LayerOptions,
@@ -44,6 +45,7 @@ function dense(
   source: LayerOptions,
 ): Linear {
   const layer = new Linear(inputs, outputs, source);
+  if (!hasInitialValues()) return layer;
   init.normal(layer.weight, 0, initializerRange, source);
   init.zeros(layer.bias!);
   return layer;
@@ -56,11 +58,11 @@ class BertEmbeddings extends Module {
   readonly norm: LayerNorm;
   readonly dropout: Dropout;
 
-  constructor(config: Complete, source: LayerOptions, initial: LayerOptions) {
+  constructor(config: Complete, source: LayerOptions) {
     super();
     const table = (rows: number) => {
-      const embedding = new Embedding(rows, config.hiddenSize, initial);
-      init.normal(embedding.weight, 0, config.initializerRange, initial);
+      const embedding = new Embedding(rows, config.hiddenSize, source);
+      if (hasInitialValues()) init.normal(embedding.weight, 0, config.initializerRange, source);
       return embedding;
     };
     this.wordEmbeddings = table(config.vocabSize);
@@ -96,15 +98,15 @@ export class BertLayer extends Module {
   readonly attentionDropout: Dropout;
   readonly activation: 'gelu' | 'relu';
 
-  constructor(config: Complete, source: LayerOptions, initial: LayerOptions) {
+  constructor(config: Complete, source: LayerOptions) {
     super();
     const { hiddenSize, intermediateSize, layerNormEps: eps } = config;
     this.headDim = hiddenSize / config.numAttentionHeads;
-    this.queryKeyValue = dense(hiddenSize, 3 * hiddenSize, config, initial);
-    this.attentionOutput = dense(hiddenSize, hiddenSize, config, initial);
+    this.queryKeyValue = dense(hiddenSize, 3 * hiddenSize, config, source);
+    this.attentionOutput = dense(hiddenSize, hiddenSize, config, source);
     this.attentionNorm = new LayerNorm(hiddenSize, { eps });
-    this.intermediate = dense(hiddenSize, intermediateSize, config, initial);
-    this.output = dense(intermediateSize, hiddenSize, config, initial);
+    this.intermediate = dense(hiddenSize, intermediateSize, config, source);
+    this.output = dense(intermediateSize, hiddenSize, config, source);
     this.outputNorm = new LayerNorm(hiddenSize, { eps });
     this.dropout = new Dropout(config.hiddenDropoutProb, source);
     this.attentionDropout = new Dropout(config.attentionProbsDropoutProb, source);
@@ -141,20 +143,18 @@ export class BertModel extends Module {
   /** What `pool` takes the first token through; some models have none. */
   readonly pooler?: Linear;
 
-  /** `initial` is where initial values come from where others will be loaded: the generator is that of what is dropped. */
-  constructor(config: BertConfig = {}, options: BertOptions = {}, initial?: LayerOptions) {
+  constructor(config: BertConfig = {}, options: BertOptions = {}) {
     super();
     const { pooler = true, ...source } = options;
-    const values = initial ?? source;
     const complete = completeBertConfig(config);
     this.config = complete;
-    this.embeddings = new BertEmbeddings(complete, source, values);
+    this.embeddings = new BertEmbeddings(complete, source);
     this.layers = Array.from(
       { length: complete.numHiddenLayers },
-      () => new BertLayer(complete, source, values),
+      () => new BertLayer(complete, source),
     );
     const { hiddenSize } = complete;
-    if (pooler) this.pooler = dense(hiddenSize, hiddenSize, complete, values);
+    if (pooler) this.pooler = dense(hiddenSize, hiddenSize, complete, source);
   }
 
   forward(inputIds: Tensor, inputs: BertInputs = {}): Tensor {
@@ -216,12 +216,12 @@ export class BertForSequenceClassification extends Module {
   readonly classifier: Linear;
 
   /** See `BertModel`. */
-  constructor(config: BertConfig = {}, source: LayerOptions = {}, initial = source) {
+  constructor(config: BertConfig = {}, source: LayerOptions = {}) {
     super();
-    this.bert = new BertModel(config, source, initial);
+    this.bert = new BertModel(config, source);
     const complete = this.bert.config;
     this.dropout = new Dropout(complete.hiddenDropoutProb, source);
-    this.classifier = dense(complete.hiddenSize, complete.labels.length, complete, initial);
+    this.classifier = dense(complete.hiddenSize, complete.labels.length, complete, source);
   }
 
   /** The names of the classes. */

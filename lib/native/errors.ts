@@ -1,3 +1,5 @@
+import { MAX_FRAMES } from './users-frame.js';
+
 /** Every error that drivetrain throws carries one of these codes; docs/errors.md lists them with their remedies. */
 export type ErrorCode =
   | 'DT_ABORTED'
@@ -37,7 +39,11 @@ export class DrivetrainError extends Error {
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    // A model of models has more frames than Node keeps, and the user's own come last.
+    const limit = Error.stackTraceLimit;
+    if (limit > 0) Error.stackTraceLimit = Math.max(limit, MAX_FRAMES);
     super(message, options);
+    Error.stackTraceLimit = limit;
     this.name = 'DrivetrainError';
     this.code = code;
   }

@@ -1,5 +1,5 @@
 /** Frames that a stack of modules and closures may have above the user's. */
-const MAX_FRAMES = 64;
+export const MAX_FRAMES = 64;
 
 /** Where the library's own code is, in a clone or in an installed package. */
 const own = import.meta.url.slice(0, import.meta.url.lastIndexOf('/dist/') + '/dist/'.length);

@@ -3,6 +3,7 @@ export { attend } from './attend.js';
 export { BatchNorm1d, BatchNorm2d, type BatchNormOptions } from './batch-norm.js';
 export { Conv1d, Conv2d } from './convolution.js';
 export * as init from './init.js';
+export { hasInitialValues, withoutInitialValues } from './initialise.js';
 export {
   Dropout,
   Embedding,

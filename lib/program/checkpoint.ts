@@ -1,3 +1,4 @@
+import { DrivetrainError, inspect } from '../native/index.js';
 import { activeRecorder } from '../ops/index.js';
 import { type Storage, Tensor } from '../tensor/index.js';
 import type { OpEntry, Taped, TapeEntry } from './tape.js';
@@ -9,6 +10,12 @@ import type { OpEntry, Taped, TapeEntry } from './tape.js';
  * inside of another is part of it.
  */
 export function checkpoint<A extends readonly unknown[], R>(fn: (...inputs: A) => R): (...inputs: A) => R {
+  if (typeof fn !== 'function') {
+    throw new DrivetrainError(
+      'DT_INVALID_ARGUMENT',
+      `Expected a function for checkpoint but received ${inspect(fn, { depth: 0 })}.`,
+    );
+  }
   return (...inputs) => {
     const recorder = activeRecorder() as Partial<Taped> | undefined;
     const call = () => fn(...inputs);

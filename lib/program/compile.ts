@@ -1,6 +1,6 @@
 import { DrivetrainError } from '../native/index.js';
 import { activeRecorder, contiguous, describeNonTensor } from '../ops/index.js';
-import { defaultPool, Tensor } from '../tensor/index.js';
+import { checkOptions, defaultPool, Tensor } from '../tensor/index.js';
 import type { Explanation } from './explain.js';
 import { LiveSet } from './live-set.js';
 import { Program, type RunOptions } from './program.js';
@@ -72,13 +72,14 @@ export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
     return program;
   };
 
-  const run = async (inputs: A, options?: RunOptions): Promise<R> => {
+  const run = async (inputs: A, options: RunOptions = {}): Promise<R> => {
     if (!Array.isArray(inputs)) {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',
         `Expected an array of inputs for run, as in compiled.run([x], { signal }), but received ${describeNonTensor(inputs)}.`,
       );
     }
+    checkOptions('run', options, ['signal']);
     checkOutsideRecording();
     const program = programFor(inputs);
     return withContiguous(inputs, (ready) => program.run(ready, options));

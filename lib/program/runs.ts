@@ -21,10 +21,11 @@ binding.start((id, status) => {
 const outcomeOf = (status: number): Outcome =>
   status === Status.refused ? { status, refusal: readRefusal() } : { status };
 
-function aborted(): DrivetrainError {
+function aborted({ reason }: AbortSignal): DrivetrainError {
   return new DrivetrainError(
     'DT_ABORTED',
     'The run was cancelled before it wrote anything: parameters and other state are as they were.',
+    { cause: reason },
   );
 }
 
@@ -43,7 +44,7 @@ export async function submitRun(
       `Expected an AbortSignal for signal but received ${typeof signal}.`,
     );
   }
-  if (signal?.aborted) throw aborted();
+  if (signal?.aborted) throw aborted(signal);
   const id = ++lastId;
   const cancel = () => binding.cancel(id);
   signal?.addEventListener('abort', cancel, { once: true });
@@ -58,7 +59,7 @@ export async function submitRun(
       setImmediate(() => resolve(outcome));
     });
     if (refusal !== undefined) throw refused(refusal);
-    if (status !== Status.ok) throw aborted();
+    if (status !== Status.ok) throw aborted(signal!);
   } finally {
     signal?.removeEventListener('abort', cancel);
   }

@@ -28,6 +28,7 @@ const OWN_PARTS = ['model', 'optimizer', 'data', 'run', 'schedule', 'stopping'];
 export function checkFit(model: unknown, data: unknown, options: FitOptions): void {
   checkOptions('fit', options, OPTIONS);
   const { epochs, optimizer, loss, metrics = {}, schedule, evaluate, callbacks = [], onProgress } = options;
+  const { signal, progress = false, checkpoints } = options;
   if (!(model instanceof Module)) refuse('a Module as model', model);
   if (!(data instanceof DataLoader)) refuse('a DataLoader as data', data);
   if (data.length === 0) refuse('data with at least one batch', `${data.samples} samples in none`);
@@ -52,6 +53,12 @@ export function checkFit(model: unknown, data: unknown, options: FitOptions): vo
   if (!Array.isArray(callbacks) || !callbacks.every(isFunction))
     refuse('an array of functions as callbacks', callbacks);
   if (onProgress !== undefined && !isFunction(onProgress)) refuse('a function as onProgress', onProgress);
+  if (signal !== undefined && !isFunction(signal?.addEventListener))
+    refuse('an AbortSignal as signal', signal);
+  if (typeof progress !== 'boolean' && !isFunction(progress?.write))
+    refuse('true, false or something with write(text) as progress', progress);
+  if (checkpoints !== undefined && !isFunction(checkpoints?.latest))
+    refuse('a CheckpointManager as checkpoints', checkpoints);
   const taken = Object.keys(options.parts ?? {}).filter((name) => OWN_PARTS.includes(name));
   if (taken.length > 0) refuse(`other names of parts than ${OWN_PARTS.join(', ')}`, taken.join(', '));
 }

@@ -5,6 +5,7 @@ import {
   disposeBatch,
   type Stateful,
 } from '../io/index.js';
+import { DrivetrainError, inspect } from '../native/index.js';
 import type { Module } from '../nn/index.js';
 import type { Stepper } from '../optim/index.js';
 import { grad, type MemoryReport } from '../program/index.js';
@@ -183,7 +184,7 @@ async function evaluated(
   measure: CompiledForBatches<Record<string, Tensor>>,
   signal: AbortSignal | undefined,
 ): Promise<Figures> {
-  if (typeof evaluate === 'function') return evaluate();
+  if (typeof evaluate === 'function') return figuresOf(await evaluate());
   const means = new MeanFigures();
   // Also where an evaluation before was aborted half-way.
   evaluate.loadStateDict({ ...evaluate.stateDict(), position: 0 });
@@ -192,6 +193,19 @@ async function evaluated(
     means.add(await compiled(...tensors), samplesOf(batch, tensors));
   });
   return means.figures;
+}
+
+/** Refuses what an `evaluate` of the caller's gives that is no numbers by name. */
+function figuresOf(given: unknown): Figures {
+  const isFigures =
+    typeof given === 'object' &&
+    given !== null &&
+    Object.values(given).every((value) => typeof value === 'number');
+  if (isFigures) return given as Figures;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected numbers by name from evaluate, such as { accuracy: 0.9 }, but received ${inspect(given)}.`,
+  );
 }
 
 function progressOf(data: Batches, { epochs, progress }: FitOptions): Progress | undefined {

@@ -1,7 +1,7 @@
 import { DrivetrainError } from '../../native/index.js';
 import { checkBetween, checkOneOf, checkSteps } from './checks.js';
 import { perGroup } from './per-group.js';
-import { checkSchedule, type Scheduled } from './schedule.js';
+import { checkOutside, checkSchedule, type Scheduled } from './schedule.js';
 
 export interface PlateauOptions {
   /** Whether a smaller or a larger metric is better; `min` unless given. */
@@ -67,6 +67,7 @@ export class ReduceLROnPlateau {
 
   /** Takes note of a metric, after each epoch as a rule. */
   step(metric: number): void {
+    checkOutside('ReduceLROnPlateau');
     if (typeof metric !== 'number') {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',

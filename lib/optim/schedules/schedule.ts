@@ -1,5 +1,15 @@
 import { DrivetrainError, inspect } from '../../native/index.js';
+import { activeRecorder } from '../../ops/index.js';
 import { checkOptions } from '../../tensor/index.js';
+
+/** Refuses a step inside of `compile(fn)`, which calls `fn` once and not at each run. */
+export function checkOutside(name: string): void {
+  if (activeRecorder()?.atEnd === undefined) return;
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    `Expected ${name}.step() after each call of the compiled function but it was called inside of compile(fn), where it would run once, while fn is recorded; steps read the rates when they run.`,
+  );
+}
 
 /** A parameter group, as far as a schedule is concerned. */
 export interface ScheduledGroup {
@@ -69,6 +79,7 @@ export abstract class LRScheduler {
   }
 
   step(): void {
+    checkOutside(this.constructor.name);
     this.moveTo(this.#steps + 1);
   }
 
