@@ -1,8 +1,10 @@
 // Brings a clone to the point where it runs: dependencies, TypeScript, opcode header, native addon. Every step is
 // skipped when nothing that it reads has changed.
+//   node scripts/setup.mjs [--without-addon]
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import { build, configure } from './native.mjs';
 import { checkBuildTools, checkNode } from './prerequisites.mjs';
 import { filesUnder, main, root, runNode, runNpm, step } from './shared.mjs';
@@ -45,6 +47,10 @@ const compile = (project) => runNode('node_modules/typescript/bin/tsc', ['--pret
 
 const toolchain = ['scripts/setup.mjs', 'scripts/native.mjs', 'package-lock.json'];
 
+/** What needs a compiler of this machine. */
+const ADDON = 'native addon';
+const BINARY = 'build/Release/drivetrain.node';
+
 const steps = [
   {
     name: 'lib',
@@ -73,9 +79,9 @@ const steps = [
     make: () => runNode('scripts/generate-opcodes.mjs', []),
   },
   {
-    name: 'native addon',
+    name: ADDON,
     inputs: () => [...toolchain, 'CMakeLists.txt', 'build/generated/opcodes.h', ...filesUnder('native')],
-    output: 'build/Release/drivetrain.node',
+    output: BINARY,
     make: () => {
       configure('build');
       build('build', 'drivetrain');
@@ -84,14 +90,17 @@ const steps = [
 ];
 
 await main(() => {
+  const { values } = parseArgs({ options: { 'without-addon': { type: 'boolean', default: false } } });
+  const withAddon = !values['without-addon'];
   checkNode();
-  if (!existsSync(STATE)) checkBuildTools();
+  if (withAddon && !existsSync(path(BINARY))) checkBuildTools();
   if (!dependenciesInstalled()) {
     const advice = 'npm could not install the dependencies; is its registry reachable?';
     step('dependencies', () => runNpm(['ci', '--no-audit', '--no-fund'], { advice }));
   }
   const state = existsSync(STATE) ? readJson(STATE) : {};
   for (const { name, inputs, output, make } of steps) {
+    if (name === ADDON && !withAddon) continue;
     const print = fingerprint(inputs());
     if (state[name] === print && existsSync(path(output))) continue;
     step(name, make);

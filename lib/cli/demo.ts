@@ -1,10 +1,11 @@
-import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, rmdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   AdamW,
   accuracy,
   crossEntropy,
   DataLoader,
+  DrivetrainError,
   defaultPool,
   device,
   fit,
@@ -44,19 +45,32 @@ export async function run({ out, quick }: Values): Promise<number> {
   const controller = new AbortController();
   const interrupt = () => controller.abort();
   process.once('SIGINT', interrupt);
+  const folder = (out as string | undefined) ?? 'drivetrain-demo';
+  const isMade = await makeFolder(folder);
   try {
-    await demo(
-      (out as string | undefined) ?? 'drivetrain-demo',
-      SIZES[quick ? 'quick' : 'whole'],
-      controller.signal,
-    );
+    await demo(folder, SIZES[quick ? 'quick' : 'whole'], controller.signal);
     return 0;
   } catch (error) {
+    // Where nothing was written to it yet.
+    if (isMade) await rmdir(folder).catch(() => {});
     if (!controller.signal.aborted) throw error;
     console.log('\n  Stopped.');
     return INTERRUPTED;
   } finally {
     process.off('SIGINT', interrupt);
+  }
+}
+
+/** Makes it before the work begins; says whether it was not there. */
+async function makeFolder(folder: string): Promise<boolean> {
+  try {
+    return (await mkdir(folder, { recursive: true })) !== undefined;
+  } catch (cause) {
+    throw new DrivetrainError(
+      'DT_IO',
+      `Expected a folder to write to as --out but ${(cause as Error).message}.`,
+      { cause },
+    );
   }
 }
 
@@ -94,7 +108,6 @@ async function demo(
   });
   console.log(indented(`${quantizationReport(model, small, [validation.x])}`));
 
-  await mkdir(folder, { recursive: true });
   const [file, smallFile] = [join(folder, 'digits.safetensors'), join(folder, 'digits-int8.safetensors')];
   await writeSafetensors(file, model.stateDict());
   await writeCompressed(smallFile, small);

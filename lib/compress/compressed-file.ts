@@ -76,6 +76,8 @@ export async function writeCompressed(
  * compressed, with the file's kinds and sizes of layers. Its other layers are shared with the copy, and loaded.
  * Throws `DT_INVALID_ARGUMENT` where file and architecture do not fit, before anything is written.
  */
+export function readCompressed(path: string, architecture: Linear): Promise<Module>;
+export function readCompressed<M extends Module>(path: string, architecture: M): Promise<M>;
 export async function readCompressed(path: string, architecture: Module): Promise<Module> {
   checkArguments('readCompressed', path, architecture);
   const { tensors, metadata } = await readSafetensors(path);

@@ -1,5 +1,5 @@
 import { DrivetrainError } from '../native/index.js';
-import { linearOf, type Module } from '../nn/index.js';
+import { type Linear, linearOf, type Module } from '../nn/index.js';
 import { transient } from '../ops/index.js';
 import { checkOptions, tensor } from '../tensor/index.js';
 import { type Inputs, observeRanges } from './calibrate.js';
@@ -12,7 +12,7 @@ import type { CalibrationMethod, Range } from './range-observer.js';
 import { StaticQuantizedLinear } from './static-quantized-linear.js';
 import { namedModules, replaceModules } from './submodules.js';
 
-export interface QuantizeOptions {
+export interface QuantizeOptions<M extends Module = Module> {
   /**
    * Inputs like those to come: activations are then quantized by one range, found here, for all rows of a layer's input.
    * Without, each row has a range of its own, found as it comes.
@@ -30,7 +30,7 @@ export interface QuantizeOptions {
   /** The share of the original's `evaluate` that has to remain, in (0, 1]. */
   preserveAccuracy?: number;
   /** How good a model is, from 0 on, more being better. Called up to twice for each layer. */
-  evaluate?: (model: Module) => number;
+  evaluate?: (model: M) => number;
 }
 
 const METHODS: readonly CalibrationMethod[] = ['min-max', 'percentile', 'mse'];
@@ -43,6 +43,8 @@ const METHODS: readonly CalibrationMethod[] = ['min-max', 'percentile', 'mse'];
  * With `preserveAccuracy`, where quantizing all falls short, layers stay in f32, the most sensitive first, until it does
  * not; a warning (`DT_KEPT_F32`) names them. Throws `DT_ACCURACY` with the figures where one quantized layer is too many.
  */
+export function quantize(model: Linear, options?: QuantizeOptions): Module;
+export function quantize<M extends Module>(model: M, options?: QuantizeOptions<M>): M;
 export function quantize(model: Module, options: QuantizeOptions = {}): Module {
   checkOptions('quantize', options, [
     'calibration',

@@ -143,10 +143,30 @@ const TASK = 'drivetrain-dataset';
 /** Set in a worker's environment, and inherited from it: only where it is set, worker_threads is loaded to see the task. */
 const MARK = 'DRIVETRAIN_DATASET_WORKER';
 
+/** The file of the library that this module is in. In a bundle it would be the application's, which each worker would start. */
+function ownFile(): URL {
+  const { url } = import.meta as { url: string | undefined };
+  const [, folder] = /^(.*\/)dist\/(?:io\/worker-dataset|shared|index)\.js$/.exec(url ?? '') ?? [];
+  if (folder !== undefined && nameOfPackage(new URL('package.json', folder)) === 'drivetrain')
+    return new URL(url!);
+  throw new DrivetrainError(
+    'DT_INVALID_ARGUMENT',
+    'Expected drivetrain outside of the bundle for WorkerDataset, whose workers load it from its own file, but it is inside; docs/platforms.md has the settings of bundlers.',
+  );
+}
+
+function nameOfPackage(manifest: URL): unknown {
+  try {
+    return JSON.parse(process.getBuiltinModule('node:fs').readFileSync(manifest, 'utf8')).name;
+  } catch {
+    return undefined;
+  }
+}
+
 function start(task: WorkerTask): Worker {
   const { Worker } = process.getBuiltinModule('node:worker_threads');
   const env = { ...process.env, [MARK]: '1' };
-  return new Worker(new URL(import.meta.url), { env, workerData: { [TASK]: task } });
+  return new Worker(ownFile(), { env, workerData: { [TASK]: task } });
 }
 
 // When all modules are evaluated, since in the package they are one file.

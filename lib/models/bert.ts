@@ -149,10 +149,7 @@ export class BertModel extends Module {
     const complete = completeBertConfig(config);
     this.config = complete;
     this.embeddings = new BertEmbeddings(complete, source);
-    this.layers = Array.from(
-      { length: complete.numHiddenLayers },
-      () => new BertLayer(complete, source),
-    );
+    this.layers = Array.from({ length: complete.numHiddenLayers }, () => new BertLayer(complete, source));
     const { hiddenSize } = complete;
     if (pooler) this.pooler = dense(hiddenSize, hiddenSize, complete, source);
   }

@@ -1,4 +1,5 @@
-import { MAX_FRAMES } from './users-frame.js';
+/** Frames of an error's stack: those of a model of models come first, and the line that called it after them. */
+const FRAMES = 30;
 
 /** Every error that drivetrain throws carries one of these codes; docs/errors.md lists them with their remedies. */
 export type ErrorCode =
@@ -39,9 +40,8 @@ export class DrivetrainError extends Error {
   readonly code: ErrorCode;
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
-    // A model of models has more frames than Node keeps, and the user's own come last.
     const limit = Error.stackTraceLimit;
-    if (limit > 0) Error.stackTraceLimit = Math.max(limit, MAX_FRAMES);
+    if (limit > 0) Error.stackTraceLimit = Math.max(limit, FRAMES);
     super(message, options);
     Error.stackTraceLimit = limit;
     this.name = 'DrivetrainError';

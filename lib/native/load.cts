@@ -67,7 +67,7 @@ function first(attempts: Iterable<Attempt>): Binding {
 function* attempts(): Iterable<Attempt> {
   const custom = process.env['DRIVETRAIN_BINARY'];
   if (custom) {
-    yield { file: custom, load: () => require(fs.realpathSync(custom)) };
+    yield { file: path.resolve(custom), load: () => require(fs.realpathSync(custom)) };
     return;
   }
   // A clone's own build comes first: it fits the sources.

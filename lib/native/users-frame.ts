@@ -1,8 +1,9 @@
 /** Frames that a stack of modules and closures may have above the user's. */
-export const MAX_FRAMES = 64;
+const MAX_FRAMES = 64;
 
-/** Where the library's own code is, in a clone or in an installed package. */
-const own = import.meta.url.slice(0, import.meta.url.lastIndexOf('/dist/') + '/dist/'.length);
+/** Where the library's own code is, in a clone or in an installed package; undefined in a bundle of CommonJS, which has no URL. */
+const { url } = import.meta as { url: string | undefined };
+const own = url?.slice(0, url.lastIndexOf('/dist/') + '/dist/'.length);
 
 /** The stack at the call of this function, long enough to reach the user's code. Takes some microseconds. */
 export function stackHere(): string {
@@ -15,6 +16,7 @@ export function stackHere(): string {
 
 /** The line of a stack that called into the library, as `file:line:column`; undefined where there is none. */
 export function usersFrame(stack: string): string | undefined {
+  if (own === undefined) return undefined;
   const frame = stack
     .split('\n')
     .find((line) => /^\s+at .*:\d+:\d+\)?$/.test(line) && !line.includes(own) && !line.includes('(node:'));

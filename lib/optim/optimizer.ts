@@ -306,7 +306,7 @@ export function checkCount(gradients: unknown, count: number): void {
   const received = Array.isArray(gradients) ? `${gradients.length}` : typeof gradients;
   throw new DrivetrainError(
     'DT_SHAPE_MISMATCH',
-    `Expected ${count} gradients for step but received ${received}.`,
+    `Expected ${count} gradients for step${gradients === undefined ? ', which are given to it: step(grad(loss, parameters)),' : ''} but received ${received}.`,
   );
 }
 

@@ -55,7 +55,7 @@ const FLOATS: readonly DType[] = ['f32', 'f64', 'f16', 'bf16'];
 
 /**
  * The gradients of `loss`, a tensor of one element, with respect to `parameters`: tensors of their shapes, zeros where
- * the loss does not depend on one. Works inside `compile(fn)` and `valueAndGrad(fn)`; first order.
+ * the loss does not depend on one; that it depends on none is an error (`DT_NOT_DIFFERENTIABLE`). Works inside `compile(fn)` and `valueAndGrad(fn)`; first order.
  */
 export function grad(loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
   const recorder = activeRecorder() as Partial<Taped> | undefined;
@@ -116,6 +116,12 @@ function differentiate(
       const sum = gradients.get(input);
       gradients.set(input, sum === undefined ? cotangent : addUp(sum, cotangent));
     });
+  }
+  if (parameters.length > 0 && !parameters.some((parameter) => gradients.has(parameter))) {
+    throw new DrivetrainError(
+      'DT_NOT_DIFFERENTIABLE',
+      'Expected a loss that depends on the parameters for grad but it depends on none of them: they are of another model, or the loss was computed outside of this function or from detached values.',
+    );
   }
   return parameters.map(
     (parameter) => gradients.get(parameter) ?? zeros(parameter.shape, { dtype: parameter.dtype }),

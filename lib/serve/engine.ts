@@ -54,7 +54,12 @@ export class Engine {
   model(name: string, version?: string): Model {
     const versions = this.#models.get(name);
     if (versions === undefined) {
-      throw new RequestError(404, 'DT_NOT_FOUND', `There is no model '${name}'.`, 'model');
+      throw new RequestError(
+        404,
+        'DT_NOT_FOUND',
+        `There is no model '${name}'${this.#models.size === 0 ? '' : `: there is ${[...this.#models.keys()].join(', ')}`}.`,
+        'model',
+      );
     }
     const model =
       version === undefined ? versions[0] : versions.find((candidate) => candidate.version === version);
@@ -100,7 +105,10 @@ export class Engine {
 
 function orderInputs(model: Model, inputs: Readonly<Record<string, Tensor>>): Tensor[] {
   const unknown = Object.keys(inputs).find((name) => !model.inputs.some((spec) => spec.name === name));
-  if (unknown !== undefined) throw wrongInput(`The model ${model.name} has no input '${unknown}'.`);
+  if (unknown !== undefined)
+    throw wrongInput(
+      `The model ${model.name} has no input '${unknown}': it has ${model.inputs.map(({ name }) => name).join(', ')}.`,
+    );
   return model.inputs.map((spec) => {
     const input = inputs[spec.name];
     if (!(input instanceof Tensor))

@@ -70,12 +70,20 @@ function parseJson(text: string): JsonObject {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw badRequest(
-      'body',
-      `Expected JSON but ${(error as Error).message} (NaN and Infinity are not JSON: send such tensors in binary).`,
-    );
+    throw badRequest('body', `Expected JSON but received ${notJson(text, error as Error)}.`);
   }
   return object(value, 'body');
+}
+
+/** What a body is that is no JSON, and the usual reason. */
+function notJson(text: string, { message }: Error): string {
+  if (text.trim() === '') return 'an empty body';
+  if (/^\s*\{[\s\S]*\}[\s\S]/.test(text) && text.includes('binary_data_size'))
+    return `something behind it (${message}): with binary tensors the header Inference-Header-Content-Length gives the length of the JSON`;
+  const hint = /\b(NaN|Infinity)\b/.test(text)
+    ? '; NaN and Infinity are not JSON: send such tensors in binary'
+    : '';
+  return `something else (${message})${hint}`;
 }
 
 function parseInputs(inputs: unknown, model: Model, jsonBytes: number, binary: Buffer | undefined): Tensor[] {
@@ -189,8 +197,8 @@ function find(
 
 function checkDatatype(datatype: unknown, spec: TensorSpec, field: string) {
   if (datatype !== spec.datatype) {
-    const known = typeof datatype === 'string' && DATATYPES.has(datatype);
-    const reason = known
+    const isKnown = datatype === undefined || (typeof datatype === 'string' && DATATYPES.has(datatype));
+    const reason = isKnown
       ? ''
       : `, which this server does not support (it has ${[...DATATYPES.keys()].join(', ')})`;
     throw badRequest(

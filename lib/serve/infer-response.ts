@@ -1,8 +1,8 @@
 import type { Tensor } from '../tensor/index.js';
-import { RequestError } from './errors.js';
+import { badRequest, RequestError } from './errors.js';
 import type { InferRequest } from './infer-request.js';
 import type { Model } from './model.js';
-import { toJson } from './tensor-data.js';
+import { isAllFinite, toJson } from './tensor-data.js';
 
 export interface InferResponse {
   /** The length of the JSON part where binary tensors follow it. */
@@ -28,6 +28,13 @@ export function buildInferResponse(
     }
     const data = toJson(values, spec.datatype);
     if (data === undefined) {
+      const named = request.inputs.findIndex((input) => !isAllFinite(input));
+      if (named >= 0) {
+        throw badRequest(
+          'inputs',
+          `The input '${model.inputs[named]!.name}' of ${model.name} holds NaN or Infinity, and so does the output '${spec.name}', which JSON cannot carry.`,
+        );
+      }
       throw new RequestError(
         500,
         'DT_MODEL_FAILED',

@@ -13,6 +13,9 @@ export interface TensorSpec {
   shape: readonly number[];
 }
 
+/** The outputs in their declared order; one of them may stand by itself. */
+type Predicted = Tensor | readonly Tensor[];
+
 export interface ModelDefinition {
   /** Letters, digits, `_`, `.` and `-`, as it stands in addresses and metrics. */
   name: string;
@@ -25,7 +28,7 @@ export interface ModelDefinition {
    * inputs are only lent; the outputs are disposed when they have been copied. A `DrivetrainError` with the code
    * `DT_INVALID_REQUEST` becomes a 400, any other error a 500.
    */
-  predict: (...inputs: Tensor[]) => Promise<Tensor | readonly Tensor[]>;
+  predict: (...inputs: Tensor[]) => Predicted | Promise<Predicted>;
   /**
    * How requests share calls of `predict`. Only for models of one input and one output whose first dimensions are -1,
    * and on by default for these; false gives every request a call of its own.

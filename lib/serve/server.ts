@@ -27,7 +27,7 @@ export interface InferenceServer {
   close(): Promise<void>;
 }
 
-/** Serves an engine over HTTP, and resolves once it listens. Rejects with Node's own error where it cannot. */
+/** Serves an engine over HTTP, and resolves once it listens. Rejects with `DT_IO` where it cannot: a port that is in use, say. */
 export async function serve(engine: Engine, options: ServeOptions = {}): Promise<InferenceServer> {
   if (!(engine instanceof Engine)) {
     throw new DrivetrainError(
@@ -63,7 +63,15 @@ export async function serve(engine: Engine, options: ServeOptions = {}): Promise
     listener(request, response);
   });
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
+    server.once('error', (cause) =>
+      reject(
+        new DrivetrainError(
+          'DT_IO',
+          `Expected to listen on ${host}:${port} but the system refused: ${cause.message}; take another port, or 0 for any that is free.`,
+          { cause },
+        ),
+      ),
+    );
     server.listen(port, host, resolve);
   });
   const address = server.address() as AddressInfo;

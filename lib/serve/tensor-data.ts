@@ -84,6 +84,12 @@ export function fromBinary(
   return wrap(values, shape, { dtype });
 }
 
+/** Whether no f32 or f64 is NaN or infinite. */
+export function isAllFinite(tensor: Tensor): boolean {
+  const isLooked = tensor.dtype === 'f32' || tensor.dtype === 'f64';
+  return !isLooked || (tensor.borrow() as Float32Array | Float64Array).every(Number.isFinite);
+}
+
 /** The elements as a JSON array: 64-bit integers digit by digit. Undefined where one is not finite. */
 export function toJson(values: TypedArray, datatype: Datatype): string | undefined {
   if (datatype === 'BOOL') return `[${Array.from(values as Uint8Array, (value) => value !== 0).join(',')}]`;

@@ -52,7 +52,7 @@ export function checkShape(shape: Shape, name = 'shape'): void {
     shape.every((dimension) => Number.isSafeInteger(dimension) && dimension >= 0) &&
     Number.isSafeInteger(sizeOf(shape));
   if (!valid) {
-    const received = Array.isArray(shape) ? formatShape(shape) : String(shape);
+    const received = Array.isArray(shape) ? formatShape(shape) : `${String(shape)}, which is no array`;
     throw new DrivetrainError(
       'DT_SHAPE_MISMATCH',
       `Expected ${name} to be at most ${MAX_RANK} whole, non-negative dimensions but received ${received}.`,

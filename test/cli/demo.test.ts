@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { drivetrain, temporaryFolder } from './support.js';
@@ -38,6 +38,15 @@ test('the program that it leaves has at most ten lines', async () => {
   const { stdout } = await drivetrain(['demo', '--quick'], { cwd });
   const [, source] = /predict\.mjs:\n\n((?: {4}.*\n|\n)+)/.exec(stdout)!;
   expect(source!.trimEnd().split('\n').length).toBeLessThanOrEqual(10);
+});
+
+test('a folder that cannot be is told at once', async () => {
+  const file = join(temporaryFolder(), 'file');
+  writeFileSync(file, '');
+  const { code, stdout, stderr } = await drivetrain(['demo', '--quick', '--out', file]);
+  expect([code, stdout]).toEqual([1, '']);
+  expect(stderr).toContain('--out');
+  expect(stderr).not.toMatch(/^\s+at /m);
 });
 
 // Windows has no signal that a process could heed.

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readTokenizer } from 'drivetrain';
@@ -67,8 +67,10 @@ test('what is missing or unsound is refused', async () => {
 test('without its package it says what to install', () => {
   // The library as it is installed, apart from the packages of this repository.
   const root = temporaryFolder();
-  for (const name of ['dist', 'build/Release', 'package.json'])
-    cpSync(fileURLToPath(new URL(`../../${name}`, import.meta.url)), join(root, name), { recursive: true });
+  for (const name of ['dist', 'build/Release', 'prebuilds', 'package.json']) {
+    const source = fileURLToPath(new URL(`../../${name}`, import.meta.url));
+    if (existsSync(source)) cpSync(source, join(root, name), { recursive: true });
+  }
   mkdirSync(join(root, 'x'));
   const script = `import { readTokenizer } from 'drivetrain';
     await readTokenizer(${JSON.stringify(FOLDER)}).catch(({ code, message }) => console.log(code, message));`;

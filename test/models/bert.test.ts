@@ -209,6 +209,20 @@ describe('files', () => {
     expect(written.architectures).toEqual(['BertForSequenceClassification']);
   });
 
+  test('of another size than the configuration says are refused before memory is taken', async () => {
+    const before = defaultPool.statistics.peak;
+    for (const [wrong, code, said] of [
+      [{ vocab_size: 20_000_000 }, 'DT_SHAPE_MISMATCH', 'embeddings.word_embeddings.weight'],
+      [{ num_hidden_layers: 20_000 }, 'DT_INVALID_ARGUMENT', '20000 layers'],
+    ] as const) {
+      const folder = await modelFolder({ ...CONFIG, ...wrong }, weights());
+      const refusal = await rejectionOf(readBertForSequenceClassification(folder));
+      expect([refusal.code, refusal.message]).toEqual([code, expect.stringContaining(said)]);
+      expect(refusal.message.length).toBeLessThan(500);
+    }
+    expect(defaultPool.statistics.peak - before).toBeLessThan(100e6);
+  });
+
   test('of encoders: bare, under a head, with old names, in 16 bits, without a pooler', async () => {
     const [x, more] = inputs();
     const full = weights();

@@ -26,6 +26,30 @@ await build({ entryPoints: ['example.mjs'], bundle: true, platform: 'node', form
   expect(bundled('esbuild', script, 'example.mjs')).toMatch(PROBABILITIES);
 });
 
+/** Bundles a file with esbuild, and runs the bundle. */
+function ofEsbuild(name: string, file: string, source: string, more: string): string {
+  const project = new Project(name);
+  project.write(file, source);
+  const options = `entryPoints: ['${file}'], bundle: true, platform: 'node', loader: { '.node': 'copy' }, outdir: 'out', ${more}`;
+  project.write('bundle.mjs', `import { build } from 'esbuild';\nawait build({ ${options} });`);
+  project.node('bundle.mjs');
+  return project.node(join('out', file)).trim();
+}
+
+test('esbuild, to CommonJS, which is its own choice for Node', () => {
+  const source = "const { tensor } = require('drivetrain');\nconsole.log(tensor([1]).item());";
+  expect(ofEsbuild('esbuild-cjs', 'main.cjs', source, "outExtension: { '.js': '.cjs' }")).toBe('1');
+});
+
+test('the workers of a dataset do not start the application that the library is bundled with', () => {
+  const source = `import { WorkerDataset } from 'drivetrain';
+console.log('started');
+await WorkerDataset.open(new URL('none.mjs', import.meta.url), { workers: 2 }).catch(({ code }) => console.log(code));`;
+  const format = `format: 'esm', outExtension: { '.js': '.mjs' },
+  banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" }`;
+  expect(ofEsbuild('esbuild-workers', 'main.mjs', source, format)).toBe('started\nDT_INVALID_ARGUMENT');
+});
+
 test('webpack', () => {
   const script = `import webpack from 'webpack';
 webpack({ mode: 'production', target: 'node', entry: './example.mjs',

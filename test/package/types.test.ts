@@ -11,6 +11,11 @@ project.write(
   "import { add, tensor } from 'drivetrain';\nconsole.log(add(tensor([1]), tensor([2])).item());\n",
 );
 
+project.write(
+  'required.cts',
+  "import drivetrain = require('drivetrain');\nconst { add, tensor } = drivetrain;\nconsole.log(add(tensor([1]), tensor([2])).item());\n",
+);
+
 function compile(version: string, file: string, options: object) {
   const compilerOptions = { strict: true, target: 'es2022', types: ['node'], outDir: 'out', ...options };
   project.write('tsconfig.json', JSON.stringify({ compilerOptions, files: [file] }));
@@ -61,7 +66,16 @@ test.each(COMPILERS)('CommonJS in TypeScript %s: module node16 is told to import
   expect(output).toContain('TS1479');
 });
 
-test.each(COMPILERS)('CommonJS in TypeScript %s: module preserve, for a bundler or Node', (version) => {
+test.each(COMPILERS)('CommonJS in TypeScript %s: module preserve, for a bundler', (version) => {
   const { status, output } = compile(version, 'example.cts', { module: 'preserve', skipLibCheck: true });
   expect(status, output).toBe(0);
 });
+
+test.each(COMPILERS)(
+  'CommonJS in TypeScript %s: module preserve with import = require, for Node',
+  (version) => {
+    const { status, output } = compile(version, 'required.cts', { module: 'preserve', skipLibCheck: true });
+    expect(status, output).toBe(0);
+    expect(project.node('out/required.cjs').trim()).toMatch(/\b3$/);
+  },
+);

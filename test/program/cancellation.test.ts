@@ -68,7 +68,12 @@ test('the same step in the end gives the same bits whether others were cancelled
 test('a signal that has been aborted already: nothing runs', async () => {
   const { step, state } = slowTrainer();
   const before = state();
-  await failure('DT_ABORTED', () => step.run([big()], { signal: AbortSignal.abort() }));
+  const reason = new Error('enough');
+  const { cause } = await failure('DT_ABORTED', () =>
+    step.run([big()], { signal: AbortSignal.abort(reason) }),
+  );
+  expect(cause).toBe(reason);
+  await failure('DT_INVALID_ARGUMENT', () => step.run([big()], { Signal: AbortSignal.abort() } as never));
   expect(state()).toEqual(before);
 });
 

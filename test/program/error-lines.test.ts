@@ -2,7 +2,9 @@ import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { compile, Linear, ones, ReLU, Residual, Sequential } from 'drivetrain';
 import { expect, test } from 'vitest';
+import { refusalOf } from '../ops/support.js';
 
 const FIXTURE = fileURLToPath(new URL('fixtures/errors.mjs', import.meta.url));
 const LINES = readFileSync(FIXTURE, 'utf8').split('\n');
@@ -21,6 +23,19 @@ async function run(debug: string) {
   const { stdout } = await promisify(execFile)(process.execPath, ['--no-warnings', FIXTURE], { env });
   return JSON.parse(stdout) as { messages: Record<string, Told>; warnings: Told[] };
 }
+
+test('errors of a model of models reach the line that called it', () => {
+  const inner = () => new Sequential(new Residual(new Sequential(new Linear(5, 5), new ReLU())));
+  const model = new Sequential(inner(), new Sequential(inner()));
+  for (const call of [
+    () => model.forward(ones([1, 4])),
+    () => compile(model.forward.bind(model)).runSync(ones([1, 4])),
+  ]) {
+    const { stack } = refusalOf(call);
+    expect(stack).toContain('error-lines.test.ts');
+  }
+  expect(Error.stackTraceLimit).toBeLessThan(64);
+});
 
 test('errors of a run name the op, and how to learn more', async () => {
   const { messages, warnings } = await run('');

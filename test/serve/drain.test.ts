@@ -120,7 +120,11 @@ test('a closed engine is not ready, refuses work over HTTP and finishes what it 
 
 test('a port in use is an error', async () => {
   const { port } = await start();
-  await expect(start([], { port })).rejects.toMatchObject({ code: 'EADDRINUSE' });
+  await expect(start([], { port })).rejects.toMatchObject({
+    code: 'DT_IO',
+    message: expect.stringContaining(`${port}`),
+    cause: { code: 'EADDRINUSE' },
+  });
 });
 
 test.each([{ maxBodyBytes: 0 }, { maxBodyBytes: 1.5 }, { drainTimeoutMs: -1 }, { drainTimeoutMs: Infinity }])(

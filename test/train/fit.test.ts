@@ -476,6 +476,9 @@ describe('an end before the end', () => {
       [{ earlyStopping: { patience: 1, minDelta: -1 } }, 'minDelta'],
       [{ earlyStopping: { patience: 1, metrik: 'x' } }, 'metrik'],
       [{ parts: { model } }, 'other names of parts'],
+      [{ signal: {} }, 'an AbortSignal'],
+      [{ progress: 'yes' }, 'as progress'],
+      [{ checkpoints: '/tmp/x' }, 'a CheckpointManager'],
     ] as const) {
       const failure = await rejectionOf(fit(model, data, { ...good, ...options } as never));
       expect(failure.code).toBe('DT_INVALID_ARGUMENT');

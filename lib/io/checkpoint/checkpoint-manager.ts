@@ -43,6 +43,8 @@ export class CheckpointManager {
   readonly #retention: RetentionOptions;
   /** The id of what was saved last. */
   #latest: string | undefined;
+  /** Those that were found damaged: they count for nothing, and nobody but the user removes them. */
+  readonly #damaged = new Set<string>();
   /** Settles when what was saved before has been tidied up. */
   #tidied: Promise<void> = Promise.resolve();
 
@@ -126,24 +128,37 @@ export class CheckpointManager {
 
   /** The newest checkpoint that is whole, or undefined; of damaged ones a warning is emitted. */
   async latest(): Promise<Checkpoint | undefined> {
-    return firstWhole(await this.list());
+    return this.#firstWhole(await this.list());
   }
 
   /** The best by the metric of the constructor's `best` that is whole, or undefined. */
   async best(): Promise<Checkpoint | undefined> {
     const { best } = this.#retention;
-    if (best !== undefined) return firstWhole(byMetric(await this.list(), best));
+    if (best !== undefined) return this.#firstWhole(byMetric(await this.list(), best));
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
       'Expected a CheckpointManager with the option best but received one without.',
     );
   }
 
+  async #firstWhole(found: readonly FoundCheckpoint[]): Promise<Checkpoint | undefined> {
+    for (const { path, id } of found) {
+      try {
+        return await Checkpoint.open(path);
+      } catch (error) {
+        warn(error);
+        this.#damaged.add(id);
+      }
+    }
+    return undefined;
+  }
+
   /** Removes what need not be kept, and what processes that have ended left unfinished. */
   async #tidy(): Promise<void> {
     // One after another: saves that overlap would remove the same ones.
     this.#tidied = this.#tidied.then(async () => {
-      for (const { path, id } of expired(await this.list(), this.#retention)) {
+      const whole = (await this.list()).filter(({ id }) => !this.#damaged.has(id));
+      for (const { path, id } of expired(whole, this.#retention)) {
         // The clock may have been set back.
         if (id === this.#latest) continue;
         // Renamed first: half a checkpoint must not look like one.
@@ -185,17 +200,6 @@ function split(state: object): StateOf {
     else result.json[key] = value;
   }
   return result;
-}
-
-async function firstWhole(found: readonly FoundCheckpoint[]): Promise<Checkpoint | undefined> {
-  for (const { path } of found) {
-    try {
-      return await Checkpoint.open(path);
-    } catch (error) {
-      warn(error);
-    }
-  }
-  return undefined;
 }
 
 function warn(error: unknown): void {

@@ -40,7 +40,7 @@ export function checkSchedule(
   if (!Array.isArray(optimizer?.paramGroups)) {
     throw new DrivetrainError(
       'DT_INVALID_ARGUMENT',
-      `Expected an optimizer for ${name} but received ${inspect(optimizer, { depth: 0 })}.`,
+      `Expected an optimizer for ${name} but received ${Array.isArray(optimizer) ? `an array of ${optimizer.length}` : inspect(optimizer, { depth: 0 })}.`,
     );
   }
   checkOptions(name, options, known);

@@ -83,6 +83,16 @@ test.each<[string, (path: string) => void]>([
   expect(warnings[0]!.message).toContain(path);
 });
 
+test('a damaged checkpoint pushes out no whole one', async () => {
+  const manager = new CheckpointManager(temporaryFolder(), { maxToKeep: 2 });
+  await manager.save({ part }, { step: 1 });
+  const { path } = await manager.save({ part }, { step: 2 });
+  truncateSync(join(path, 'part.safetensors'), 10);
+  expect((await manager.latest())!.step).toBe(1);
+  await manager.save({ part }, { step: 3 });
+  expect(await steps(manager)).toEqual([3, 2, 1]);
+});
+
 test('an empty directory, or none, has no checkpoint', async () => {
   const manager = new CheckpointManager(join(temporaryFolder(), 'runs', 'first'));
   expect(await manager.latest()).toBeUndefined();
