@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { device } from 'drivetrain';
 import { expect, test } from 'vitest';
 import { fixture, loadedAddon, runFixture } from './support.js';
@@ -58,9 +58,12 @@ for (const [name, content] of [
     const file = join(folder, name);
     writeFileSync(file, content);
     const { code, message } = await load({ DRIVETRAIN_BINARY: file });
+    const there = relative(process.cwd(), file);
+    const again = await load({ DRIVETRAIN_BINARY: there });
     rmSync(folder, { recursive: true });
     expect(code).toBe('DT_ADDON_LOAD');
     expect(message).toContain(name);
+    expect(again.message).toBe(message);
     expect(message).toContain('Possible solutions');
   });
 }
