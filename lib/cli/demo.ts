@@ -42,11 +42,11 @@ const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
 
 /** Trains, quantizes, saves and serves a model of handwritten digits. */
 export async function run({ out, quick }: Values): Promise<number> {
+  const folder = (out as string | undefined) ?? 'drivetrain-demo';
+  const isMade = await makeFolder(folder);
   const controller = new AbortController();
   const interrupt = () => controller.abort();
   process.once('SIGINT', interrupt);
-  const folder = (out as string | undefined) ?? 'drivetrain-demo';
-  const isMade = await makeFolder(folder);
   try {
     await demo(folder, SIZES[quick ? 'quick' : 'whole'], controller.signal);
     return 0;

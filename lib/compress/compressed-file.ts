@@ -74,7 +74,8 @@ export async function writeCompressed(
 /**
  * The model that `writeCompressed` wrote, in evaluation mode, with the same outputs: a copy of `architecture`, a new model of the class that was
  * compressed, with the file's kinds and sizes of layers. Its other layers are shared with the copy, and loaded.
- * Throws `DT_INVALID_ARGUMENT` where file and architecture do not fit, before anything is written.
+ * Throws `DT_INVALID_ARGUMENT` where file and architecture do not fit, and `DT_CORRUPT_FILE` where the file's sizes of layers are
+ * not those of its tensors, before anything is written.
  */
 export function readCompressed(path: string, architecture: Linear): Promise<Module>;
 export function readCompressed<M extends Module>(path: string, architecture: M): Promise<M>;

@@ -11,6 +11,7 @@ import {
 import { bytes, type Finding, percent } from '../text/index.js';
 import { Diagnosis } from './diagnosis.js';
 import { lookAt, type Numbers } from './numbers.js';
+import { stateTensors } from './state-tensors.js';
 import type { TrainingMetrics } from './training-metrics.js';
 import type { MonitoredOptimizer, TrainingMonitor } from './training-monitor.js';
 
@@ -71,10 +72,7 @@ function tensorsOf(optimizer: MonitoredOptimizer | undefined): Record<string, Te
   const parameters = optimizer.paramGroups.flatMap(({ params, names }, g) =>
     params.map((parameter, i) => [names?.[i] ?? `parameter ${g}.${i}`, parameter] as const),
   );
-  const state = Object.entries(optimizer.stateDict?.() ?? {}).filter(
-    (entry): entry is [string, Tensor] => entry[1] instanceof Tensor,
-  );
-  return { ...Object.fromEntries(parameters), ...Object.fromEntries(state) };
+  return { ...Object.fromEntries(parameters), ...stateTensors(optimizer) };
 }
 
 function instructionSet({ isa, isas, sanitized }: DeviceInfo): Finding {

@@ -10,6 +10,7 @@ import {
   sizeOf,
   Tensor,
 } from '../tensor/index.js';
+import { stateTensors } from './state-tensors.js';
 import type { MonitoredOptimizer } from './training-monitor.js';
 
 export interface BatchSizeQuery {
@@ -105,8 +106,7 @@ export function recommendBatchSize(query: BatchSizeQuery): BatchSizeAdvice {
   const accumulationSteps = totalBatch === undefined ? 1 : Math.ceil(totalBatch / largest);
   const batchSize = totalBatch === undefined ? largest : Math.ceil(totalBatch / accumulationSteps);
   const found = footprintAt(batchSize);
-  const isTensor = (value: unknown) => value instanceof Tensor;
-  const optimizerState = bytesOf(Object.values(optimizer.stateDict?.() ?? {}).filter(isTensor));
+  const optimizerState = bytesOf(Object.values(stateTensors(optimizer)));
   // All gradients are there when the optimizer steps.
   const gradients = Math.min(parameters, found.temporaries);
   const all = total(found) + beside + accumulated;

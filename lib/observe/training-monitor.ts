@@ -108,8 +108,8 @@ export class TrainingMonitor {
   /** When the last step was recorded; undefined where training rests. */
   #last: number | undefined;
   #optimizerSteps: number;
-  /** What the optimizer had counted of the steps that it looks at when the last one was recorded. */
-  #counted = '';
+  /** What the optimizer had counted when a step that it looks at was last recorded. */
+  #counted = { steps: Number.NaN, skipped: Number.NaN };
   /** Time and processor time in ms at the sampled step before; undefined where training has rested since. */
   #sample: { readonly at: number; readonly cpu: number } | undefined;
   #processors: number | undefined;
@@ -313,10 +313,11 @@ export class TrainingMonitor {
   /** Whether a report is of a step that was made since the last one was recorded: an accumulator mostly makes none. */
   #isNew(report: MonitoredOptimizer['lastStep']): boolean {
     if (report?.skippedSteps === undefined) return true;
-    const counted = `${this.optimizer.steps} ${report.skippedSteps}`;
-    const isNew = counted !== this.#counted;
-    this.#counted = counted;
-    return isNew;
+    const before = this.#counted;
+    const { steps } = this.optimizer;
+    if (steps === before.steps && report.skippedSteps === before.skipped) return false;
+    this.#counted = { steps, skipped: report.skippedSteps };
+    return true;
   }
 
   /** An optimizer that says nothing of its steps has skipped those that it has not counted since it was last asked. */

@@ -1,11 +1,11 @@
 import { DrivetrainError, type ErrorCode, inspect, type TypedArray } from '../native/index.js';
-import { activeRecorder } from '../ops/index.js';
 import { checkOptions, sameElements, sameShape, type Tensor } from '../tensor/index.js';
 import { carryOver, keep, type Stepping } from './carry-over.js';
 import { CircuitBreaker, type CircuitState } from './circuit-breaker.js';
 import { NO_OPTIONS, type StepOptions, type StepReport } from './gradient-control.js';
 import { notify } from './notify.js';
 import { checkStepper, type Stepper } from './optimizer.js';
+import { checkOutsideRecording } from './outside-recording.js';
 
 /** A step that the fallback took because the primary refused it. */
 export interface FallbackEvent {
@@ -138,12 +138,11 @@ export class FallbackOptimizer implements Stepper {
 
   /** One step, in place, by the primary or the fallback. */
   step(gradients: readonly (Tensor | TypedArray)[], options: StepOptions = NO_OPTIONS): void {
-    if (activeRecorder() !== undefined) {
-      throw new DrivetrainError(
-        'DT_INVALID_ARGUMENT',
-        'Expected FallbackOptimizer.step outside of compile(fn) and valueAndGrad(fn), since a program cannot catch what one of its steps throws, but it was called inside; return the gradients and step with them, or record the step of one optimizer.',
-      );
-    }
+    checkOutsideRecording(
+      'FallbackOptimizer.step',
+      'a program cannot catch what one of its steps throws',
+      'return the gradients and step with them, or record the step of one optimizer',
+    );
     const attempt = this.#progress.swapped ? undefined : this.#breaker.begin();
     if (attempt === undefined) {
       this.#stepBy('fallback', gradients, options);

@@ -1,11 +1,12 @@
 import { DrivetrainError, type TypedArray } from '../native/index.js';
 import { loadState, type StateEntry } from '../nn/index.js';
-import { abs, activeRecorder, add, assign, mul, sum, transient, zeros } from '../ops/index.js';
+import { abs, add, assign, mul, sum, transient, zeros } from '../ops/index.js';
 import { outsideScopes, Tensor } from '../tensor/index.js';
 import { count, type Hyperparameter, nonNegative } from './hyperparameter.js';
 import { direction, dot, FRESH, largestOf, type Memory, remember, vectorsOf } from './lbfgs-memory.js';
 import { entriesOf, memoryLike } from './lbfgs-state.js';
 import { asGradient, checkCount } from './optimizer.js';
+import { checkOutsideRecording } from './outside-recording.js';
 import {
   asGroups,
   checkKeys,
@@ -114,12 +115,11 @@ export class LBFGS {
    * not finite throws `DT_NON_FINITE`, except at the trials of a line search, which count it as too high.
    */
   step(closure: () => LossAndGradients): number {
-    if (activeRecorder() !== undefined) {
-      throw new DrivetrainError(
-        'DT_INVALID_ARGUMENT',
-        'Expected a step of LBFGS outside of compile(fn) and valueAndGrad(fn), since it depends on the values of losses, but received one inside; compile the closure that it evaluates, and use its runSync.',
-      );
-    }
+    checkOutsideRecording(
+      'LBFGS.step',
+      'it depends on the values of losses',
+      'compile the closure that it evaluates, and use its runSync',
+    );
     if (typeof closure !== 'function') {
       throw new DrivetrainError(
         'DT_INVALID_ARGUMENT',

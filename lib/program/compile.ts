@@ -3,7 +3,7 @@ import { activeRecorder, contiguous, describeNonTensor } from '../ops/index.js';
 import { checkOptions, defaultPool, Tensor } from '../tensor/index.js';
 import type { Explanation } from './explain.js';
 import { LiveSet } from './live-set.js';
-import { Program, type RunOptions } from './program.js';
+import { Program, type RunOptions, runChecked } from './program.js';
 import { record } from './record.js';
 
 /**
@@ -87,7 +87,7 @@ export function compile<A extends readonly Tensor[], R>(fn: (...inputs: A) => R)
   const runSync = (...inputs: A): R => {
     checkOutsideRecording();
     const program = programFor(inputs);
-    return withContiguous(inputs, (ready) => program.runChecked(ready));
+    return withContiguous(inputs, (ready) => runChecked(program, ready));
   };
   return Object.assign((...inputs: A) => run(inputs), {
     run,

@@ -72,6 +72,14 @@ export function packConstants(steps: readonly Step[]): Step[] {
   });
 }
 
+/** Matrices of products that freezing would let be packed. */
+export function packable(steps: readonly Step[]): Storage[] {
+  const matrices = steps.filter(({ op }) => op.name === 'matmul').map(({ inputs }) => inputs[1]!);
+  return matrices
+    .filter(({ storage, dtype }) => storage.kind === 'shared' && !storage.frozen && !isHalf(dtype))
+    .map(({ storage }) => storage);
+}
+
 /** The packed copy of b, one matrix [..., k, n] that all products of a batch share; undefined where it is not that. */
 function packedOf(b: Tensor): Tensor | undefined {
   const { storage, dtype, offset } = b;

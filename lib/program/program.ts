@@ -1,12 +1,10 @@
 import { binding, commandPage, DrivetrainError, type Refusal, readRefusal, Status } from '../native/index.js';
-import { bindingWords, indexOutOfRange, outside, writeBinding } from '../ops/index.js';
+import { bindingWords, indexOutOfRange, writeBinding } from '../ops/index.js';
 import {
   BorrowedStorage,
   busy,
   currentPool,
   DTYPES,
-  formatShape,
-  isHalf,
   type MemoryPool,
   type SharedStorage,
   type Storage,
@@ -19,9 +17,10 @@ import { type Captured, capturedBy, checkApart, checkCaptured } from './captured
 import { splitSections } from './commit.js';
 import { encode } from './encode.js';
 import { Explanation, explainSteps } from './explain.js';
+import { checkInput } from './inputs.js';
 import { describeStep, foundNonFinite, nonFiniteGradients, watchNonFinite } from './non-finite.js';
 import { optimise } from './optimise.js';
-import { PackedStorage } from './pack.js';
+import { PackedStorage, packable } from './pack.js';
 import { align, type MemoryPlan, type MemoryReport, planMemory } from './plan.js';
 import { mapTensors, type Recording, type Step } from './record.js';
 import { RunMemory, snapshot } from './run-memory.js';
@@ -51,6 +50,12 @@ const MEASURED_MS = 100;
 const MAX_MEASUREMENTS = 20;
 
 const released = new FinalizationRegistry<number>((handle) => binding.releaseProgram(handle));
+
+/**
+ * Runs synchronously with inputs that the program accepts, while it holds: for `compile`, which has seen to both. Not a method,
+ * which others could call with inputs that would be read out of bounds.
+ */
+export let runChecked: <R>(program: Program<R>, inputs: readonly Tensor[]) => R;
 
 /**
  * A recorded function for one exact set of input shapes: native code executes it in one call. Inputs are read,
@@ -166,11 +171,14 @@ export class Program<R> {
   /** Runs on the calling thread, which it holds: for small work. Throws `DT_TENSOR_BUSY` where an awaited run is in the way. */
   runSync(inputs: readonly Tensor[]): R {
     this.#check(inputs);
-    return this.runChecked(inputs);
+    return this.#runChecked(inputs);
   }
 
-  /** The same for inputs that it accepts, while it holds. @internal */
-  runChecked(inputs: readonly Tensor[]): R {
+  static {
+    runChecked = (program, inputs) => program.#runChecked(inputs);
+  }
+
+  #runChecked(inputs: readonly Tensor[]): R {
     const memory = new RunMemory();
     try {
       const pool = currentPool();
@@ -334,10 +342,7 @@ export class Program<R> {
     const bound: Storage[] = [];
     if (arena !== undefined) bound.push(resolve(arena, true));
     for (const input of inputs) {
-      input.checkUsable();
-      const end = (input.offset + input.size) * DTYPES[input.dtype].bytes;
-      if (!(end <= input.storage.byteLength)) throw outside(input);
-      if (this.#writes(input.storage)) throw writtenInput(input);
+      checkInput(input, this.#writes(input.storage));
       bound.push(resolve(input.storage, false));
     }
     for (const { storage, dtype, shape, strides } of this.#outputs) {
@@ -380,21 +385,6 @@ export class Program<R> {
     memory.handedOut = true;
     return mapTensors(this.#result, (value) => memory.outputs[this.#outputs.indexOf(value)]!) as R;
   }
-}
-
-/** Matrices of products that freezing would let be packed. */
-function packable(steps: readonly Step[]): Storage[] {
-  const matrices = steps.filter(({ op }) => op.name === 'matmul').map(({ inputs }) => inputs[1]!);
-  return matrices
-    .filter(({ storage, dtype }) => storage.kind === 'shared' && !storage.frozen && !isHalf(dtype))
-    .map(({ storage }) => storage);
-}
-
-function writtenInput({ shape }: Tensor): DrivetrainError {
-  return new DrivetrainError(
-    'DT_INVALID_ARGUMENT',
-    `Expected inputs apart from the tensors that the compiled function writes but received one of them, or one on the same memory (shape ${formatShape(shape)}); pass clone(t), or use it inside the function without passing it.`,
-  );
 }
 
 function notShared(): DrivetrainError {

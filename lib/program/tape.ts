@@ -55,7 +55,8 @@ const FLOATS: readonly DType[] = ['f32', 'f64', 'f16', 'bf16'];
 
 /**
  * The gradients of `loss`, a tensor of one element, with respect to `parameters`: tensors of their shapes, zeros where
- * the loss does not depend on one; that it depends on none is an error (`DT_NOT_DIFFERENTIABLE`). Works inside `compile(fn)` and `valueAndGrad(fn)`; first order.
+ * the loss does not depend on one; that it depends on none is an error (`DT_NOT_DIFFERENTIABLE`). Works inside `compile(fn)`
+ * and `valueAndGrad(fn)`; first order.
  */
 export function grad(loss: Tensor, parameters: readonly Tensor[]): Tensor[] {
   const recorder = activeRecorder() as Partial<Taped> | undefined;

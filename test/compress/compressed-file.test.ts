@@ -167,6 +167,22 @@ describe('readCompressed', () => {
     expect((await rejectionOf(readCompressed(plain, mixed()))).message).toContain('readSafetensors');
   });
 
+  test('refuses sizes of layers that are not those of its tensors, and takes no memory for them', async () => {
+    const path = fresh();
+    await writeCompressed(path, quantize(mixed()));
+    const { tensors, metadata } = await readSafetensors(path);
+    const said = JSON.parse(metadata['drivetrain.compression']!);
+    said.layers['layers.0'].shape = [16_000, 16_000];
+    const wrong = fresh();
+    await writeSafetensors(wrong, tensors, { 'drivetrain.compression': JSON.stringify(said) });
+    const architecture = mixed();
+    const { current, peak } = defaultPool.statistics;
+    const refusal = await rejectionOf(readCompressed(wrong, architecture));
+    expect([refusal.code, refusal.message]).toEqual(['DT_CORRUPT_FILE', expect.stringContaining('layers.0')]);
+    expect(defaultPool.statistics.current).toBe(current);
+    expect(defaultPool.statistics.peak - peak).toBeLessThan(1e6);
+  });
+
   test.each([
     'nonsense',
     'null',

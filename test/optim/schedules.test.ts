@@ -5,6 +5,7 @@ import {
   CosineAnnealingLR,
   CosineAnnealingWarmRestarts,
   CyclicLR,
+  compile,
   ExponentialLR,
   InverseSquareRootLR,
   LambdaLR,
@@ -312,6 +313,20 @@ test('a metric that is infinite is no best one, and so its state is JSON', () =>
   schedule.step(1);
   schedule.step(Infinity);
   expect(schedule.stateDict()).toMatchObject({ rates: [0.1], best: 1 });
+});
+
+test('a step inside compile(fn), which would be taken once, is refused', () => {
+  const optimizer = optimizerOf([1]);
+  const schedules = [() => new StepLR(optimizer, { stepSize: 1 }), () => new ReduceLROnPlateau(optimizer)];
+  for (const make of schedules) {
+    const schedule = make();
+    const refusal = refusalOf(() => compile(() => schedule.step(1)).runSync());
+    expect([refusal.code, refusal.message]).toEqual([
+      'DT_INVALID_ARGUMENT',
+      expect.stringContaining('compile(fn)'),
+    ]);
+  }
+  expect(ratesOf(optimizer)).toEqual([1]);
 });
 
 test('a rate that is refused for one group changes none', () => {

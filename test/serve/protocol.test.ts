@@ -136,6 +136,17 @@ describe('inference in JSON', () => {
     expect(await rawRequest(port, `${head}\r\n\r\n${text}`)).toMatch(/^HTTP\/1\.1 200 /);
   });
 
+  test('an output that is NaN because the input was is the request’s fault', async () => {
+    const { url } = await start([echo('FP32', [-1])]);
+    const input = { name: 'in', datatype: 'FP32', shape: [1], parameters: { binary_data_size: 4 } };
+    const sent = binaryBody({ inputs: [input] }, Float32Array.of(Number.NaN));
+    const answer = await fetch(inferUrl(url, 'echo_fp32'), { method: 'POST', ...sent });
+    expect([answer.status, await answer.json()]).toEqual([
+      400,
+      expect.objectContaining({ code: 'DT_INVALID_REQUEST', error: expect.stringContaining("input 'in'") }),
+    ]);
+  });
+
   test('refuses to call NaN null: an output that JSON cannot carry is an error that names the way out', async () => {
     const { url } = await start([
       { ...echo('FP32', [-1]), predict: async () => wrap(Float32Array.of(Number.NaN)) },

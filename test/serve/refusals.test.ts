@@ -15,8 +15,14 @@ const NESTED = '['.repeat(100_000) + ']'.repeat(100_000);
 
 describe('a request in JSON is refused with the field and the reason:', () => {
   test.each<[string, unknown, string, RegExp]>([
-    ['no body', '', 'body', /JSON/],
-    ['broken JSON', '{"inputs": [', 'body', /JSON/],
+    ['no body', '', 'body', /received an empty body/],
+    [
+      'binary behind JSON whose length is not given',
+      '{"inputs":[{"parameters":{"binary_data_size":8}}]}01234567',
+      'body',
+      /the header Inference-Header-Content-Length gives the length/,
+    ],
+    ['broken JSON', '{"inputs": [', 'body', /JSON but received something else \((?!.*NaN)/],
     [
       'NaN in JSON',
       '{"inputs":[{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,NaN]}]}',

@@ -1,7 +1,6 @@
 import { DrivetrainError, type TypedArray } from '../../native/index.js';
 import { loadState, stateEntry } from '../../nn/index.js';
 import {
-  activeRecorder,
   add,
   assign,
   div,
@@ -16,6 +15,7 @@ import {
 import { checkOptions, isHalf, outsideScopes, Tensor, tensor, wrap } from '../../tensor/index.js';
 import type { StepReport } from '../gradient-control.js';
 import { checkStepper, type Stepper } from '../optimizer.js';
+import { checkOutsideRecording } from '../outside-recording.js';
 import { type PrivateSteps, RdpAccountant } from './accountant.js';
 
 export interface DPOptions {
@@ -157,12 +157,11 @@ export class DPOptimizer {
   /** Adds noise, steps with the mean, counts what it cost and starts the next batch. A batch may be empty. */
   step(): void {
     const { epsilon, delta, noiseMultiplier, maxGradNorm, batchSize } = this.#options;
-    if (activeRecorder() !== undefined) {
-      throw new DrivetrainError(
-        'DT_INVALID_ARGUMENT',
-        'Expected DPOptimizer.step outside of compile(fn) and valueAndGrad(fn), since each step counts what it costs in privacy, but it was called inside; return the gradients of a sample, and accumulate and step with them.',
-      );
-    }
+    checkOutsideRecording(
+      'DPOptimizer.step',
+      'each step counts what it costs in privacy',
+      'return the gradients of a sample, and accumulate and step with them',
+    );
     const after = this.accountant.epsilon(delta, this.#kind);
     if (after > epsilon) {
       throw new DrivetrainError(
