@@ -315,28 +315,38 @@ describe('state that is carried over', () => {
     expect(fallback.steps).toBe(carried ? 5 : 1);
   });
 
-  test.each<[string, Make, Make]>([
-    ['one side', (p) => new Lookahead(new SGD(p, { lr: 1 }), { k: 6 }), (p) => new SGD(p, { lr: 1 })],
-    [
-      'both sides',
-      (p) => new Lookahead(new SGD(p, { lr: 1 }), { k: 6 }),
-      (p) => new Lookahead(new SGD(p, { lr: 1 }), { k: 6 }),
-    ],
-  ])('slow weights of Lookahead on %s do not go back to where they were', (_, makePrimary, makeFallback) => {
+  const lookahead: Make = (p) => new Lookahead(new SGD(p, { lr: 1 }), { k: 6 });
+  /** Steps `count` times by a gradient of 1, of which the primary refuses those from `from` on, before `to`. */
+  function interrupted(
+    array: Float64Array,
+    makeFallback: Make,
+    count: number,
+    from: number,
+    to: number,
+  ): void {
+    const primary = failing(lookahead([array]));
+    const breaker = new CircuitBreaker({ failures: 1000 });
+    const optimizer = new FallbackOptimizer(primary, makeFallback([array]), breaker);
+    for (let k = 0; k < count; k++) {
+      primary.failure = k >= from && k < to ? broken : undefined;
+      optimizer.step([Float64Array.of(1)]);
+    }
+  }
+
+  test('slow weights of Lookahead begin anew where the parameters are when another method has stepped', () => {
     const array = Float64Array.of(100);
-    const primary = failing(makePrimary([array]));
-    const breaker = new CircuitBreaker({ failures: 1, cooldownMs: 1e-6 });
-    const optimizer = new FallbackOptimizer(primary, makeFallback([array]), breaker, { swapAfter: 1000 });
-    const step = () => optimizer.step([Float64Array.of(1)]);
-    step();
-    primary.failure = broken;
-    for (let k = 0; k < 20; k++) step();
-    primary.failure = undefined;
-    const before = array[0]!;
-    expect(before).toBeLessThan(95);
-    while (optimizer.status.active === 'fallback') step();
-    for (let k = 0; k < 12; k++) step();
-    expect(array[0]!).toBeLessThan(before);
+    // Down to 99 by the primary and to 79 by the fallback, then to 74 by the second to the sixth of the primary's: half of
+    // the way from 79 to there.
+    interrupted(array, (p) => new SGD(p, { lr: 1 }), 26, 1, 21);
+    expect(array[0]).toBe(76.5);
+  });
+
+  test('Lookahead on both sides steps as one alone', () => {
+    const [array, plain] = [Float64Array.of(100), Float64Array.of(100)];
+    interrupted(array, lookahead, 40, 8, 21);
+    const alone = lookahead([plain]);
+    for (let k = 0; k < 40; k++) alone.step([Float64Array.of(1)]);
+    expect(array).toEqual(plain);
   });
 
   test('each group by itself', () => {
