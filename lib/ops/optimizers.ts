@@ -1,5 +1,14 @@
 import { binding, commandPage, Status } from '../native/index.js';
-import { busy, DTYPES, type DType, type Storage, SymbolicStorage, Tensor } from '../tensor/index.js';
+import {
+  BorrowedStorage,
+  busy,
+  changesOfWatched,
+  DTYPES,
+  type DType,
+  type Storage,
+  SymbolicStorage,
+  Tensor,
+} from '../tensor/index.js';
 import { activeRecorder, apply, checkWritable } from './apply.js';
 import { bindingWords, writeBinding } from './bindings.js';
 import { contiguous } from './copy.js';
@@ -47,6 +56,10 @@ interface Bound {
   readonly bindings: number;
   readonly written: readonly Storage[];
   readonly read: readonly Storage[];
+  /** Those of them that are arrays of the caller's: nothing tells when one is transferred. */
+  readonly borrowed: readonly Storage[];
+  /** `changesOfWatched` when all of them were found to be ready. */
+  changes: number;
 }
 
 /** Elements of a parameter, on average, up to which what a step does beside its arithmetic counts. */
@@ -171,12 +184,12 @@ export class OptimizerStep {
     const writes = (i: number) => this.#op.writes!(i);
     const storages = (kept: (i: number) => boolean) =>
       this.#constant.filter((_, i) => kept(i)).map(({ storage }) => storage);
-    return {
-      program,
-      bindings,
-      written: storages(writes),
-      read: [...storages((i) => !writes(i)), ...gradients.map(({ storage }) => storage)],
-    };
+    const written = storages(writes);
+    const read = [...storages((i) => !writes(i)), ...gradients.map(({ storage }) => storage)];
+    const all = [...written, ...read];
+    for (const storage of all) storage.watched = true;
+    const borrowed = all.filter((storage) => storage instanceof BorrowedStorage);
+    return { program, bindings, written, read, borrowed, changes: changesOfWatched() };
   }
 
   #forget(): void {
@@ -187,9 +200,12 @@ export class OptimizerStep {
 }
 
 /** Whether memory is as it was when it was bound. */
-function isReady({ written, read }: Bound): boolean {
-  for (const storage of written) if (!storage.usable || storage.frozen) return false;
-  for (const storage of read) if (!storage.usable) return false;
+function isReady(bound: Bound): boolean {
+  for (const storage of bound.borrowed) if (!storage.usable) return false;
+  if (bound.changes === changesOfWatched()) return true;
+  for (const storage of bound.written) if (!storage.usable || storage.frozen) return false;
+  for (const storage of bound.read) if (!storage.usable) return false;
+  bound.changes = changesOfWatched();
   return true;
 }
 

@@ -22,7 +22,14 @@ export {
   sameShape,
   sizeOf,
 } from './shape.js';
-export { BorrowedStorage, busy, SharedStorage, Storage, SymbolicStorage } from './storage.js';
+export {
+  BorrowedStorage,
+  busy,
+  changesOfWatched,
+  SharedStorage,
+  Storage,
+  SymbolicStorage,
+} from './storage.js';
 export {
   empty,
   type NestedNumbers,

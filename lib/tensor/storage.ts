@@ -4,6 +4,12 @@ import { DTYPES, type DType } from './dtype.js';
 /** Gives a block of pool memory back; what a storage keeps of its pool. */
 export type Release = () => void;
 
+/** How often a storage that is `watched` was disposed, frozen or thawed. */
+let changes = 0;
+export function changesOfWatched(): number {
+  return changes;
+}
+
 /**
  * The bytes behind one or more tensors.
  *
@@ -20,8 +26,9 @@ export abstract class Storage {
   readonly buffer: ArrayBufferLike | undefined;
   /** Whether it is an array of the caller's, which may change without our knowing and be wrapped more than once. */
   readonly callerOwned: boolean;
-  /** Writes are refused, so that copies in another layout never go stale. */
-  frozen = false;
+  /** Somebody who asks `changesOfWatched`, rather than thousands of storages, whether they are as they were. */
+  watched = false;
+  #frozen = false;
   /** Frozen for good: something outside of it holds a copy in another layout. */
   sealed = false;
 
@@ -34,6 +41,20 @@ export abstract class Storage {
 
   get disposed(): boolean {
     return false;
+  }
+
+  /** Writes are refused, so that copies in another layout never go stale. */
+  get frozen(): boolean {
+    return this.#frozen;
+  }
+
+  set frozen(frozen: boolean) {
+    this.#frozen = frozen;
+    this.noteChange();
+  }
+
+  protected noteChange(): void {
+    if (this.watched) changes++;
   }
 
   /** Whether its memory is there. */
@@ -103,6 +124,7 @@ export class SharedStorage extends Storage {
   override dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
+    this.noteChange();
     // What is registered counts as used in the collector's young generation, and would all grow old.
     if (this.isRegistered) forgotten.unregister(this);
     if (this.#runs === 0) this.finalize();

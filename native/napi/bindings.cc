@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <functional>
 
 #include "environment.h"
 
@@ -31,7 +30,7 @@ void Bindings::read(Environment& environment, const double*& words) {
 
 void Bindings::merge() {
   std::sort(requests_.begin(), requests_.end(),
-            [](const LockRequest& a, const LockRequest& b) { return std::less<>()(a.lock, b.lock); });
+            [](const LockRequest& a, const LockRequest& b) { return a.lock < b.lock; });
   size_t kept = 0;
   for (const LockRequest& request : requests_) {
     if (kept > 0 && requests_[kept - 1].lock == request.lock) {

@@ -169,27 +169,37 @@ void op_fill(const OpCall& call) {
   }
 }
 
+// `count` of a tensor's places along an axis, from `first` on.
+struct Part {
+  Part(const TensorRef& whole, int axis, int64_t first, int64_t count) : view(whole) {
+    std::copy(whole.shape, whole.shape + whole.rank, shape);
+    shape[axis] = count;
+    view.shape = shape;
+    view.data = whole.as<char>() + first * whole.strides[axis] * static_cast<int64_t>(bytes_of(whole.dtype));
+  }
+  Part(const Part&) = delete;
+
+  TensorRef view;
+  int64_t shape[kMaxRank];
+};
+
 // operands: dy, out; attrs: [axis, begin]. Zeros, but for dy at `begin` along the axis: the gradient of a
 // slice.
 void op_embedSlice(const OpCall& call) {
-  TensorRef part = call[1];
   const int axis = static_cast<int>(call.attrs[0]);
-  zero(part);
-  part.shape[axis] = call[0].shape[axis];
-  part.data = part.as<char>() + static_cast<size_t>(call.attrs[1]) * static_cast<size_t>(part.strides[axis]) *
-                                    bytes_of(part.dtype);
-  copy(call[0], part);
+  zero(call[1]);
+  copy(call[0], Part(call[1], axis, static_cast<int64_t>(call.attrs[1]), call[0].shape[axis]).view);
 }
 
 // operands: any number of tensors, then out; attrs: [axis]. The tensors one behind the other along the axis.
 void op_concat(const OpCall& call) {
-  TensorRef part = call[call.count - 1];
   const int axis = static_cast<int>(call.attrs[0]);
+  const TensorRef& out = call[call.count - 1];
+  int64_t first = 0;
   for (size_t i = 0; i + 1 < call.count; i++) {
-    part.shape[axis] = call[i].shape[axis];
-    copy(call[i], part);
-    part.data =
-        part.as<char>() + static_cast<size_t>(part.shape[axis] * part.strides[axis]) * bytes_of(part.dtype);
+    const int64_t count = call[i].shape[axis];
+    copy(call[i], Part(out, axis, first, count).view);
+    first += count;
   }
 }
 

@@ -26,10 +26,8 @@ void fill(const TensorRef& out, T value) {
 }
 
 inline void zero(const TensorRef& out) {
-  TensorRef bytes = out;
-  bytes.rank = 1;
-  bytes.shape[0] = static_cast<int64_t>(out.size() * bytes_of(out.dtype));
-  fill(bytes, uint8_t{0});
+  const int64_t bytes = static_cast<int64_t>(out.size() * bytes_of(out.dtype)), stride = 1;
+  fill({out.data, &bytes, &stride, DType::kU8, 1}, uint8_t{0});
 }
 
 }  // namespace drivetrain

@@ -61,13 +61,6 @@ inline size_t parameter_at(const OptimizerCall& op, const size_t* starts, size_t
   return static_cast<size_t>(std::upper_bound(starts, starts + op.count, place) - starts) - 1;
 }
 
-// What is read of a tensor's view: its data and the first of its dimensions, which may lie on two cache
-// lines.
-inline void ask_for(const TensorRef& tensor) {
-  __builtin_prefetch(&tensor);
-  __builtin_prefetch(tensor.shape);
-}
-
 // Calls body(i, first, n, at) for pieces of the parameters: n values of parameter i from `first` on, whose
 // state begins at `at`. The parameters are cut as they lie end to end in the state: many small ones make one
 // chunk for a thread, a large one makes many.
@@ -79,10 +72,6 @@ void for_each_piece(const OptimizerCall& op, Body body) {
     for (size_t i = parameter_at(op, starts, first); i < op.count && starts[i] < end; i++) {
       const size_t from = first > starts[i] ? first - starts[i] : 0;
       const size_t to = std::min(end - starts[i], op.param(i).size());
-      if (i + 2 < op.count) {  // what is stepped in between drives it out of the near caches
-        ask_for(op.param(i + 2));
-        ask_for(op.grad(i + 2));
-      }
       if (from < to) body(i, from, to - from, starts[i] + from);
     }
   });

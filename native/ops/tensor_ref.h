@@ -15,13 +15,14 @@ inline size_t bytes_of(DType dtype) {
   return kBytes[static_cast<int>(dtype)];
 }
 
-// A view of a tensor; strides count elements and are 0 along broadcast dimensions.
+// A view of a tensor; strides count elements and are 0 along broadcast dimensions. `shape` and `strides` lie
+// elsewhere: a step over thousands of tensors reads them all.
 struct TensorRef {
   void* data;
+  const int64_t* shape;
+  const int64_t* strides;
   DType dtype;
   int rank;
-  int64_t shape[kMaxRank];
-  int64_t strides[kMaxRank];
 
   template <class T>
   T* as() const {

@@ -4,38 +4,31 @@
 #include <list>
 #include <map>
 #include <mutex>
+#include <unordered_map>
 
 namespace drivetrain {
+namespace {
 
-struct LockState {
-  struct Waiting {
-    LockWaiter* waiter;
-    bool write;
-  };
-  int readers = 0;
-  bool writer = false;
-  int references = 0;  // storages and holders
-  char* begin = nullptr;
-  std::list<Waiting> queue;  // costs nothing while it is empty, as it nearly always is
+// A lock is one word of a table, for the sake of a step that takes those of thousands of tensors: how many
+// read, and
+constexpr uint32_t kWriter = 1u << 31;     // somebody writes
+constexpr uint32_t kQueue = 1u << 30;      // somebody waits
+constexpr uint32_t kForgotten = 1u << 29;  // no storage has it any more: it goes with the last that holds it
+constexpr uint32_t kReaders = kForgotten - 1;
 
-  bool grants(bool write) const { return !writer && (!write || readers == 0); }
-  // First come, first served: nobody passes those who wait.
-  bool grants_newcomer(bool write) const { return queue.empty() && grants(write); }
-  void take(bool write) {
-    write ? void(writer = true) : void(readers++);
-    references++;
-  }
-  void give(bool write) {
-    assert(write ? writer : readers > 0);
-    write ? void(writer = false) : void(readers--);
-    references--;
-  }
-};
+bool grants(uint32_t word, bool write) { return (word & (write ? kWriter | kReaders : kWriter)) == 0; }
+// First come, first served: nobody passes those who wait.
+bool grants_newcomer(uint32_t word, bool write) { return !(word & kQueue) && grants(word, write); }
+void take(uint32_t& word, bool write) { word += write ? kWriter : 1; }
+void give(uint32_t& word, bool write) {
+  assert((word & (write ? kWriter : kReaders)) != 0);
+  word -= write ? kWriter : 1;
+}
+
+}  // namespace
 
 class LockTable {
  public:
-  // Of a thousand tensors' locks, those that memory is asked for ahead of the one that is looked at.
-  static constexpr size_t kAhead = 8;
   using Ready = std::vector<LockWaiter*>;
 
   static LockTable& instance() {
@@ -49,38 +42,37 @@ class LockTable {
     const auto next = ranges_.upper_bound(data);
     if (next != ranges_.begin()) {
       Range& range = std::prev(next)->second;
-      if (data < range.end) return {data, bytes, range.share(end)};
+      if (data < range.end) return {data, bytes, share(range, end)};
     }
     if (next != ranges_.end() && next->first < end) {
       Range range = next->second;
       ranges_.erase(next);
-      LockState* const shared = range.share(end);
-      shared->begin = data;
+      const LockId shared = share(range, end);
+      owners_[shared].begin = data;
       ranges_.insert_or_assign(data, range);
       return {data, bytes, shared};
     }
-    auto* lock = new LockState;
-    lock->references = 1;
-    lock->begin = data;
+    const LockId lock = make(data);
     ranges_.insert_or_assign(data, Range{end, lock});
     return {data, bytes, lock};
   }
 
   void remove(const Storage& storage) {
     std::lock_guard guard(mutex_);
-    storage.lock->references--;
+    if (--owners_[storage.lock].storages > 0) return;
+    words_[storage.lock] |= kForgotten;
     forget_unused(storage.lock);
   }
 
   bool try_lock(const LockRequest* requests, size_t count) {
     std::lock_guard guard(mutex_);
     for (size_t i = 0; i < count; i++) {
-      if (i + kAhead < count) __builtin_prefetch(requests[i + kAhead].lock, 1);
-      if (requests[i].lock->grants_newcomer(requests[i].write)) {
-        requests[i].lock->take(requests[i].write);
+      uint32_t& word = words_[requests[i].lock];
+      if (grants_newcomer(word, requests[i].write)) {
+        take(word, requests[i].write);
         continue;
       }
-      while (i-- > 0) requests[i].lock->give(requests[i].write);
+      while (i-- > 0) give(words_[requests[i].lock], requests[i].write);
       return false;
     }
     return true;
@@ -90,11 +82,7 @@ class LockTable {
     Ready ready;
     {
       std::lock_guard guard(mutex_);
-      for (size_t i = 0; i < count; i++) {
-        if (i + kAhead < count) __builtin_prefetch(requests[i + kAhead].lock, 1);
-        requests[i].lock->give(requests[i].write);
-        serve(requests[i].lock, ready);
-      }
+      for (size_t i = 0; i < count; i++) give_back(requests[i], ready);
     }
     announce(ready);
   }
@@ -104,10 +92,12 @@ class LockTable {
       std::lock_guard guard(mutex_);
       waiter->missing_ = 0;
       for (const auto& [lock, write] : waiter->requests) {
-        if (lock->grants_newcomer(write)) {
-          lock->take(write);
+        uint32_t& word = words_[lock];
+        if (grants_newcomer(word, write)) {
+          take(word, write);
         } else {
-          lock->queue.push_back({waiter, write});
+          word |= kQueue;
+          queues_[lock].push_back({waiter, write});
           waiter->missing_++;
         }
       }
@@ -121,11 +111,11 @@ class LockTable {
     {
       std::lock_guard guard(mutex_);
       if (waiter->missing_ == 0) return false;
-      for (const auto& [lock, write] : waiter->requests) {
-        const size_t left =
-            lock->queue.remove_if([waiter](const auto& waiting) { return waiting.waiter == waiter; });
-        if (left == 0) lock->give(write);
-        serve(lock, ready);
+      for (const LockRequest& request : waiter->requests) {
+        if (leave_queue(waiter, request.lock))
+          serve(request.lock, ready);
+        else
+          give_back(request, ready);
       }
       waiter->missing_ = 0;
     }
@@ -136,32 +126,83 @@ class LockTable {
  private:
   struct Range {
     char* end;
-    LockState* lock;
-
-    LockState* share(char* new_end) {
-      if (end < new_end) end = new_end;
-      lock->references++;
-      return lock;
-    }
+    LockId lock;
   };
+  // What has a lock: so many storages, and the range that begins there.
+  struct Owner {
+    char* begin;
+    size_t storages;
+  };
+  struct Waiting {
+    LockWaiter* waiter;
+    bool write;
+  };
+  using Queue = std::list<Waiting>;
+
+  LockId make(char* begin) {
+    if (free_.empty()) {
+      words_.push_back(0);
+      owners_.push_back({begin, 1});
+      return static_cast<LockId>(words_.size() - 1);
+    }
+    const LockId lock = free_.back();
+    free_.pop_back();
+    words_[lock] = 0;
+    owners_[lock] = {begin, 1};
+    return lock;
+  }
+
+  // One more storage, which reaches to `end`.
+  LockId share(Range& range, char* end) {
+    if (range.end < end) range.end = end;
+    owners_[range.lock].storages++;
+    words_[range.lock] &= ~kForgotten;
+    return range.lock;
+  }
+
+  void give_back(const LockRequest& request, Ready& ready) {
+    uint32_t& word = words_[request.lock];
+    give(word, request.write);
+    if (word & (kQueue | kForgotten)) serve(request.lock, ready);
+  }
 
   // Grants the head of the queue, and the readers behind it, as far as the lock allows. Nobody queues at a
   // lock that nobody holds, so the last to go takes it along.
-  void serve(LockState* lock, Ready& ready) {
-    while (!lock->queue.empty() && lock->grants(lock->queue.front().write)) {
-      const auto [waiter, write] = lock->queue.front();
-      lock->queue.pop_front();
-      lock->take(write);
-      if (--waiter->missing_ == 0) ready.push_back(waiter);
+  void serve(LockId lock, Ready& ready) {
+    uint32_t& word = words_[lock];
+    if (word & kQueue) {
+      Queue& queue = queues_[lock];
+      while (!queue.empty() && grants(word, queue.front().write)) {
+        const auto [waiter, write] = queue.front();
+        queue.pop_front();
+        take(word, write);
+        if (--waiter->missing_ == 0) ready.push_back(waiter);
+      }
+      drop_empty(queue, lock);
     }
     forget_unused(lock);
   }
 
-  void forget_unused(LockState* lock) {
-    if (lock->references > 0) return;
-    const auto found = ranges_.find(lock->begin);
+  // Whether it was in the queue.
+  bool leave_queue(LockWaiter* waiter, LockId lock) {
+    if (!(words_[lock] & kQueue)) return false;
+    Queue& queue = queues_[lock];
+    const bool left = queue.remove_if([waiter](const Waiting& waiting) { return waiting.waiter == waiter; });
+    drop_empty(queue, lock);
+    return left;
+  }
+
+  void drop_empty(const Queue& queue, LockId lock) {
+    if (!queue.empty()) return;
+    queues_.erase(lock);
+    words_[lock] &= ~kQueue;
+  }
+
+  void forget_unused(LockId lock) {
+    if (words_[lock] != kForgotten) return;
+    const auto found = ranges_.find(owners_[lock].begin);
     if (found != ranges_.end() && found->second.lock == lock) ranges_.erase(found);
-    delete lock;
+    free_.push_back(lock);
   }
 
   static void announce(const Ready& ready) {
@@ -170,6 +211,11 @@ class LockTable {
 
   std::mutex mutex_;
   std::map<char*, Range> ranges_;
+  // By LockId.
+  std::vector<uint32_t> words_;
+  std::vector<Owner> owners_;
+  std::vector<LockId> free_;
+  std::unordered_map<LockId, Queue> queues_;  // of locks that somebody waits for
 };
 
 Storage register_storage(char* data, size_t bytes) { return LockTable::instance().add(data, bytes); }

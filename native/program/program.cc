@@ -26,7 +26,7 @@ constexpr int kTemporaries = 8;  // of scratch; kernels and ops use the lower on
 
 // Points the operands into the slots, and runs.
 void run(Instruction& instruction, const Slot* slots, const Slot& scratch, Refusal& refusal) {
-  auto& [fn, operands, places, attrs] = instruction;
+  auto& [fn, operands, places, dims, attrs] = instruction;
   for (size_t i = 0; i < places.size(); i++) {
     const Slot& slot = places[i].slot == kScratchSlot ? scratch : slots[places[i].slot];
     assert(lies_within(operands[i], places[i], slot));
@@ -37,6 +37,15 @@ void run(Instruction& instruction, const Slot* slots, const Slot& scratch, Refus
 
 }  // namespace
 
+void Instruction::point_at_dims() {
+  const int64_t* at = dims.data();
+  for (TensorRef& t : operands) {
+    t.shape = at;
+    t.strides = at + t.rank;
+    at += 2 * t.rank;
+  }
+}
+
 void decode_instruction(const double*& words, Instruction& out) {
   const int opcode = static_cast<int>(*words++);
   assert(opcode >= 0 && opcode < static_cast<int>(Opcode::kCount));
@@ -44,6 +53,7 @@ void decode_instruction(const double*& words, Instruction& out) {
   const size_t operands = static_cast<size_t>(*words++), attrs = static_cast<size_t>(*words++);
   out.operands.resize(operands);
   out.places.resize(operands);
+  out.dims.clear();
   for (size_t i = 0; i < operands; i++) {
     out.places[i].slot = static_cast<int>(*words++);
     out.places[i].offset = static_cast<int64_t>(*words++);
@@ -54,12 +64,12 @@ void decode_instruction(const double*& words, Instruction& out) {
     assert(t.dtype <= DType::kBF16);
     t.rank = static_cast<int>(*words++);
     assert(t.rank >= 0 && t.rank <= kMaxRank);
-    for (int d = 0; d < t.rank; d++) {
-      t.shape[d] = static_cast<int64_t>(*words++);
-      assert(t.shape[d] >= 0);
+    for (int d = 0; d < 2 * t.rank; d++) {
+      out.dims.push_back(static_cast<int64_t>(*words++));
+      assert(d >= t.rank || out.dims.back() >= 0);
     }
-    for (int d = 0; d < t.rank; d++) t.strides[d] = static_cast<int64_t>(*words++);
   }
+  out.point_at_dims();
   out.attrs.assign(words, words + attrs);
   words += attrs;
 }

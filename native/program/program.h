@@ -32,9 +32,20 @@ struct Instruction {
     int slot;        // kScratchSlot: scratch of the thread that executes the program
     int64_t offset;  // bytes
   };
-  OpFn fn;
+
+  Instruction() = default;
+  Instruction(Instruction&&) = default;
+  Instruction& operator=(Instruction&&) = default;
+  Instruction(const Instruction& other)
+      : fn(other.fn), operands(other.operands), places(other.places), dims(other.dims), attrs(other.attrs) {
+    point_at_dims();
+  }
+  void point_at_dims();
+
+  OpFn fn = nullptr;
   std::vector<TensorRef> operands;  // data is null until the run binds it
   std::vector<Place> places;        // one for each operand
+  std::vector<int64_t> dims;        // the shape and the strides of each
   std::vector<double> attrs;
 };
 

@@ -6,12 +6,13 @@
 
 namespace drivetrain {
 
-struct LockState;
+// A place in the table of locks.
+using LockId = uint32_t;
 
 struct Storage {
   char* data;
   size_t bytes;
-  LockState* lock;
+  LockId lock;
 };
 
 // A range that overlaps one that is registered already shares its lock (the first one's, where it overlaps
@@ -20,7 +21,7 @@ Storage register_storage(char* data, size_t bytes);
 void unregister_storage(const Storage& storage);
 
 struct LockRequest {
-  LockState* lock;
+  LockId lock;
   bool write;
 };
 

@@ -43,7 +43,7 @@ class Blocking final : public LockWaiter {
   bool is_ready_ = false;
 };
 
-size_t index_of(const LockState* lock) {
+size_t index_of(LockId lock) {
   for (size_t i = 0; i < kStorages; i++) {
     if (storages[i].lock == lock) return i;
   }
@@ -69,7 +69,7 @@ void leave(const LockRequest& request) {
 }
 
 // Takes the lock and gives it back, if nobody is in the way.
-bool free_for(LockState* lock, bool write) {
+bool free_for(LockId lock, bool write) {
   const LockRequest request{lock, write};
   if (!try_lock(&request, 1)) return false;
   unlock(&request, 1);
@@ -108,7 +108,7 @@ void hammer(unsigned seed, int rounds) {
 // Notes when it became ready.
 class Noting final : public LockWaiter {
  public:
-  Noting(std::deque<int>& order, int number, LockState* lock, bool write) : order_(order), number_(number) {
+  Noting(std::deque<int>& order, int number, LockId lock, bool write) : order_(order), number_(number) {
     requests.push_back({lock, write});
   }
   void ready() override { order_.push_back(number_); }
@@ -119,7 +119,7 @@ class Noting final : public LockWaiter {
 };
 
 void first_come_first_served() {
-  LockState* const lock = storages[0].lock;
+  const LockId lock = storages[0].lock;
   std::deque<int> order;
   Noting r0(order, 0, lock, false), r1(order, 1, lock, false), w2(order, 2, lock, true),
       r3(order, 3, lock, false), w4(order, 4, lock, true), r5(order, 5, lock, false),

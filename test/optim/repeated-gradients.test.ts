@@ -78,6 +78,17 @@ describe('steps with the same gradients again', () => {
     await refused(({ parameters }) => void transfer(parameters[0]), 'DT_DETACHED_BUFFER', inArrays);
   });
 
+  test('are refused as long as a parameter is frozen, which is nothing to another optimizer', async () => {
+    const [own, other] = [settled(inPool), settled(inPool)];
+    (own.parameters[0] as Tensor).freeze();
+    for (let i = 0; i < 2; i++) await failure('DT_FROZEN', () => own.optimizer.step(own.gradients));
+    for (let i = 0; i < 2; i++) other.optimizer.step(other.gradients);
+    expect(other.optimizer.steps).toBe(5);
+    (own.parameters[0] as Tensor).unfreeze();
+    for (let i = 0; i < 2; i++) own.optimizer.step(own.gradients);
+    expect(valuesOf(own.parameters)).toEqual(valuesOf(other.parameters));
+  });
+
   test('are refused while a run writes a gradient, and go on after it', async () => {
     const gradients = [big()];
     const optimizer = new SGD([big()], { lr: 0.5 });
