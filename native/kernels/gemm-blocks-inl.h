@@ -135,9 +135,10 @@ struct Blocks {
   static void cut(const GemmArgs<T>& g, bool parallel) {
     if (!parallel && g.m <= kBlockRows && g.n <= kBlockCols) return block(g);
     Split<T> s{&g, even_part(g.m, block_rows(g), kRows), even_part(g.n, kBlockCols, kCols), block};
-    const size_t wanted = parallel && threads() > 1 ? 4 * (size_t)threads() : 1;
+    const size_t wanted = parallel && threads() > 1 ? (g.b_packed ? 4 : 2) * (size_t)threads() : 1;
     while (parts_of(g.m, s.rows) * parts_of(g.n, s.cols) < wanted && s.rows * s.cols * g.k > kChunkMacs) {
-      if (s.rows >= s.cols && s.rows > kRows)
+      // Each chunk copies its columns of a B that is not packed.
+      if ((g.b_packed ? s.rows >= s.cols : s.cols <= kCols) && s.rows > kRows)
         s.rows = round_up(s.rows / 2, kRows);
       else if (s.cols > kCols)
         s.cols = round_up(s.cols / 2, kCols);

@@ -25,7 +25,9 @@ constexpr int kMaxThreads = 256;
 
 // Work of one thread that another one's help shortens. Waking it takes some ten microseconds, and some forty
 // pass until it runs; data in another core's cache takes longer to read than most ops take to compute.
-constexpr auto kWorthSharing = std::chrono::microseconds(70);
+constexpr auto kWorthWaking = std::chrono::microseconds(70);
+// The same where the other one is looking for work.
+constexpr auto kWorthSharing = std::chrono::microseconds(20);
 
 void relax() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -35,20 +37,20 @@ void relax() {
 #endif
 }
 
-// Looks at `done` for about as long as it takes to wake a parked thread; true as soon as it holds. By the
-// clock, since a pause takes from 10 to 140 cycles.
+// About as long as it takes to wake a parked thread.
+constexpr auto kPatience = std::chrono::microseconds(50);
+
+// Looks at `done` until it holds, or until the deadline. By the clock, since a pause takes from 10 to 140
+// cycles.
 template <class Done>
-bool spin_until(Done done) {
-  constexpr auto kPatience = std::chrono::microseconds(50);
+void spin_until(Clock::time_point deadline, Done done) {
   constexpr int kLooks = 16;
-  const Clock::time_point deadline = Clock::now() + kPatience;
   do {
     for (int i = 0; i < kLooks; i++) {
-      if (done()) return true;
+      if (done()) return;
       relax();
     }
   } while (Clock::now() < deadline);
-  return done();
 }
 
 }  // namespace
@@ -90,6 +92,8 @@ class ThreadPool {
   ThreadPool() : threads_(clamp(usable_processors())) {}
 
   int threads() { return threads_.load(std::memory_order_relaxed); }
+  // Whether a thread looks for work.
+  bool is_awaited() const { return spinning() > 0; }
 
   bool start() {
     std::lock_guard lock(mutex_);
@@ -137,7 +141,7 @@ class ThreadPool {
     *at = job.link;
     if (!deserted()) {
       lock.unlock();
-      spin_until(deserted);
+      spin_until(Clock::now() + kPatience, deserted);
       // With the mutex even where nobody is left: the last to leave still touches the job while it holds it.
       lock.lock();
       job.left.wait(lock, deserted);
@@ -177,6 +181,7 @@ class ThreadPool {
   }
 
   int active() const { return active_.load(std::memory_order_relaxed); }
+  int spinning() const { return spinning_.load(std::memory_order_relaxed); }
 
   // With the mutex held, by a thread that begins to work, and that ends.
   void enter() {
@@ -193,7 +198,7 @@ class ThreadPool {
   void announce(std::unique_lock<std::mutex>& lock, int helpers) {
     start_threads();
     if (helpers > 0) work_signal_.fetch_add(1, std::memory_order_release);
-    int wanted = helpers - spinning_;
+    int wanted = helpers - spinning();
     if (wanted > parked_) wanted = parked_;
     lock.unlock();
     for (; wanted > 0; wanted--) wake_.notify_one();
@@ -202,7 +207,7 @@ class ThreadPool {
   // With the mutex held, by a thread that ends its work, or that leaves the search with work or for good: one
   // spinning thread may have been counted on for several pieces of work.
   void hand_on() {
-    if (spinning_ == 0 && parked_ > 0 && (first_task_ || open_job())) wake_.notify_one();
+    if (spinning() == 0 && parked_ > 0 && (first_task_ || open_job())) wake_.notify_one();
   }
 
   // A job for one more thread, if it would not be one too many.
@@ -212,6 +217,9 @@ class ThreadPool {
     while (job && !job->open()) job = job->link;
     return job;
   }
+
+  // Whether there is a processor to spin on, beside those who work and the one that will come with more.
+  bool may_spin() const { return spinning() + (active() > 0 ? active() : 1) < threads_; }
 
   Task* take_task() {
     Task* task = first_task_;
@@ -223,12 +231,13 @@ class ThreadPool {
   }
 
   // A thread's life, without an end. One beyond the current count waits apart, so that set_threads can shrink
-  // the pool. It spins after it has helped in a job, since the program goes on with the next one; after a
-  // task it parks at once, or it would hold the processor on which the system has just woken JavaScript for
-  // the result.
+  // the pool. It spins after it has helped in a job, since the program goes on with the next one: also past
+  // those that are over before it has seen them, for else it parks and the next one wakes another thread.
+  // After a task it parks at once, or it would hold the processor on which the system has just woken
+  // JavaScript for the result.
   [[noreturn]] void run(int index) {
     const FlushDenormals flush;
-    bool helped = false;
+    Clock::time_point patience{};
     std::unique_lock lock(mutex_);
     for (;;) {
       if (index >= threads()) {
@@ -244,7 +253,7 @@ class ThreadPool {
         lock.lock();
         leave();
         if (job->helpers.fetch_sub(1, std::memory_order_release) == 1) job->left.notify_one();
-        helped = true;
+        patience = Clock::now() + kPatience;
       } else if (Task* task = take_task()) {
         enter();
         hand_on();
@@ -252,11 +261,10 @@ class ThreadPool {
         task->execute();
         lock.lock();
         leave();
-        helped = false;
-      } else if (helped && spin_for_work(lock)) {
-        helped = false;
+        patience = {};
+      } else if (may_spin() && Clock::now() < patience) {
+        spin_for_work(lock, patience);
       } else {
-        helped = false;
         parked_++;
         wake_.wait(lock);
         parked_--;
@@ -271,16 +279,14 @@ class ThreadPool {
     while (active() <= threads() && job.claim(Job::kFromBack, chunk)) job.fn(job.context, chunk);
   }
 
-  // Waits a little without the mutex; true where work was announced meanwhile.
-  bool spin_for_work(std::unique_lock<std::mutex>& lock) {
+  // Waits a little without the mutex.
+  void spin_for_work(std::unique_lock<std::mutex>& lock, Clock::time_point deadline) {
     const unsigned seen = work_signal_.load(std::memory_order_relaxed);
-    const auto announced = [&] { return work_signal_.load(std::memory_order_acquire) != seen; };
-    spinning_++;
+    spinning_.fetch_add(1, std::memory_order_relaxed);
     lock.unlock();
-    spin_until(announced);
+    spin_until(deadline, [&] { return work_signal_.load(std::memory_order_acquire) != seen; });
     lock.lock();
-    spinning_--;
-    return announced();
+    spinning_.fetch_sub(1, std::memory_order_relaxed);
   }
 
   std::mutex mutex_;
@@ -292,7 +298,7 @@ class ThreadPool {
   inline static thread_local bool counted = false;  // among the active ones
   int started_ = 0;
   int parked_ = 0;
-  int spinning_ = 0;
+  std::atomic<int> spinning_{0};  // changed with the mutex held
   Job* jobs_ = nullptr;
   Task* first_task_ = nullptr;
   Task* last_task_ = nullptr;
@@ -343,7 +349,8 @@ void parallel_for_short(size_t chunks, ChunkFn fn, void* context) {
     const Clock::time_point start = Clock::now();
     fn(context, done++);
     const size_t left = chunks - done;
-    if ((Clock::now() - start) * left > kWorthSharing) return pool().parallel_for(done, chunks, fn, context);
+    const auto least = pool().is_awaited() ? kWorthSharing : kWorthWaking;
+    if ((Clock::now() - start) * left > least) return pool().parallel_for(done, chunks, fn, context);
   }
   for (; done < chunks; done++) fn(context, done);
 }
