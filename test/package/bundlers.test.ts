@@ -1,14 +1,22 @@
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, inject, test } from 'vitest';
+import { root } from '../../scripts/shared.mjs';
 import { PROBABILITIES, Project } from './project.js';
 
 const { example } = inject('packed');
+
+/** The plugin of docs/platforms.md. */
+function addonsPlugin(): string {
+  const page = readFileSync(join(root, 'docs/platforms.md'), 'utf8');
+  return /```js\n(.*?export const addons .*?)```/s.exec(page)![1]!;
+}
 
 /** Bundles the first example by a script, and runs the bundle where no other file of the package is. */
 function bundled(name: string, script: string, main: string): string {
   const project = new Project(name);
   project.write('example.mjs', example);
+  project.write('addons.mjs', addonsPlugin());
   project.write('bundle.mjs', script);
   project.node('bundle.mjs');
   const moved = new Project(`${name}-moved`);
@@ -61,6 +69,26 @@ webpack({ mode: 'production', target: 'node', entry: './example.mjs',
   expect(bundled('webpack', script, 'example.cjs')).toMatch(PROBABILITIES);
 });
 
+test('rollup, with a plugin for addons', () => {
+  const script = `import commonjs from '@rollup/plugin-commonjs';
+import resolve from '@rollup/plugin-node-resolve';
+import { rollup } from 'rollup';
+import { addons } from './addons.mjs';
+const ignore = (id) => id.endsWith('.node');
+const bundle = await rollup({ input: 'example.mjs', external: [/^node:/], plugins: [addons(), resolve(), commonjs({ ignore })] });
+const banner = "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
+await bundle.write({ file: 'out/example.mjs', format: 'esm', banner });`;
+  expect(bundled('rollup', script, 'example.mjs')).toMatch(PROBABILITIES);
+});
+
+test('vite, with a plugin for addons', () => {
+  const script = `import { build } from 'vite';
+import { addons } from './addons.mjs';
+await build({ logLevel: 'warn', plugins: [addons()], ssr: { noExternal: ['drivetrain'] },
+  build: { ssr: 'example.mjs', ssrEmitAssets: true, outDir: 'out', rolldownOptions: { output: { entryFileNames: 'example.mjs' } } } });`;
+  expect(bundled('vite', script, 'example.mjs')).toMatch(PROBABILITIES);
+});
+
 test.each([
   [
     'esbuild',
@@ -85,7 +113,7 @@ await bundle.write({ file: 'out/example.mjs', format: 'esm' });`,
   [
     'vite',
     `import { build } from 'vite';
-await build({ logLevel: 'warn', build: { ssr: 'example.mjs', outDir: 'out', rolldownOptions: { output: { entryFileNames: 'example.mjs' } } } });`,
+await build({ logLevel: 'warn', build: { ssr: 'example.mjs', ssrEmitAssets: true, outDir: 'out', rolldownOptions: { output: { entryFileNames: 'example.mjs' } } } });`,
   ],
 ])('%s, with the library left outside', (name, script) => {
   const project = new Project(`${name}-external`);
