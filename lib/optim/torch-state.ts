@@ -12,13 +12,14 @@ import type { Optimizer } from './optimizer.js';
 import { RAdam } from './radam.js';
 import { RMSprop } from './rmsprop.js';
 import { SGD } from './sgd.js';
+import { SparseAdam } from './sparse-adam.js';
 
 export interface TorchStateOptions {
   /** This optimizer's parameters by name, in the order in which PyTorch's optimizer had them; its own order unless given. */
   names?: readonly string[];
 }
 
-const METHODS = [SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adagrad, Adadelta, RMSprop] as const;
+const METHODS = [SGD, Adam, AdamW, SparseAdam, NAdam, RAdam, Adamax, Adagrad, Adadelta, RMSprop] as const;
 
 /** What we keep of a parameter, and what PyTorch calls it. */
 const TORCH_NAMES: Readonly<Record<string, string>> = {
@@ -45,7 +46,7 @@ const TORCH_NAMES: Readonly<Record<string, string>> = {
  *     safetensors.torch.save_file(tensors, "optimizer.safetensors")
  *
  * A parameter is its position over all groups, as PyTorch numbers them, or its name (`state.layer.weight.exp_avg`). For
- * SGD, Adam, AdamW, NAdam, RAdam, Adamax, Adagrad, Adadelta and RMSprop, made with the options that PyTorch's had: options
+ * SGD, Adam, AdamW, SparseAdam, NAdam, RAdam, Adamax, Adagrad, Adadelta and RMSprop, made with the options that PyTorch's had: options
  * are not loaded. Floats are converted to the dtype that the state has here; f32 copies of 16-bit parameters are taken from
  * the parameters. A parameter of one dimension, such as a flat array, takes state of any shape with as many elements.
  * PyTorch's SGD counts no steps: `steps` stays as it is.
@@ -53,8 +54,8 @@ const TORCH_NAMES: Readonly<Record<string, string>> = {
  * Throws before anything is written: `DT_INVALID_ARGUMENT` where a tensor is missing or unknown, or where the parameters
  * of a group have not taken the same number of steps; `DT_SHAPE_MISMATCH`, `DT_DTYPE_MISMATCH`.
  */
-export function loadTorchState<H extends object>(
-  optimizer: Optimizer<H>,
+export function loadTorchState<H extends object, G>(
+  optimizer: Optimizer<H, G>,
   tensors: Readonly<Record<string, Tensor | TensorData>>,
   options: TorchStateOptions = {},
 ): void {
@@ -92,7 +93,7 @@ interface NamedParameter {
   readonly momentum: boolean;
 }
 
-function parametersOf<H extends object>(optimizer: Optimizer<H>): NamedParameter[] {
+function parametersOf<H extends object, G>(optimizer: Optimizer<H, G>): NamedParameter[] {
   const groups = optimizer.paramGroups as readonly {
     readonly params: readonly Tensor[];
     readonly names: readonly string[];

@@ -8,6 +8,8 @@ import {
   parseSafetensors,
   readSafetensors,
   SGD,
+  SparseAdam,
+  type SparseGradient,
   serializeSafetensors,
   type Tensor,
   type TensorData,
@@ -19,6 +21,7 @@ import { bitsOf, expectWithin, golden, refusalOf } from '../ops/support.js';
 import {
   type AnyOptimizer,
   arrayOf,
+  type FloatArray,
   goldens,
   gradientsOf,
   OPTIMIZERS,
@@ -49,16 +52,31 @@ const makeFor = (
   title: string,
   { options }: Continuation,
   params: Parameters<(typeof OPTIMIZERS)[string]>[0],
-) => OPTIMIZERS[title.split(',')[0]!]!(params, camelCase(options));
+) =>
+  title === 'SparseAdam'
+    ? (new SparseAdam(params, camelCase(options)) as unknown as AnyOptimizer)
+    : OPTIMIZERS[title.split(',')[0]!]!(params, camelCase(options));
 const stateBits = (optimizer: AnyOptimizer) =>
   Object.fromEntries(Object.entries(optimizer.stateDict()).map(([name, t]) => [name, bitsOf(t.toArray())]));
 
+/** All rows but one, another one in each step. */
+function rowsOf(gradient: FloatArray, [rows]: readonly number[], k: number): SparseGradient {
+  const indices = Int32Array.from({ length: rows! }, (_, i) => i).filter((i) => i !== k % rows!);
+  const width = gradient.length / rows!;
+  const values = Array.from(indices, (i) => [...gradient.subarray(i * width, (i + 1) * width)]);
+  return { indices, values: Float64Array.from(values.flat()) };
+}
+
 function walkOn(optimizer: AnyOptimizer, order: readonly number[] = [0, 1]): void {
+  const { params } = optimizer.paramGroups[0]!;
   for (let k = steps; k < 2 * steps; k++) {
     const gradients = gradientsOf(k, 'f64');
-    optimizer.step(
-      order.map((i) => wrap(gradients[i]!, optimizer.paramGroups[0]!.params[order.indexOf(i)]!.shape)),
-    );
+    if ((optimizer as unknown) instanceof SparseAdam) {
+      const rows = order.map((i, place) => rowsOf(gradients[i]!, params[place]!.shape, k));
+      (optimizer as unknown as SparseAdam).step(rows);
+    } else {
+      optimizer.step(order.map((i, place) => wrap(gradients[i]!, params[place]!.shape)));
+    }
   }
 }
 
@@ -85,9 +103,14 @@ describe.each(Object.entries(cases))('%s', (title, one) => {
 
   test('so it does on plain arrays in another order, by name', async () => {
     const { tensors } = await readSafetensors(fileOf(one.file));
+    // The rows of a flat array would be its elements.
+    const parameter = (i: number) =>
+      title === 'SparseAdam'
+        ? wrap(arrayOf(one.stopped[i]!, 'f64'), goldens.shapes[i]!)
+        : (arrayOf(one.stopped[i]!, 'f64') as Float64Array);
     const named = new Map([
-      ['b', arrayOf(one.stopped[1]!, 'f64') as Float64Array],
-      ['w.0', arrayOf(one.stopped[0]!, 'f64') as Float64Array],
+      ['b', parameter(1)],
+      ['w.0', parameter(0)],
     ]);
     const optimizer = makeFor(title, one, named);
     loadTorchState(optimizer, tensors, { names: ['w.0', 'b'] });

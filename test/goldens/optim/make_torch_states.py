@@ -37,6 +37,7 @@ CASES = {
     "Adagrad": (optim.Adagrad, {"lr": 0.1, "lr_decay": 0.05, "initial_accumulator_value": 0.5}),
     "Adadelta": (optim.Adadelta, {"lr": 0.5}),
     "RMSprop": (optim.RMSprop, {"lr": 0.01}),
+    "SparseAdam": (optim.SparseAdam, {"lr": 0.01}),
     "RMSprop, everything": (optim.RMSprop, {"lr": 0.001, "momentum": 0.5, "centered": True, "eps": 1e-2}),
 }
 
@@ -86,6 +87,12 @@ def flat(parameters):
     return [p.detach().reshape(-1).tolist() for p in parameters]
 
 
+def rows_of(gradient, k):
+    """All rows but one, another one in each step."""
+    rows = torch.tensor([i for i in range(len(gradient)) if i != k % len(gradient)])
+    return torch.sparse_coo_tensor(rows[None], gradient[rows], gradient.shape)
+
+
 def case(title, make, options):
     start, *steps = gradients()
     parameters = [torch.nn.Parameter(p.clone()) for p in start]
@@ -99,7 +106,7 @@ def case(title, make, options):
                        for i, entry in state.items() for name, value in entry.items() if value is not None}
             write_safetensors(FOLDER / file_of(title), tensors)
         for p, g in zip(parameters, gradient):
-            p.grad = g.clone()
+            p.grad = rows_of(g, k) if make is optim.SparseAdam else g.clone()
         optimizer.step()
     first = {key: value for key, value in options.items() if key != "foreach"}
     return {"file": file_of(title), "options": first, "stopped": stopped, "end": flat(parameters)}
