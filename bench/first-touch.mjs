@@ -4,7 +4,7 @@
 //   node bench/first-touch.mjs [rounds]
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { drivetrain } from './ours.mjs';
+import { device } from '../dist/index.js';
 import { median } from './statistics.mjs';
 
 const ROUNDS = Number(process.argv[2] ?? 15);
@@ -19,11 +19,11 @@ const [a, b] = [1, 2].map((value) => tensor(new Float32Array(64 * 64).fill(value
 const [first, second] = [1, 2].map(() => timed(() => matmul(a, b)));
 console.log(JSON.stringify({ loading, first, second }));`;
 
-const { isas } = drivetrain.device.info();
+const { isas } = device.info();
 const found = new Map(isas.map((isa) => [isa, []]));
 for (let round = 0; round <= ROUNDS; round++) {
   for (const isa of isas) {
-    const env = { ...process.env, DRIVETRAIN_ISA: isa };
+    const env = { ...process.env, DRIVETRAIN_ISA: isa, DRIVETRAIN_BINARY: addon };
     const output = execFileSync(process.execPath, ['--input-type=module', '-e', SCRIPT], {
       env,
       encoding: 'utf8',

@@ -6,14 +6,16 @@ import { root } from './shared.mjs';
 
 export const answers = (tool) => spawnSync(tool, ['--version']).status === 0;
 
+// By its path: tests start it without a PATH, too.
+const QEMU = ['/usr/bin/qemu-aarch64', 'qemu-aarch64'].find(answers);
 const WINE = ['wine64', '/usr/lib/wine/wine64'].find(answers);
 
 /** By target: its name, whether this machine has it, the command that is Node, the variables it needs, its paths. */
 export const EMULATORS = {
   'linux-arm64': {
     what: 'Node for arm64 under qemu',
-    installed: answers('qemu-aarch64'),
-    command: () => ['qemu-aarch64', '-L', '/usr/aarch64-linux-gnu', nodeBinary('linux-arm64', 20)],
+    installed: QEMU !== undefined,
+    command: () => [QEMU, '-L', '/usr/aarch64-linux-gnu', nodeBinary('linux-arm64', 20)],
     env: {},
     path: (file) => file,
   },

@@ -26,7 +26,7 @@ export abstract class Storage {
   readonly buffer: ArrayBufferLike | undefined;
   /** Whether it is an array of the caller's, which may change without our knowing and be wrapped more than once. */
   readonly callerOwned: boolean;
-  /** Somebody who asks `changesOfWatched`, rather than thousands of storages, whether they are as they were. */
+  /** Counted in `changesOfWatched`, for those who would have to ask thousands of storages whether they are as they were. */
   watched = false;
   #frozen = false;
   /** Frozen for good: something outside of it holds a copy in another layout. */
@@ -49,6 +49,7 @@ export abstract class Storage {
   }
 
   set frozen(frozen: boolean) {
+    if (frozen === this.#frozen) return;
     this.#frozen = frozen;
     this.noteChange();
   }

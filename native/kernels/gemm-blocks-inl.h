@@ -135,10 +135,16 @@ struct Blocks {
   static void cut(const GemmArgs<T>& g, bool parallel) {
     if (!parallel && g.m <= kBlockRows && g.n <= kBlockCols) return block(g);
     Split<T> s{&g, even_part(g.m, block_rows(g), kRows), even_part(g.n, kBlockCols, kCols), block};
-    const size_t wanted = parallel && threads() > 1 ? (g.b_packed ? 4 : 2) * (size_t)threads() : 1;
-    while (parts_of(g.m, s.rows) * parts_of(g.n, s.cols) < wanted && s.rows * s.cols * g.k > kChunkMacs) {
-      // Each chunk copies its columns of a B that is not packed.
-      if ((g.b_packed ? s.rows >= s.cols : s.cols <= kCols) && s.rows > kRows)
+    const size_t workers = parallel ? (size_t)threads() : 1;
+    for (;;) {
+      const size_t parts = parts_of(g.m, s.rows) * parts_of(g.n, s.cols);
+      // A chunk whose rows stay in L2 copies its columns of B, unless they are packed: once for all rows is
+      // best, in as many chunks as go up evenly.
+      const bool copies = !g.b_packed && s.rows <= kBlockRows;
+      const bool even = parts % workers == 0 && (g.n - 1) % s.cols >= s.cols / 4 * 3;
+      if (workers == 1 || parts >= (copies && even ? 2 : 4) * workers || s.rows * s.cols * g.k <= kChunkMacs)
+        break;
+      if ((copies ? s.cols <= kCols : s.rows >= s.cols) && s.rows > kRows)
         s.rows = round_up(s.rows / 2, kRows);
       else if (s.cols > kCols)
         s.cols = round_up(s.cols / 2, kCols);

@@ -15,8 +15,8 @@ inline size_t bytes_of(DType dtype) {
   return kBytes[static_cast<int>(dtype)];
 }
 
-// A view of a tensor; strides count elements and are 0 along broadcast dimensions. `shape` and `strides` lie
-// elsewhere: a step over thousands of tensors reads them all.
+// A view of a tensor; strides count elements and are 0 along broadcast dimensions. Both lie elsewhere, so
+// that the thousands of views of an optimizer's step are small.
 struct TensorRef {
   void* data;
   const int64_t* shape;

@@ -9,8 +9,8 @@
 namespace drivetrain {
 namespace {
 
-// A lock is one word of a table, for the sake of a step that takes those of thousands of tensors: how many
-// read, and
+// A lock is one word of a table, for the sake of a step that takes those of thousands of tensors. Its lower
+// bits count those who read.
 constexpr uint32_t kWriter = 1u << 31;     // somebody writes
 constexpr uint32_t kQueue = 1u << 30;      // somebody waits
 constexpr uint32_t kForgotten = 1u << 29;  // no storage has it any more: it goes with the last that holds it
@@ -41,17 +41,10 @@ class LockTable {
     char* const end = data + bytes;
     const auto next = ranges_.upper_bound(data);
     if (next != ranges_.begin()) {
-      Range& range = std::prev(next)->second;
-      if (data < range.end) return {data, bytes, share(range, end)};
+      const auto before = std::prev(next);
+      if (data < before->second.end) return {data, bytes, share(before, end)};
     }
-    if (next != ranges_.end() && next->first < end) {
-      Range range = next->second;
-      ranges_.erase(next);
-      const LockId shared = share(range, end);
-      owners_[shared].begin = data;
-      ranges_.insert_or_assign(data, range);
-      return {data, bytes, shared};
-    }
+    if (next != ranges_.end() && next->first < end) return {data, bytes, share(move(next, data), end)};
     const LockId lock = make(data);
     ranges_.insert_or_assign(data, Range{end, lock});
     return {data, bytes, lock};
@@ -59,6 +52,7 @@ class LockTable {
 
   void remove(const Storage& storage) {
     std::lock_guard guard(mutex_);
+    assert(owners_[storage.lock].storages > 0);
     if (--owners_[storage.lock].storages > 0) return;
     words_[storage.lock] |= kForgotten;
     forget_unused(storage.lock);
@@ -138,6 +132,7 @@ class LockTable {
     bool write;
   };
   using Queue = std::list<Waiting>;
+  using Ranges = std::map<char*, Range>;  // by where they begin; no two overlap
 
   LockId make(char* begin) {
     if (free_.empty()) {
@@ -152,8 +147,25 @@ class LockTable {
     return lock;
   }
 
-  // One more storage, which reaches to `end`.
-  LockId share(Range& range, char* end) {
+  // The range begins at `begin` from now on.
+  Ranges::iterator move(Ranges::iterator from, char* begin) {
+    const Range range = from->second;
+    ranges_.erase(from);
+    owners_[range.lock].begin = begin;
+    return ranges_.insert_or_assign(begin, range).first;
+  }
+
+  // One more storage in a range, which reaches to `end` at least: what it covers of later ones is its own,
+  // for storages that come.
+  LockId share(Ranges::iterator at, char* end) {
+    Range& range = at->second;
+    for (auto next = std::next(at); next != ranges_.end() && next->first < end;) {
+      if (next->second.end > end) {
+        move(next, end);
+        break;
+      }
+      next = ranges_.erase(next);
+    }
     if (range.end < end) range.end = end;
     owners_[range.lock].storages++;
     words_[range.lock] &= ~kForgotten;
@@ -178,7 +190,7 @@ class LockTable {
         take(word, write);
         if (--waiter->missing_ == 0) ready.push_back(waiter);
       }
-      drop_empty(queue, lock);
+      if (queue.empty()) drop_queue(lock);
     }
     forget_unused(lock);
   }
@@ -188,12 +200,11 @@ class LockTable {
     if (!(words_[lock] & kQueue)) return false;
     Queue& queue = queues_[lock];
     const bool left = queue.remove_if([waiter](const Waiting& waiting) { return waiting.waiter == waiter; });
-    drop_empty(queue, lock);
+    if (queue.empty()) drop_queue(lock);
     return left;
   }
 
-  void drop_empty(const Queue& queue, LockId lock) {
-    if (!queue.empty()) return;
+  void drop_queue(LockId lock) {
     queues_.erase(lock);
     words_[lock] &= ~kQueue;
   }
@@ -202,6 +213,7 @@ class LockTable {
     if (words_[lock] != kForgotten) return;
     const auto found = ranges_.find(owners_[lock].begin);
     if (found != ranges_.end() && found->second.lock == lock) ranges_.erase(found);
+    words_[lock] = 0;
     free_.push_back(lock);
   }
 
@@ -210,7 +222,7 @@ class LockTable {
   }
 
   std::mutex mutex_;
-  std::map<char*, Range> ranges_;
+  Ranges ranges_;
   // By LockId.
   std::vector<uint32_t> words_;
   std::vector<Owner> owners_;

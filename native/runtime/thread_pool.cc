@@ -92,8 +92,8 @@ class ThreadPool {
   ThreadPool() : threads_(clamp(usable_processors())) {}
 
   int threads() { return threads_.load(std::memory_order_relaxed); }
-  // Whether a thread looks for work.
-  bool is_awaited() const { return spinning() > 0; }
+  // How many threads look for work.
+  int spinning() const { return spinning_.load(std::memory_order_relaxed); }
 
   bool start() {
     std::lock_guard lock(mutex_);
@@ -119,10 +119,10 @@ class ThreadPool {
     announce(lock, 1);
   }
 
-  // Of the chunks from `first` on; there are two of them at least.
-  void parallel_for(size_t first, size_t chunks, ChunkFn fn, void* context) {
+  // Of the chunks from `first` on, of which there are two at least, with at most so many other threads.
+  void parallel_for(size_t first, size_t chunks, ChunkFn fn, void* context, int most) {
     assert(chunks < Job::kFromBack);
-    const size_t others = static_cast<size_t>(threads() - 1), spare = chunks - first - 1;
+    const size_t others = static_cast<size_t>(most), spare = chunks - first - 1;
     Job job{fn, context, first, chunks, static_cast<int>(others < spare ? others : spare)};
     const bool outermost = !counted;
     {
@@ -181,7 +181,6 @@ class ThreadPool {
   }
 
   int active() const { return active_.load(std::memory_order_relaxed); }
-  int spinning() const { return spinning_.load(std::memory_order_relaxed); }
 
   // With the mutex held, by a thread that begins to work, and that ends.
   void enter() {
@@ -205,9 +204,14 @@ class ThreadPool {
   }
 
   // With the mutex held, by a thread that ends its work, or that leaves the search with work or for good: one
-  // spinning thread may have been counted on for several pieces of work.
+  // spinning thread may have been counted on for several pieces of work, or none where too many worked.
   void hand_on() {
-    if (spinning() == 0 && parked_ > 0 && (first_task_ || open_job())) wake_.notify_one();
+    if (!first_task_ && !open_job()) return;
+    if (spinning() > 0) {
+      work_signal_.fetch_add(1, std::memory_order_release);
+    } else if (parked_ > 0) {
+      wake_.notify_one();
+    }
   }
 
   // A job for one more thread, if it would not be one too many.
@@ -339,7 +343,8 @@ void set_threads(int threads) { pool().set_threads(threads); }
 int threads() { return pool().threads(); }
 
 void parallel_for(size_t chunks, ChunkFn fn, void* context) {
-  if (chunks > 1 && pool().threads() > 1) return pool().parallel_for(0, chunks, fn, context);
+  const int others = pool().threads() - 1;
+  if (chunks > 1 && others > 0) return pool().parallel_for(0, chunks, fn, context, others);
   for (size_t i = 0; i < chunks; i++) fn(context, i);
 }
 
@@ -349,8 +354,11 @@ void parallel_for_short(size_t chunks, ChunkFn fn, void* context) {
     const Clock::time_point start = Clock::now();
     fn(context, done++);
     const size_t left = chunks - done;
-    const auto least = pool().is_awaited() ? kWorthSharing : kWorthWaking;
-    if ((Clock::now() - start) * left > least) return pool().parallel_for(done, chunks, fn, context);
+    const auto work = (Clock::now() - start) * left;
+    const int helpers = work > kWorthWaking    ? pool().threads() - 1
+                        : work > kWorthSharing ? pool().spinning()
+                                               : 0;
+    if (helpers > 0) return pool().parallel_for(done, chunks, fn, context, helpers);
   }
   for (; done < chunks; done++) fn(context, done);
 }

@@ -9,7 +9,7 @@ const { example } = inject('packed');
 /** The plugin of docs/platforms.md. */
 function addonsPlugin(): string {
   const page = readFileSync(join(root, 'docs/platforms.md'), 'utf8');
-  return /```js\n(.*?export const addons .*?)```/s.exec(page)![1]!;
+  return /```js\n((?:(?!```).)*export const addons .*?)```/s.exec(page)![1]!;
 }
 
 /** Bundles the first example by a script, and runs the bundle where no other file of the package is. */
@@ -113,7 +113,7 @@ await bundle.write({ file: 'out/example.mjs', format: 'esm' });`,
   [
     'vite',
     `import { build } from 'vite';
-await build({ logLevel: 'warn', build: { ssr: 'example.mjs', ssrEmitAssets: true, outDir: 'out', rolldownOptions: { output: { entryFileNames: 'example.mjs' } } } });`,
+await build({ logLevel: 'warn', build: { ssr: 'example.mjs', outDir: 'out', rolldownOptions: { output: { entryFileNames: 'example.mjs' } } } });`,
   ],
 ])('%s, with the library left outside', (name, script) => {
   const project = new Project(`${name}-external`);
