@@ -188,7 +188,7 @@ function* methodRows() {
 
 const TENSORS = 1000;
 
-/** As many parameters in a thousand tensors (or typed arrays) as in one. */
+/** As many parameters in a thousand tensors (or typed arrays) as in one; the other methods that PyTorch has on such tensors. */
 function* tensorRows() {
   for (const threads of [1, 2]) {
     for (const where of ['tensors', 'arrays']) {
@@ -200,9 +200,22 @@ function* tensorRows() {
         unit: 'µs',
         work: n,
         problem: stepProblem(n, ADAMW, { tensors: TENSORS, pool: where === 'tensors' }),
+        pace: { rounds: 11, milliseconds: 60 },
         ours: { 'drivetrain, one tensor': { op: 'optimizerOneTensor' } },
       };
     }
+  }
+  for (const [name, method] of Object.entries(METHODS)) {
+    if (name === 'adamw' || method.pytorch === false) continue;
+    const n = TENSORS * 1000;
+    yield {
+      group,
+      name: `${name}/${TENSORS} tensors of 1000`,
+      threads: 2,
+      unit: 'µs',
+      work: n,
+      problem: stepProblem(n, method, { tensors: TENSORS, pool: true }),
+    };
   }
 }
 

@@ -67,20 +67,20 @@ struct MomentsOnly : AdamMoments<V, Second::kPlain> {  // the denominator is 1
 };
 
 template <class V, class T = typename V::T>
-void adam(const AdamArgs& a, T* param, const T* grad, T* const* state, size_t n) {
+void adam(const AdamArgs& a, const OptimizerPiece<T>* pieces, size_t count, T* const* state) {
   if (!a.adaptive)
-    optimize<V>(MomentsOnly<V>(a), param, grad, state, n);
+    optimize<V>(MomentsOnly<V>(a), pieces, count, state);
   else if (a.step_g != 0)
-    optimize<V>(Nadam<V>(a), param, grad, state, n);
+    optimize<V>(Nadam<V>(a), pieces, count, state);
   else if (a.amsgrad)
-    optimize<V>(Adam<V, Second::kLargest>(a), param, grad, state, n);
+    optimize<V>(Adam<V, Second::kLargest>(a), pieces, count, state);
   else
-    optimize<V>(Adam<V, Second::kPlain>(a), param, grad, state, n);
+    optimize<V>(Adam<V, Second::kPlain>(a), pieces, count, state);
 }
 
 template <class V, class T = typename V::T>
-void adabelief(const AdamArgs& a, T* param, const T* grad, T* const* state, size_t n) {
-  optimize<V>(Adam<V, Second::kBelief>(a), param, grad, state, n);
+void adabelief(const AdamArgs& a, const OptimizerPiece<T>* pieces, size_t count, T* const* state) {
+  optimize<V>(Adam<V, Second::kBelief>(a), pieces, count, state);
 }
 
 //   g += decay p,  m = b1 m + (1 - b1) g,  u = max(b2 u, |g| + eps),  p -= step m / u
@@ -106,6 +106,6 @@ struct Adamax {
 };
 
 template <class V, class T = typename V::T>
-void adamax(const AdamaxArgs& a, T* param, const T* grad, T* const* state, size_t n) {
-  optimize<V>(Adamax<V>(a), param, grad, state, n);
+void adamax(const AdamaxArgs& a, const OptimizerPiece<T>* pieces, size_t count, T* const* state) {
+  optimize<V>(Adamax<V>(a), pieces, count, state);
 }

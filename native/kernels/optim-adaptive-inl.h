@@ -17,8 +17,8 @@ struct Adagrad {
 };
 
 template <class V, class T = typename V::T>
-void adagrad(const AdagradArgs& a, T* param, const T* grad, T* const* state, size_t n) {
-  optimize<V>(Adagrad<V>(a), param, grad, state, n);
+void adagrad(const AdagradArgs& a, const OptimizerPiece<T>* pieces, size_t count, T* const* state) {
+  optimize<V>(Adagrad<V>(a), pieces, count, state);
 }
 
 //   g += decay p,  v = rho v + (1 - rho) g^2,  d = sqrt(u + eps) / sqrt(v + eps) g,
@@ -46,8 +46,8 @@ struct Adadelta {
 };
 
 template <class V, class T = typename V::T>
-void adadelta(const AdadeltaArgs& a, T* param, const T* grad, T* const* state, size_t n) {
-  optimize<V>(Adadelta<V>(a), param, grad, state, n);
+void adadelta(const AdadeltaArgs& a, const OptimizerPiece<T>* pieces, size_t count, T* const* state) {
+  optimize<V>(Adadelta<V>(a), pieces, count, state);
 }
 
 //   g += decay p,  v = alpha v + (1 - alpha) g^2,  centred: a = alpha a + (1 - alpha) g,
@@ -81,11 +81,11 @@ struct Rmsprop {
 };
 
 template <class V, class T = typename V::T>
-void rmsprop(const RmspropArgs& a, T* param, const T* grad, T* const* state, size_t n) {
+void rmsprop(const RmspropArgs& a, const OptimizerPiece<T>* pieces, size_t count, T* const* state) {
   if (a.momentum == 0)
-    a.centered ? optimize<V>(Rmsprop<V, false, true>(a), param, grad, state, n)
-               : optimize<V>(Rmsprop<V, false, false>(a), param, grad, state, n);
+    a.centered ? optimize<V>(Rmsprop<V, false, true>(a), pieces, count, state)
+               : optimize<V>(Rmsprop<V, false, false>(a), pieces, count, state);
   else
-    a.centered ? optimize<V>(Rmsprop<V, true, true>(a), param, grad, state, n)
-               : optimize<V>(Rmsprop<V, true, false>(a), param, grad, state, n);
+    a.centered ? optimize<V>(Rmsprop<V, true, true>(a), pieces, count, state)
+               : optimize<V>(Rmsprop<V, true, false>(a), pieces, count, state);
 }

@@ -8,24 +8,29 @@
 constexpr size_t kPrefetch = 256;
 
 template <class V, class Method, class T = typename V::T>
-DT_INLINE void optimize(const Method& method, T* param, const T* grad, T* const* state, size_t n) {
+DT_INLINE void optimize(const Method& method, const OptimizerPiece<T>* pieces, size_t count,
+                        T* const* state) {
   constexpr int kStates = Method::kStates;
-  struct {
-    T* of[kStates ? kStates : 1];
-  } states = {};
-  for (int k = 0; k < kStates; ++k) states.of[k] = state[k];
-  for_each_vector<V>(n, [=](size_t i, auto at) {
-    V p = at.load(param + i), s[kStates ? kStates : 1];
-    if (V::kLanes > 1) {
-      __builtin_prefetch(param + i + kPrefetch, 1);
-      __builtin_prefetch(grad + i + kPrefetch, 0);
-      for (int k = 0; k < kStates; ++k) __builtin_prefetch(states.of[k] + i + kPrefetch, 1);
-    }
-    for (int k = 0; k < kStates; ++k) s[k] = at.load(states.of[k] + i);
-    method(p, at.load(grad + i), s);
-    for (int k = 0; k < kStates; ++k) at.put(states.of[k] + i, s[k]);
-    at.put(param + i, p);
-  });
+  for (size_t piece = 0; piece < count; ++piece) {
+    T* const param = pieces[piece].param;
+    const T* const grad = pieces[piece].grad;
+    struct {
+      T* of[kStates ? kStates : 1];
+    } states = {};
+    for (int k = 0; k < kStates; ++k) states.of[k] = state[k] + pieces[piece].at;
+    for_each_vector<V>(pieces[piece].n, [=](size_t i, auto at) {
+      V p = at.load(param + i), s[kStates ? kStates : 1];
+      if (V::kLanes > 1) {
+        __builtin_prefetch(param + i + kPrefetch, 1);
+        __builtin_prefetch(grad + i + kPrefetch, 0);
+        for (int k = 0; k < kStates; ++k) __builtin_prefetch(states.of[k] + i + kPrefetch, 1);
+      }
+      for (int k = 0; k < kStates; ++k) s[k] = at.load(states.of[k] + i);
+      method(p, at.load(grad + i), s);
+      for (int k = 0; k < kStates; ++k) at.put(states.of[k] + i, s[k]);
+      at.put(param + i, p);
+    });
+  }
 }
 
 template <class V>

@@ -25,13 +25,13 @@ struct Sgd {
 };
 
 template <class V, class T = typename V::T>
-void sgd(const SgdArgs& a, T* param, const T* grad, T* const* state, size_t n) {
+void sgd(const SgdArgs& a, const OptimizerPiece<T>* pieces, size_t count, T* const* state) {
   if (a.momentum == 0)
-    optimize<V>(Sgd<V, false, false>(a), param, grad, state, n);
+    optimize<V>(Sgd<V, false, false>(a), pieces, count, state);
   else if (a.nesterov)
-    optimize<V>(Sgd<V, true, true>(a), param, grad, state, n);
+    optimize<V>(Sgd<V, true, true>(a), pieces, count, state);
   else
-    optimize<V>(Sgd<V, true, false>(a), param, grad, state, n);
+    optimize<V>(Sgd<V, true, false>(a), pieces, count, state);
 }
 
 //   p = keep p - lr sign(b1 m + (1 - b1) g),  m = b2 m + (1 - b2) g
@@ -57,6 +57,6 @@ struct LionStep {
 };
 
 template <class V, class T = typename V::T>
-void lion(const LionArgs& a, T* param, const T* grad, T* const* state, size_t n) {
-  optimize<V>(LionStep<V>(a), param, grad, state, n);
+void lion(const LionArgs& a, const OptimizerPiece<T>* pieces, size_t count, T* const* state) {
+  optimize<V>(LionStep<V>(a), pieces, count, state);
 }

@@ -67,6 +67,6 @@ struct Lars {
 };
 
 template <class V, class T = typename V::T>
-void lars(const LarsArgs& a, T* param, const T* grad, T* const* state, size_t n) {
-  optimize<V>(Lars<V>(a), param, grad, state, n);
+void lars(const LarsArgs& a, const OptimizerPiece<T>* pieces, size_t count, T* const* state) {
+  optimize<V>(Lars<V>(a), pieces, count, state);
 }

@@ -77,9 +77,26 @@ struct EightBitState {
   float *m_scale, *v_scale;
 };
 
-// One step on n values of a parameter. `state` holds the method's tensors of state, from the same place on.
+// n values of a parameter, whose state begins at the place `at`.
+template <class T>
+struct OptimizerPiece {
+  T* param;
+  const T* grad;
+  size_t at, n;
+};
+
+// One step on pieces of parameters: many small ones in one call. `state` holds the method's tensors of state.
 template <class T, class Args>
-using OptimizerStep = void (*)(const Args& args, T* param, const T* grad, T* const* state, size_t n);
+using OptimizerStep = void (*)(const Args& args, const OptimizerPiece<T>* pieces, size_t count,
+                               T* const* state);
+
+// On one piece, whose state is all of `state`.
+template <class T, class Args>
+void step_piece(OptimizerStep<T, Args> kernel, const Args& args, T* param, const T* grad, T* const* state,
+                size_t n) {
+  const OptimizerPiece<T> piece{param, grad, 0, n};
+  kernel(args, &piece, 1, state);
+}
 
 template <class T>
 struct OptimizerKernels {

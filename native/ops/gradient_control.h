@@ -71,13 +71,19 @@ void load_cleaned(const GradientControl& control, const TensorRef& gradient, siz
   k.binary[kMaximum](out, 1, &low, 0, out, n);
 }
 
+// Whether gradients can be used where they lie, up to the scale.
+template <class T>
+bool is_in_place(const GradientControl& control, const TensorRef& gradient) {
+  return !is_cleaned(control) && bytes_of(gradient.dtype) == sizeof(T);
+}
+
 // Calls body(values, first, n) for n gradients from `first` on: where they lie if they can be used as they
 // are, up to the scale, else block by block.
 template <class T, class Body>
 void with_gradient(const GradientControl& control, const TensorRef& gradient, size_t first, size_t n,
                    Body body) {
+  if (is_in_place<T>(control, gradient)) return body(gradient.as<T>() + first, first, n);
   const bool cleaned = is_cleaned(control);
-  if (!cleaned && bytes_of(gradient.dtype) == sizeof(T)) return body(gradient.as<T>() + first, first, n);
   T block[kGradientBlock];
   for (size_t end = first + n; first < end; first += kGradientBlock) {
     const size_t count = end - first < kGradientBlock ? end - first : kGradientBlock;

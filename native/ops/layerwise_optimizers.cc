@@ -63,8 +63,8 @@ void lars_of(const OptimizerCall& op) {
     const double param = std::sqrt(squares[i].param), grad = std::sqrt(squares[i].update) * std::abs(scale);
     const double trust = param == 0 || grad == 0 ? 1 : h[3] * param / (grad + h[2] * param);
     T* const state[] = {op.state(0).template as<T>() + at};
-    kernels_of<T>().optim.lars({scale, h[2], h[0] * trust, h[1]}, op.param(i).template as<T>() + first,
-                               gradient, state, n);
+    step_piece(kernels_of<T>().optim.lars, LarsArgs{scale, h[2], h[0] * trust, h[1]},
+               op.param(i).template as<T>() + first, gradient, state, n);
   });
   op.counters()[0] += 1;
 }

@@ -61,20 +61,28 @@ inline size_t parameter_at(const OptimizerCall& op, const size_t* starts, size_t
   return static_cast<size_t>(std::upper_bound(starts, starts + op.count, place) - starts) - 1;
 }
 
-// Calls body(i, first, n, at) for pieces of the parameters: n values of parameter i from `first` on, whose
-// state begins at `at`. The parameters are cut as they lie end to end in the state: many small ones make one
-// chunk for a thread, a large one makes many.
+// Calls body(each) for chunks of the parameters, in parallel; each(f) calls f(i, first, n, at) for its
+// pieces: n values of parameter i from `first` on, whose state begins at `at`. The parameters are cut as they
+// lie end to end in the state: many small ones make one chunk for a thread, a large one makes many.
 template <size_t kAlignment = OptimizerCall::kAlignment, class Body>
-void for_each_piece(const OptimizerCall& op, Body body) {
+void for_each_chunk(const OptimizerCall& op, Body body) {
   constexpr size_t kChunk = 32768;
   const size_t* const starts = state_starts<kAlignment>(op);
   parallel_chunks(starts[op.count], kChunk, [&](size_t first, size_t end) {
-    for (size_t i = parameter_at(op, starts, first); i < op.count && starts[i] < end; i++) {
-      const size_t from = first > starts[i] ? first - starts[i] : 0;
-      const size_t to = std::min(end - starts[i], op.param(i).size());
-      if (from < to) body(i, from, to - from, starts[i] + from);
-    }
+    body([&](auto f) {
+      for (size_t i = parameter_at(op, starts, first); i < op.count && starts[i] < end; i++) {
+        const size_t from = first > starts[i] ? first - starts[i] : 0;
+        const size_t to = std::min(end - starts[i], op.param(i).size());
+        if (from < to) f(i, from, to - from, starts[i] + from);
+      }
+    });
   });
+}
+
+// Calls body(i, first, n, at) for all pieces.
+template <size_t kAlignment = OptimizerCall::kAlignment, class Body>
+void for_each_piece(const OptimizerCall& op, Body body) {
+  for_each_chunk<kAlignment>(op, [&](auto each) { each(body); });
 }
 
 // The same with the gradients as T, ready but for scale(): body(i, first, n, at, gradient), for pieces that

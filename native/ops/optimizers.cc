@@ -8,12 +8,32 @@
 namespace drivetrain {
 namespace {
 
+// Runs a kernel on all parameters, on many pieces in a call where the gradients can be read as they lie.
+template <class T, class Args>
+void step_in_place(const OptimizerCall& op, OptimizerStep<T, Args> kernel, const Args& args) {
+  constexpr size_t kAtOnce = 64;
+  T* state[OptimizerCall::kMostStates];
+  for (size_t s = 0; s < op.states; s++) state[s] = op.state(s).template as<T>();
+  for_each_chunk(op, [&](auto each) {
+    OptimizerPiece<T> pieces[kAtOnce];
+    size_t count = 0;
+    each([&](size_t i, size_t first, size_t n, size_t at) {
+      pieces[count++] = {op.param(i).template as<T>() + first, op.grad(i).template as<T>() + first, at, n};
+      if (count < kAtOnce) return;
+      kernel(args, pieces, count, state);
+      count = 0;
+    });
+    kernel(args, pieces, count, state);
+  });
+}
+
 // Runs a kernel on all parameters. Of f16 and bf16 parameters the step is made on f32 copies, which are the
 // last tensor of state, and rounded.
 template <class T, class Args>
 void step(const OptimizerCall& op, OptimizerStep<T, Args> kernel, const Args& args) {
   const DType dtype = op.param(0).dtype;
   const bool copied = bytes_of(dtype) < sizeof(T);
+  if (!copied && is_in_place<T>(op.control(), op.grad(0))) return step_in_place<T>(op, kernel, args);
   const Kernels& k = *selected_kernels();
   const auto round = dtype == DType::kF16 ? k.f32_to_f16 : k.f32_to_bf16;
   const size_t states = op.states - copied;
@@ -21,7 +41,7 @@ void step(const OptimizerCall& op, OptimizerStep<T, Args> kernel, const Args& ar
     T* state[OptimizerCall::kMostStates];
     for (size_t s = 0; s < states; s++) state[s] = op.state(s).template as<T>() + at;
     T* const param = copied ? op.state(states).template as<T>() + at : op.param(i).template as<T>() + first;
-    kernel(args, param, gradient, state, n);
+    step_piece(kernel, args, param, gradient, state, n);
     if constexpr (sizeof(T) == sizeof(float))
       if (copied) round(param, op.param(i).as<uint16_t>() + first, n);
   });

@@ -64,7 +64,7 @@ void sparse_adam_of(const OptimizerCall& op, const TensorRef* indices) {
         }
         const size_t at = entries[first_of[r]].row * width, place = starts[i] + at;
         T* const state[] = {op.state(0).as<T>() + place, op.state(1).as<T>() + place};
-        kernels.optim.adam(args, op.param(i).as<T>() + at, grad, state, width);
+        step_piece(kernels.optim.adam, args, op.param(i).as<T>() + at, grad, state, width);
       }
     });
   }

@@ -109,7 +109,7 @@ using Chunk = float* const (&)[kMostWritten];
 template <size_t kWritten, class Args>
 void compare(Arrays& a, const char* name, OptimizerStep<float, Args> kernel, const Args& args) {
   const double bytes = double(4 * (1 + 2 * kWritten)) * double(a.n);
-  const auto ours = [&](Chunk x, const float* g, size_t n) { kernel(args, x[0], g, x + 1, n); };
+  const auto ours = [&](Chunk x, const float* g, size_t n) { step_piece(kernel, args, x[0], g, x + 1, n); };
   const auto plain = [](Chunk x, const float* g, size_t n) { stream<kWritten>(g, x, n); };
   double rates[2] = {};
   for (int round = 0; round < 3; ++round) {  // in turn, so that both see the machine in the same state
@@ -159,7 +159,9 @@ void eight_bit(const Kernels& k) {
                       scales[1].data() + at / kEightBitBlock},
                      n);
   };
-  const auto full = [&](Chunk x, const float* g, size_t n) { k.f32.optim.adam(args, x[0], g, x + 1, n); };
+  const auto full = [&](Chunk x, const float* g, size_t n) {
+    step_piece(k.f32.optim.adam, args, x[0], g, x + 1, n);
+  };
   const double values = double(a.n), in_full = rate(values, [&] { a.run(full); });
   const double in_eight = rate(values, [&] { a.run(eight); });
   std::printf("  adamw of 8 bits: %.2f G values/s, %.2f of f32's %.2f\n", in_eight, in_eight / in_full,
@@ -173,7 +175,7 @@ void in_cache(const Kernels& k) {
   const AdamArgs args{1, 0, 0.9, 0.999, 1, 1e-3, 0, 1, 1e-8, false, true};
   const double limit = divider(k);
   const double values =
-      rate(n, [&] { k.f32.optim.adam(args, a.written[0].data(), a.grad.data(), states, n); });
+      rate(n, [&] { step_piece(k.f32.optim.adam, args, a.written[0].data(), a.grad.data(), states, n); });
   std::printf("  adamw of %zu, in cache: %.2f G values/s (%.1f GB/s), %.2f of the divider's %.2f\n", n,
               values, values * 28, values / limit, limit);
 }

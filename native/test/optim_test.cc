@@ -19,11 +19,12 @@ void check(OptimizerStep<T, Args> kernel,
   Buffer<T> p(param), p_cut(param), s[kMostStates] = {states[0], states[1], states[2]},
                                     s_cut[kMostStates] = {states[0], states[1], states[2]};
   T* const pointers[] = {s[0].data(), s[1].data(), s[2].data()};
-  kernel(args, p.data(), grad.data(), pointers, n);
-  for (size_t from = 0; from < n; from += 13) {
-    T* const cut[] = {s_cut[0].data() + from, s_cut[1].data() + from, s_cut[2].data() + from};
-    kernel(args, p_cut.data() + from, grad.data() + from, cut, n - from < 13 ? n - from : 13);
-  }
+  step_piece(kernel, args, p.data(), grad.data(), pointers, n);
+  std::vector<OptimizerPiece<T>> pieces;
+  for (size_t at = 0; at < n; at += 13)
+    pieces.push_back({p_cut.data() + at, grad.data() + at, at, n - at < 13 ? n - at : 13});
+  T* const cut[] = {s_cut[0].data(), s_cut[1].data(), s_cut[2].data()};
+  kernel(args, pieces.data(), pieces.size(), cut);
   expect(p.same_bits(p_cut), "cutting changes the parameter's bits");
   for (size_t k = 0; k < kMostStates; ++k)
     expect(s[k].same_bits(s_cut[k]), "cutting changes the bits of state %zu", k);
@@ -186,7 +187,7 @@ TEST(adam_eight_bit) {
     const Buffer<float> old_m_scale(m_scale);
     k.adam_eight_bit(args, p.data(), grad.data(), {m.data(), v.data(), m_scale.data(), v_scale.data()}, n);
     float* const states[] = {want_m.data(), want_v.data()};
-    k.f32.optim.adam(args, want_p.data(), grad.data(), states, n);
+    step_piece(k.f32.optim.adam, args, want_p.data(), grad.data(), states, n);
     for (size_t i = 0; i < n; ++i) {
       // The kernel's numbers of the map are exact to some 12 units: they come from a difference.
       const double m0 = signed_map[old_m[i]] * old_m_scale[i / kEightBitBlock];
@@ -233,7 +234,7 @@ void check_centered(OptimizerStep<T, RmspropArgs> kernel) {
       const size_t last = 1 + (momentum != 0);
       Buffer<T> p(param), s0(square), s1(momentum != 0 ? buffer : mean), s2(mean);
       T* const state[] = {s0.data(), s1.data(), s2.data()};
-      kernel(args, p.data(), grad.data(), state, n);
+      step_piece(kernel, args, p.data(), grad.data(), state, n);
       for (size_t i = 0; i < n; ++i) {
         Tracked<T> want = Tracked<T>::exact(param[i]);
         Tracked<T> at[3] = {Tracked<T>::exact(square[i]), Tracked<T>::exact(buffer[i])};
@@ -245,7 +246,7 @@ void check_centered(OptimizerStep<T, RmspropArgs> kernel) {
     }
   T p = 1, g = 3, square = 9 * (1 - std::numeric_limits<T>::epsilon()), mean = 3;
   T* const state[] = {&square, &mean};
-  kernel({1, 0, 0.5, 0.5, 1, 0, true}, &p, &g, state, 1);
+  step_piece<T, RmspropArgs>(kernel, {1, 0, 0.5, 0.5, 1, 0, true}, &p, &g, state, 1);
   expect(p == T(-0.5), "a negative variance gives %g", double(p));
 }
 TEST(rmsprop_centered_f32) { check_centered<float>(k.f32.optim.rmsprop); }
@@ -259,8 +260,8 @@ TEST(optimizers_show_nan) {
     for (int i = 0; i < 20; ++i) p[i] = clean_p[i] = 1, g[i] = clean_g[i] = 0.5f;
     g[3] = g[18] = bad;
     float *const state[] = {s[0], s[1], s[2]}, *const clean[] = {clean_s[0], clean_s[1], clean_s[2]};
-    kernel(args, p, g, state, 20);
-    kernel(args, clean_p, clean_g, clean, 20);
+    step_piece(kernel, args, p, g, state, 20);
+    step_piece(kernel, args, clean_p, clean_g, clean, 20);
     for (int i = 0; i < 20; ++i)
       expect(i == 3 || i == 18 ? std::isnan(p[i]) : p[i] == clean_p[i], "NaN at 3 and 18 gives %g at %d",
              double(p[i]), i);
