@@ -7,7 +7,7 @@ import { checkBinary } from '../../scripts/check-binary.mjs';
 import { root, runNpm } from '../../scripts/shared.mjs';
 
 const ALLOWED =
-  /^(dist\/.+\.(c?js|d\.c?ts)|prebuilds\/[^/]+\/drivetrain\.node|dist\/include\/.+|data\/(digits\.csv\.gz|README\.md)|native\/(?!test|stress).+\.(cc|h|map|txt)|CMakeLists\.txt|scripts\/(build-installed|prerequisites|shared)\.mjs|docs\/.+\.(md|svg)|(README|CONTRIBUTING|CHANGELOG)\.md|LICENSE|package\.json)$/;
+  /^(dist\/.+\.(c?js|d\.c?ts|d\.ts\.map)|dist\/source\/.+\.ts|prebuilds\/[^/]+\/drivetrain\.node|dist\/include\/.+|data\/(digits\.csv\.gz|README\.md)|native\/(?!test|stress).+\.(cc|h|map|txt)|CMakeLists\.txt|scripts\/(build-installed|prerequisites|shared)\.mjs|docs\/.+\.(md|svg)|(README|CONTRIBUTING|CHANGELOG)\.md|LICENSE|package\.json)$/;
 const LIMIT = 5e6;
 const PLATFORM = `prebuilds/${process.platform}-${process.arch}/`;
 

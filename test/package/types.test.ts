@@ -1,3 +1,7 @@
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { expect, inject, test } from 'vitest';
 import { Project, tool } from './project.js';
 
@@ -79,3 +83,36 @@ test.each(COMPILERS)(
     expect(project.node('out/required.cjs').trim()).toMatch(/\b3$/);
   },
 );
+
+test('an editor goes from a name to its TypeScript', async () => {
+  const user = new Project('editor');
+  user.write(
+    'tsconfig.json',
+    JSON.stringify({ compilerOptions: { module: 'nodenext' }, files: ['editor.mts'] }),
+  );
+  const names = ['AdamW', 'tensor', 'serve'];
+  const last = `console.log(${names.join(', ')});`;
+  const imports = "import { AdamW, tensor } from 'drivetrain';\nimport { serve } from 'drivetrain/serve';\n";
+  const file = join(user.folder, user.write('editor.mts', `${imports}${last}\n`));
+  const editor = spawn(process.execPath, [
+    tool('typescript-5.9/lib/tsserver.js'),
+    '--disableAutomaticTypingAcquisition',
+  ]);
+  const ask = (command: string, more: object = {}) =>
+    editor.stdin.write(
+      `${JSON.stringify({ seq: 0, type: 'request', command, arguments: { file, ...more } })}\n`,
+    );
+  ask('open');
+  for (const name of names) ask('definition', { line: 3, offset: last.indexOf(name) + 1 });
+  const found: string[] = [];
+  for await (const line of createInterface({ input: editor.stdout })) {
+    const { command, body } = line.startsWith('{') ? JSON.parse(line) : {};
+    if (command !== 'definition') continue;
+    const [{ file: at, start }] = body;
+    expect(at).toContain('/drivetrain/dist/source/');
+    found.push(readFileSync(at, 'utf8').split('\n')[start.line - 1]!);
+    if (found.length === names.length) editor.stdin.end();
+  }
+  const declarations = names.map((name) => new RegExp(`^export (class|async function|function) ${name}\\b`));
+  expect(found).toEqual(declarations.map((declaration) => expect.stringMatching(declaration)));
+});
