@@ -90,13 +90,14 @@ function addSources() {
 
 async function bundle() {
   rmSync(KEPT, { recursive: true, force: true });
+  mkdirSync(KEPT, { recursive: true });
+  if (existsSync(STATE)) renameSync(STATE, KEPT_STATE);
   collectHeaders();
   addSources();
   for (const entry of ENTRIES) {
     mkdirSync(dirname(entryFile(KEPT, entry)), { recursive: true });
     copyFileSync(entryFile(DIST, entry), entryFile(KEPT, entry));
   }
-  if (existsSync(STATE)) renameSync(STATE, KEPT_STATE);
   const build = await rolldown({
     input: Object.fromEntries(ENTRIES.map((entry) => [entry, entryFile(DIST, entry)])),
     platform: 'node',

@@ -139,9 +139,9 @@ struct Blocks {
     for (;;) {
       const size_t parts = parts_of(g.m, s.rows) * parts_of(g.n, s.cols);
       // A chunk whose rows stay in L2 copies its columns of B, unless they are packed: once for all rows is
-      // best, in as many chunks as go up evenly.
+      // best, if the last chunk is not much smaller than the others.
       const bool copies = !g.b_packed && s.rows <= kBlockRows;
-      const bool even = parts % workers == 0 && (g.n - 1) % s.cols >= s.cols / 4 * 3;
+      const bool even = g.n <= s.cols || (g.n - 1) % s.cols >= s.cols / 4 * 3;
       if (workers == 1 || parts >= (copies && even ? 2 : 4) * workers || s.rows * s.cols * g.k <= kChunkMacs)
         break;
       if ((copies ? s.cols <= kCols : s.rows >= s.cols) && s.rows > kRows)

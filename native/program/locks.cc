@@ -39,14 +39,16 @@ class LockTable {
   Storage add(char* data, size_t bytes) {
     std::lock_guard guard(mutex_);
     char* const end = data + bytes;
-    const auto next = ranges_.upper_bound(data);
-    if (next != ranges_.begin()) {
-      const auto before = std::prev(next);
-      if (data < before->second.end) return {data, bytes, share(before, end)};
+    auto at = ranges_.upper_bound(data);
+    if (at != ranges_.begin() && std::prev(at)->second.end > data) --at;
+    const bool overlaps = at != ranges_.end() && (at->first <= data || at->first < end);
+    const LockId lock = overlaps ? share(at->second.lock) : make(data);
+    char* from = data;
+    for (; at != ranges_.end() && at->first < end; ++at) {
+      if (from < at->first) cover(from, at->first, lock);
+      if (from < at->second.end) from = at->second.end;
     }
-    if (next != ranges_.end() && next->first < end) return {data, bytes, share(move(next, data), end)};
-    const LockId lock = make(data);
-    ranges_.insert_or_assign(data, Range{end, lock});
+    if (from < end) cover(from, end, lock);
     return {data, bytes, lock};
   }
 
@@ -132,7 +134,6 @@ class LockTable {
     bool write;
   };
   using Queue = std::list<Waiting>;
-  using Ranges = std::map<char*, Range>;  // by where they begin; no two overlap
 
   LockId make(char* begin) {
     if (free_.empty()) {
@@ -147,29 +148,17 @@ class LockTable {
     return lock;
   }
 
-  // The range begins at `begin` from now on.
-  Ranges::iterator move(Ranges::iterator from, char* begin) {
-    const Range range = from->second;
-    ranges_.erase(from);
-    owners_[range.lock].begin = begin;
-    return ranges_.insert_or_assign(begin, range).first;
+  // One more storage.
+  LockId share(LockId lock) {
+    owners_[lock].storages++;
+    words_[lock] &= ~kForgotten;
+    return lock;
   }
 
-  // One more storage in a range, which reaches to `end` at least: what it covers of later ones is its own,
-  // for storages that come.
-  LockId share(Ranges::iterator at, char* end) {
-    Range& range = at->second;
-    for (auto next = std::next(at); next != ranges_.end() && next->first < end;) {
-      if (next->second.end > end) {
-        move(next, end);
-        break;
-      }
-      next = ranges_.erase(next);
-    }
-    if (range.end < end) range.end = end;
-    owners_[range.lock].storages++;
-    words_[range.lock] &= ~kForgotten;
-    return range.lock;
+  // The lock is that of a range where none is.
+  void cover(char* begin, char* end, LockId lock) {
+    ranges_.emplace(begin, Range{end, lock});
+    if (owners_[lock].begin != begin) more_ranges_.emplace(lock, begin);
   }
 
   void give_back(const LockRequest& request, Ready& ready) {
@@ -211,10 +200,18 @@ class LockTable {
 
   void forget_unused(LockId lock) {
     if (words_[lock] != kForgotten) return;
-    const auto found = ranges_.find(owners_[lock].begin);
-    if (found != ranges_.end() && found->second.lock == lock) ranges_.erase(found);
+    forget_range(owners_[lock].begin, lock);
+    const auto [first, last] = more_ranges_.equal_range(lock);
+    for (auto at = first; at != last; ++at) forget_range(at->second, lock);
+    more_ranges_.erase(first, last);
     words_[lock] = 0;
     free_.push_back(lock);
+  }
+
+  // An empty storage has none.
+  void forget_range(char* begin, LockId lock) {
+    const auto found = ranges_.find(begin);
+    if (found != ranges_.end() && found->second.lock == lock) ranges_.erase(found);
   }
 
   static void announce(const Ready& ready) {
@@ -222,7 +219,8 @@ class LockTable {
   }
 
   std::mutex mutex_;
-  Ranges ranges_;
+  std::map<char*, Range> ranges_;                       // by where they begin; no two overlap
+  std::unordered_multimap<LockId, char*> more_ranges_;  // of locks that have more than one: where they begin
   // By LockId.
   std::vector<uint32_t> words_;
   std::vector<Owner> owners_;

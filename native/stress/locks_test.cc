@@ -172,17 +172,18 @@ void ranges() {
   CHECK(front.lock == early.lock);
   unregister_storage(front);
   unregister_storage(early);
-  // One that covers several shares the first one's, and so does what comes within it: not what reaches
-  // beyond.
+  // One that covers several shares the first one's, and so does what lies between them. The others' memory
+  // keeps their locks.
   const Storage first = register_storage(block + 64, 64), second = register_storage(block + 192, 64),
                 third = register_storage(block + 448, 128), all = register_storage(block, 512),
                 within = register_storage(block + 320, 64), inside = register_storage(block + 192, 8),
                 beyond = register_storage(block + 520, 8);
-  CHECK(all.lock == first.lock && within.lock == first.lock && inside.lock == first.lock);
+  CHECK(all.lock == first.lock && within.lock == first.lock && inside.lock == second.lock);
   CHECK(second.lock != first.lock && third.lock != first.lock && beyond.lock == third.lock);
-  for (const Storage& storage : {first, second, third, all, within, inside, beyond}) {
-    unregister_storage(storage);
-  }
+  for (const Storage& storage : {first, all, within, inside}) unregister_storage(storage);
+  const Storage same = register_storage(block + 192, 64), between = register_storage(block + 320, 64);
+  CHECK(same.lock == second.lock && between.lock != second.lock && between.lock != third.lock);
+  for (const Storage& storage : {second, third, beyond, same, between}) unregister_storage(storage);
   const Storage fresh[] = {register_storage(block + 200, 8), register_storage(block + 450, 8)};
   CHECK(fresh[0].lock != fresh[1].lock);
   for (const Storage& storage : fresh) unregister_storage(storage);

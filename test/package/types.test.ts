@@ -105,13 +105,17 @@ test('an editor goes from a name to its TypeScript', async () => {
   ask('open');
   for (const name of names) ask('definition', { line: 3, offset: last.indexOf(name) + 1 });
   const found: string[] = [];
-  for await (const line of createInterface({ input: editor.stdout })) {
-    const { command, body } = line.startsWith('{') ? JSON.parse(line) : {};
-    if (command !== 'definition') continue;
-    const [{ file: at, start }] = body;
-    expect(at).toContain('/drivetrain/dist/source/');
-    found.push(readFileSync(at, 'utf8').split('\n')[start.line - 1]!);
-    if (found.length === names.length) editor.stdin.end();
+  try {
+    for await (const line of createInterface({ input: editor.stdout })) {
+      const { command, body } = line.startsWith('{') ? JSON.parse(line) : {};
+      if (command !== 'definition') continue;
+      const [{ file: at, start }] = body;
+      expect(at).toContain('/drivetrain/dist/source/');
+      found.push(readFileSync(at, 'utf8').split('\n')[start.line - 1]!);
+      if (found.length === names.length) break;
+    }
+  } finally {
+    editor.kill();
   }
   const declarations = names.map((name) => new RegExp(`^export (class|async function|function) ${name}\\b`));
   expect(found).toEqual(declarations.map((declaration) => expect.stringMatching(declaration)));
