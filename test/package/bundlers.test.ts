@@ -9,7 +9,7 @@ const { example } = inject('packed');
 /** The plugin of docs/platforms.md. */
 function addonsPlugin(): string {
   const page = readFileSync(join(root, 'docs/platforms.md'), 'utf8');
-  return /```js\n((?:(?!```).)*export const addons .*?)```/s.exec(page)![1]!;
+  return /```mjs\n(.*?export const addons .*?)```/s.exec(page)![1]!;
 }
 
 /** Bundles the first example by a script, and runs the bundle where no other file of the package is. */
