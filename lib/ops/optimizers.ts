@@ -54,12 +54,10 @@ export interface OptimizerOperands {
 interface Bound {
   readonly program: number;
   readonly bindings: number;
-  readonly written: readonly Storage[];
-  readonly read: readonly Storage[];
-  /** Those of them that are arrays of the caller's: nothing tells when one is transferred. */
+  /** The memory that is a caller's arrays: nothing tells when one is transferred. */
   readonly borrowed: readonly Storage[];
-  /** `changesOfWatched` when all of them were found to be ready. */
-  changes: number;
+  /** `changesOfWatched` then. */
+  readonly changes: number;
 }
 
 /** Elements of a parameter, on average, up to which what a step does beside its arithmetic counts. */
@@ -181,15 +179,10 @@ export class OptimizerStep {
   #keep(program: number, gradients: readonly Tensor[]): Bound {
     const bindings = binding.keepBindings();
     unbound.register(this, bindings, this);
-    const writes = (i: number) => this.#op.writes!(i);
-    const storages = (kept: (i: number) => boolean) =>
-      this.#constant.filter((_, i) => kept(i)).map(({ storage }) => storage);
-    const written = storages(writes);
-    const read = [...storages((i) => !writes(i)), ...gradients.map(({ storage }) => storage)];
-    const all = [...written, ...read];
-    for (const storage of all) storage.watched = true;
-    const borrowed = all.filter((storage) => storage instanceof BorrowedStorage);
-    return { program, bindings, written, read, borrowed, changes: changesOfWatched() };
+    const storages = [...this.#constant, ...gradients].map(({ storage }) => storage);
+    for (const storage of storages) storage.watched = true;
+    const borrowed = storages.filter((storage) => storage instanceof BorrowedStorage);
+    return { program, bindings, borrowed, changes: changesOfWatched() };
   }
 
   #forget(): void {
@@ -199,13 +192,10 @@ export class OptimizerStep {
   }
 }
 
-/** Whether memory is as it was when it was bound. */
-function isReady(bound: Bound): boolean {
-  for (const storage of bound.borrowed) if (!storage.usable) return false;
-  if (bound.changes === changesOfWatched()) return true;
-  for (const storage of bound.written) if (!storage.usable || storage.frozen) return false;
-  for (const storage of bound.read) if (!storage.usable) return false;
-  bound.changes = changesOfWatched();
+/** Whether memory is as it was when it was bound: none was disposed, frozen or transferred. */
+function isReady({ borrowed, changes }: Bound): boolean {
+  if (changes !== changesOfWatched()) return false;
+  for (const storage of borrowed) if (!storage.usable) return false;
   return true;
 }
 

@@ -1,4 +1,4 @@
-// How work is cut into chunks: by shape alone, so that the number of threads changes nothing.
+// How work is cut into chunks: by shape, and by the number of threads where that changes no result.
 
 // Under this many multiply-adds a product stays on the calling thread; above, chunks have at least this many.
 constexpr size_t kSerialMacs = 1 << 18, kChunkMacs = 1 << 17;

@@ -137,6 +137,20 @@ void copy(const TensorRef& from, const TensorRef& to) {
   copy_strided(loop);
 }
 
+// `count` of a tensor's places along an axis, from `first` on.
+struct Part {
+  Part(const TensorRef& whole, int axis, int64_t first, int64_t count) : view(whole) {
+    std::copy(whole.shape, whole.shape + whole.rank, shape);
+    shape[axis] = count;
+    view.shape = shape;
+    view.data = whole.as<char>() + first * whole.strides[axis] * static_cast<int64_t>(bytes_of(whole.dtype));
+  }
+  Part(const Part&) = delete;
+
+  TensorRef view;
+  int64_t shape[kMaxRank];
+};
+
 }  // namespace
 
 void op_copy(const OpCall& call) { copy(call[0], call[1]); }
@@ -168,20 +182,6 @@ void op_fill(const OpCall& call) {
       return fill(out, static_cast<uint8_t>(value));
   }
 }
-
-// `count` of a tensor's places along an axis, from `first` on.
-struct Part {
-  Part(const TensorRef& whole, int axis, int64_t first, int64_t count) : view(whole) {
-    std::copy(whole.shape, whole.shape + whole.rank, shape);
-    shape[axis] = count;
-    view.shape = shape;
-    view.data = whole.as<char>() + first * whole.strides[axis] * static_cast<int64_t>(bytes_of(whole.dtype));
-  }
-  Part(const Part&) = delete;
-
-  TensorRef view;
-  int64_t shape[kMaxRank];
-};
 
 // operands: dy, out; attrs: [axis, begin]. Zeros, but for dy at `begin` along the axis: the gradient of a
 // slice.
