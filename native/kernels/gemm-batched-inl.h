@@ -65,7 +65,8 @@ struct Batched {
 };
 
 template <class V>
-void gemm_batched(const GemmArgs<typename V::T>& first, const GemmBatch& batch) {
+void gemm_batched(const GemmArgs<typename V::T>& unchecked, const GemmBatch& batch) {
+  const GemmArgs<typename V::T> first = checked<V>(unchecked);
   Batched<V> s{&first, &batch, 1, 1, false};
   for (int d = 0; d < batch.rank; ++d) s.count *= batch.count[d];
   if (s.count == 0) return;

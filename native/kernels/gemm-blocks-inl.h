@@ -26,6 +26,8 @@ struct Blocks {
   ptrdiff_t a_row, a_step;  // from one row to the next; see Column
   Layout layout;
   size_t strip;  // rows of a tile
+  Lists<V> lists;
+  bool listed;  // steps of k are left out
 
   static void block(const GemmArgs<T>& g) {
     const size_t part = g.k <= kDepth ? g.k : even_part(g.k, kDepth, 8);
@@ -33,15 +35,17 @@ struct Blocks {
     const size_t strip = g.m <= rows ? g.m : even_part(g.m, rows, 1);
     size_t k0 = 0;
     do {
-      Blocks s{g, k0, smaller(part, g.k - k0), nullptr, 0, 0, Layout::kColumns, strip};
-      s.place_a();
+      const size_t depth = smaller(part, g.k - k0);
+      Blocks s{g, k0, depth, g.a + (ptrdiff_t)k0 * g.a_col, 0, 0, Layout::kColumns, strip,
+               Lists<V>::of_rows(g.a + (ptrdiff_t)k0 * g.a_col, g.a_row, g.a_col, g.m, depth), false};
+      s.listed = g.n >= kCols && s.lists.make();
+      if (!s.listed) s.place_a();
       for (size_t j = 0; j < g.n; j += kGroup) s.columns(j, smaller(kGroup, g.n - j));
       k0 += part;
     } while (k0 < g.k);
   }
 
   void place_a() {
-    a = g.a + (ptrdiff_t)k0 * g.a_col;
     const bool often = g.n > 4 * kCols;
     if (!kOneLane && g.a_col == 1) {
       layout = Layout::kRows;
@@ -74,7 +78,10 @@ struct Blocks {
     size_t in_place = 0;
     if (!kOneLane && g.b_col == 1 && (depth * g.n <= kInPlace || (g.m <= 2 * strip && g.k * g.n <= kNear))) {
       in_place = width % V::kLanes && !V::kMasks ? width / kCols * kCols : width;
-      for (size_t j = 0; j < in_place; j += kCols) strips(j0 + j, smaller(kCols, width - j), b + j, g.b_row);
+      for (size_t j = 0, cols; j < in_place; j += cols) {
+        cols = columns_at_once(in_place - j);
+        strips(j0 + j, cols, b + j, g.b_row, kCols);
+      }
       if (in_place == width) return;
     }
     T* copy = (T*)scratch(2, kGroup * depth * sizeof(T));
@@ -85,19 +92,39 @@ struct Blocks {
 
   // From row `first` of panels of b_depth rows.
   void panels(size_t j0, size_t width, const T* b, size_t b_depth, size_t first) const {
-    for (size_t j = 0; j < width; j += kCols) {
-      const size_t cols = smaller(kCols, width - j), wide = round_up(cols, V::kLanes);
-      strips(j0 + j, cols, b + j * b_depth + first * wide, (ptrdiff_t)wide);
+    for (size_t j = 0, cols; j < width; j += cols) {
+      cols = columns_at_once(width - j);
+      const size_t wide = round_up(smaller(cols, kCols), V::kLanes);
+      strips(j0 + j, cols, b + j * b_depth + first * wide, (ptrdiff_t)wide, (ptrdiff_t)(b_depth * kCols));
     }
   }
 
-  // All rows of A times one panel.
-  void strips(size_t j, size_t cols, const T* b, ptrdiff_t b_row) const {
+  // Those of a panel, or of two where steps are left out.
+  size_t columns_at_once(size_t left) const {
+    return listed && left >= 2 * kCols ? 2 * kCols : smaller(kCols, left);
+  }
+
+  // All rows of A times a panel, or two that lie `apart`.
+  void strips(size_t j, size_t cols, const T* b, ptrdiff_t b_row, ptrdiff_t apart) const {
+    if (listed) return listed_strips(j, cols, b, b_row, apart);
     const auto run = layout == Layout::kRows ? tile_panel<V, V::kTileVecs, Layout::kRows>
                                              : tile_panel<V, V::kTileVecs, Layout::kColumns>;
     for (size_t i = 0; i < g.m; i += strip)
       run(depth, a + (ptrdiff_t)i * a_row, a_step, b, b_row, finish(i, j),
           g.c + (ptrdiff_t)i * g.c_row + (ptrdiff_t)j, g.c_row, smaller(strip, g.m - i), cols);
+  }
+
+  void listed_strips(size_t j, size_t cols, const T* b, ptrdiff_t b_row, ptrdiff_t apart) const {
+    const bool whole =
+        !g.b_finite && !(all_finite<V>(b, b_row, depth, smaller(cols, kCols)) &&
+                         (cols <= kCols || all_finite<V>(b + apart, b_row, depth, cols - kCols)));
+    for (size_t s = 0; s < lists.strips; ++s) {
+      const size_t i = s * lists.strip;
+      listed_panel<V, kStripRows, V::kTileVecs>(
+          lists.list_of(whole ? lists.strips : s), whole ? depth : lists.counts[s], a + (ptrdiff_t)i * g.a_row,
+          g.a_row, g.a_col, b, b_row, apart, finish(i, j), g.c + (ptrdiff_t)i * g.c_row + (ptrdiff_t)j,
+          g.c_row, smaller(lists.strip, g.m - i), cols);
+    }
   }
 
   // Sums of the parts of k before are in C; the last part brings what comes after the sum.
@@ -123,7 +150,7 @@ struct Blocks {
     if (g.b_packed || g.m <= block_rows(g)) return cut(g, parallel);
     // Where all columns would take too much memory, some at a time.
     const size_t width = round_up(kPackedAtOnce / (g.k + 1) + 1, kCols);
-    T* packed = (T*)scratch(0, packed_b_bytes<V>(g.k, smaller(width, g.n)));
+    T* packed = (T*)scratch(0, packed_b_values<V>(g.k, smaller(width, g.n)) * sizeof(T));
     for (size_t j = 0; j < g.n; j += width) {
       GemmArgs<T> columns = block_of(g, 0, g.m, j, width);
       PackB<V, T>{columns.b, g.b_row, g.b_col, g.k, columns.n, packed}.run(parallel);

@@ -38,15 +38,6 @@ bool is_column(const GemmArgs<T>& g) {
   return g.n == 1 && g.m > 1 && g.a_row == 1 && g.a_col != 1 && g.c_row == 1 && !g.bias && !g.b_packed &&
          (!g.residual || g.residual_row == 1);
 }
-template <class T>
-GemmArgs<T> transposed(const GemmArgs<T>& g) {
-  GemmArgs<T> t = g;
-  t.m = g.n, t.n = g.m;
-  t.a = g.b, t.a_row = g.b_col, t.a_col = g.b_row;
-  t.b = g.a, t.b_row = g.a_col, t.b_col = g.a_row;
-  return t;
-}
-
 template <class V>
 void gemm_one(const GemmArgs<typename V::T>& g, bool parallel) {
   if (g.m == 0 || g.n == 0) return;
@@ -55,10 +46,19 @@ void gemm_one(const GemmArgs<typename V::T>& g, bool parallel) {
   if (g.b_packed && g.m == 1 && g.k > 0) return RowTimesPacked<V>::gemm(g, parallel);
   if (takes_dots<V>(g)) return gemm_dots<V>(g, parallel);
   if (takes_few_rows<V>(g)) return FewRows<V>::gemm(g, parallel);
+  if (Flipped<V>::takes(g)) return Flipped<V>::gemm(g, parallel);
   Blocks<V>::gemm(g, parallel);
+}
+
+// Whether a B that the user packed is finite, which the pack says.
+template <class V>
+GemmArgs<typename V::T> checked(const GemmArgs<typename V::T>& g) {
+  GemmArgs<typename V::T> out = g;
+  out.b_finite = g.b_packed && g.b_packed[packed_b_values<V>(g.k, g.n)] == 1;
+  return out;
 }
 
 template <class V>
 void gemm(const GemmArgs<typename V::T>& g) {
-  gemm_one<V>(g, true);
+  gemm_one<V>(checked<V>(g), true);
 }

@@ -39,8 +39,13 @@ void pack_panel(const T* src, ptrdiff_t k_step, ptrdiff_t step, size_t k, size_t
 // The layout of a packed B: panels of kTileVecs * kLanes columns side by side, the last one only as wide as
 // its columns take in whole vectors; a panel's rows lie one after another, from 0 to k.
 template <class V>
+constexpr size_t packed_b_values(size_t k, size_t n) {
+  return k * round_up(n, V::kLanes);
+}
+// What users pack has a cache line behind it that begins with 1 where all of B is finite, else with 0.
+template <class V>
 size_t packed_b_bytes(size_t k, size_t n) {
-  return k * round_up(n, V::kLanes) * sizeof(typename V::T);
+  return packed_b_values<V>(k, n) * sizeof(typename V::T) + 64;
 }
 
 template <class V, int W, class T>
@@ -93,4 +98,6 @@ struct PackB {
 template <class V, class T = typename V::T>
 void pack_b(const T* b, ptrdiff_t b_row, ptrdiff_t b_col, size_t k, size_t n, T* packed) {
   PackB<V, T>{b, b_row, b_col, k, n, packed}.run(k * n > kSerialMacs);
+  const size_t values = packed_b_values<V>(k, n);
+  packed[values] = all_finite<V>(packed, 0, 1, values) ? 1 : 0;
 }

@@ -99,8 +99,32 @@ struct FewRows {
   }
 };
 
-// One row of A and a packed B: each panel is read from end to end, four rows at a time into sums of their
-// own, so that the latency of a multiply-add does not bind.
+// Panels of a packed B that one row of A meets together.
+constexpr int kPanelsTogether = 4;
+
+// One row of A and a packed B. Several panels are read side by side, at the steps of a list.
+template <class V>
+void row_times_panels(const GemmArgs<typename V::T>& g, size_t j, const uint32_t* list, size_t count) {
+  using T = typename V::T;
+  constexpr int W = V::kTileVecs, P = kPanelsTogether;
+  constexpr size_t kWide = W * V::kLanes;
+#define DT_SUMS DT_UNROLL for (int i = 0; i < P; ++i) DT_UNROLL for (int w = 0; w < W; ++w)
+  V sum[P][W];
+  DT_SUMS sum[i][w] = V::set1(0);
+  const T* b = g.b_packed + j * g.k;
+  for (size_t q = 0; q < count; ++q) {
+    const V as = V::set1(g.a[(ptrdiff_t)list[q] * g.a_col]);
+    const T* row = b + list[q] * kWide;
+    DT_SUMS sum[i][w] = mul_add(as, V::load(row + i * kWide * g.k + w * V::kLanes), sum[i][w]);
+  }
+  T done[P * kWide];
+  DT_SUMS store(done + i * kWide + w * V::kLanes, sum[i][w]);
+#undef DT_SUMS
+  finish_rows<V>(done, P * kWide, 1, finish_of(g, 0, j), g.c + (ptrdiff_t)j, 0, P * kWide);
+}
+
+// One panel alone: four rows at a time go into sums of their own, so that the latency of a multiply-add does
+// not bind.
 template <class V, int W>
 void row_times_panel(const GemmArgs<typename V::T>& g, size_t j) {
   using T = typename V::T;
@@ -135,11 +159,23 @@ struct RowTimesPacked {
 
   static void chunk(void* context, size_t index) {
     const RowTimesPacked& s = *(const RowTimesPacked*)context;
-    const size_t end = smaller((index + 1) * s.panels * kCols, s.g->n);
-    for (size_t j = index * s.panels * kCols; j < end; j += kCols) row_times_panel<V, V::kTileVecs>(*s.g, j);
+    const GemmArgs<typename V::T>& g = *s.g;
+    const size_t end = smaller((index + 1) * s.panels * kCols, g.n);
+    size_t j = index * s.panels * kCols;
+    if (j + kPanelsTogether * kCols <= end) {
+      uint32_t* list = (uint32_t*)scratch(1, (g.k + V::kLanes) * sizeof(uint32_t));
+      size_t count = g.k;
+      if (g.b_finite)
+        count = list_steps<V>(g.a, 0, g.a_col, 1, g.k, list);
+      else
+        for (size_t p = 0; p < g.k; ++p) list[p] = (uint32_t)p;
+      for (; j + kPanelsTogether * kCols <= end; j += kPanelsTogether * kCols)
+        row_times_panels<V>(g, j, list, count);
+    }
+    for (; j < end; j += kCols) row_times_panel<V, V::kTileVecs>(g, j);
   }
   static void gemm(const GemmArgs<typename V::T>& g, bool parallel) {
-    RowTimesPacked s{&g, kChunkMacs / (g.k * kCols) + 1};
+    RowTimesPacked s{&g, round_up(kChunkMacs / (g.k * kCols) + 1, kPanelsTogether)};
     const size_t panels = (g.n + kCols - 1) / kCols;
     run_chunks(parallel, (panels + s.panels - 1) / s.panels, chunk, &s);
   }

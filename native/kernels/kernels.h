@@ -39,6 +39,7 @@ struct GemmArgs {
   const T* residual = nullptr;  // null: none
   ptrdiff_t residual_row = 0;
   const T* b_packed = nullptr;  // from pack_b of this table: then b is not read
+  bool b_finite = false;        // known to be so; gemm sees it from what is packed
 };
 
 // Products that share all of GemmArgs but their place: count[0] * ... * count[rank - 1] of them, last

@@ -67,6 +67,15 @@ DT_INLINE Mask at_most(F a, F b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ)};
 DT_INLINE Mask equal(F a, F b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)}; }
 DT_INLINE Mask is_nan(F a) { return {_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q)}; }
 DT_INLINE bool any(Mask m) { return _mm256_movemask_ps(m.v) != 0; }
+DT_INLINE size_t list_unset(Mask m, uint32_t first, uint32_t* to) {
+  const int set = _mm256_movemask_ps(m.v);
+  size_t count = 0;
+  for (int i = 0; i < 8; ++i) {
+    to[count] = first + (uint32_t)i;
+    count += !(set >> i & 1);
+  }
+  return count;
+}
 DT_INLINE F select(Mask m, F a, F b) { return {_mm256_blendv_ps(b.v, a.v, m.v)}; }
 DT_INLINE float reduce_add(F x) {
   const __m128 half = _mm_add_ps(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));

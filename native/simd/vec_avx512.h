@@ -62,6 +62,14 @@ DT_INLINE Mask at_most(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LE_
 DT_INLINE Mask equal(F a, F b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_EQ_OQ)}; }
 DT_INLINE Mask is_nan(F a) { return {_mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q)}; }
 DT_INLINE bool any(Mask m) { return m.v != 0; }
+DT_INLINE size_t list_unset(Mask m, uint32_t first, uint32_t* to) {
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __mmask16 unset = (__mmask16)~m.v;
+  // Into a register first: some processors take a hundred cycles to compress into memory.
+  _mm512_storeu_si512(
+      to, _mm512_maskz_compress_epi32(unset, _mm512_add_epi32(lanes, _mm512_set1_epi32((int)first))));
+  return (size_t)__builtin_popcount(unset);
+}
 DT_INLINE F select(Mask m, F a, F b) { return {_mm512_mask_blend_ps(m.v, b.v, a.v)}; }
 DT_INLINE float reduce_add(F x) {
   const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x.v), _mm512_extractf32x8_ps(x.v, 1));

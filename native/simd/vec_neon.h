@@ -65,6 +65,16 @@ DT_INLINE Mask at_most(F a, F b) { return {vcleq_f32(a.v, b.v)}; }
 DT_INLINE Mask equal(F a, F b) { return {vceqq_f32(a.v, b.v)}; }
 DT_INLINE Mask is_nan(F a) { return {vmvnq_u32(vceqq_f32(a.v, a.v))}; }
 DT_INLINE bool any(Mask m) { return vmaxvq_u32(m.v) != 0; }
+DT_INLINE size_t list_unset(Mask m, uint32_t first, uint32_t* to) {
+  uint32_t set[4];
+  vst1q_u32(set, m.v);
+  size_t count = 0;
+  for (uint32_t i = 0; i < 4; ++i) {
+    to[count] = first + i;
+    count += !set[i];
+  }
+  return count;
+}
 DT_INLINE F select(Mask m, F a, F b) { return {vbslq_f32(m.v, a.v, b.v)}; }
 DT_INLINE float reduce_add(F x) { return vaddvq_f32(x.v); }  // (0 + 1) + (2 + 3)
 

@@ -9,6 +9,8 @@
 //   sqrt, abs, negate, copysign
 //   min(a, b)                a < b ? a : b, so a NaN in either gives b, and equal zeros give b; max likewise
 //   less, at_most, equal, is_nan, any, select(mask, a, b)   a where the mask is set, else b
+//   list_unset(mask, first, to)   writes first + i for each lane i that is not set, in order, and returns how
+//                            many; to has room for kLanes
 //   reduce_add(v)            a fixed order of addition
 //   transpose4               a 4 x 4 block, from memory to memory
 //   stream, stream_end       store past the caches, at a multiple of V's size
@@ -121,6 +123,10 @@ DT_INLINE bool is_nan(One<T> a) {
   return a.v != a.v;
 }
 DT_INLINE bool any(bool m) { return m; }
+DT_INLINE size_t list_unset(bool m, uint32_t first, uint32_t* to) {
+  *to = first;
+  return !m;
+}
 template <class T>
 DT_INLINE One<T> select(bool m, One<T> a, One<T> b) {
   return m ? a : b;
