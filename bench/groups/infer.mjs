@@ -1,7 +1,7 @@
 // Whole networks: the digits network, and an encoder of the shape of MiniLM-L6, f32 and INT8.
 import { constant, hash, problem, random } from '../data.mjs';
 import { goal } from '../limits.mjs';
-import { forward, parameters, pixels, WIDTHS } from './digits.mjs';
+import { forward, parameters, SAMPLES, WIDTHS } from './digits.mjs';
 import { encoderReference } from './encoder-reference.mjs';
 
 export const group = 'infer';
@@ -13,12 +13,12 @@ const CLASSES = WIDTHS.at(-1);
 const F32_ERROR = 2e-6;
 const INT8_ERROR = 0.01;
 
-function digits(op, batch, error) {
+function digits(op, batch, kind, error) {
   return problem({
     op,
     batch,
     widths: WIDTHS,
-    inputs: { x: pixels(batch), ...parameters },
+    inputs: { x: SAMPLES[kind].pixels(batch), ...parameters },
     size: batch * CLASSES,
     expected: (index, arrays) => {
       const sample = Math.floor(index / CLASSES);
@@ -100,12 +100,14 @@ function load() {
 const f32 = (op) => ({ 'onnxruntime-node f32': { peer: 'onnxruntime-node', op } });
 
 export function* rows() {
-  for (const batch of [1, 8, 64]) {
-    const row = { group, threads: 1, unit: 'µs', work: 1 };
-    yield { ...row, name: `digits/${batch}`, problem: digits('digits', batch, F32_ERROR) };
-    const problem = digits('digitsInt8', batch, INT8_ERROR);
-    const ours = { 'drivetrain f32': { op: 'digits' } };
-    yield { ...row, name: `digits int8/${batch}`, problem, ours, theirs: f32('digits') };
+  for (const kind of Object.keys(SAMPLES)) {
+    for (const batch of [1, 8, 64]) {
+      const row = { group, threads: 1, unit: 'µs', work: 1 };
+      yield { ...row, name: `digits${kind}/${batch}`, problem: digits('digits', batch, kind, F32_ERROR) };
+      const problem = digits('digitsInt8', batch, kind, INT8_ERROR);
+      const ours = { 'drivetrain f32': { op: 'digits' } };
+      yield { ...row, name: `digits${kind} int8/${batch}`, problem, ours, theirs: f32('digits') };
+    }
   }
   for (const threads of [1, 2]) {
     for (const batch of [1, 8]) {

@@ -24,8 +24,11 @@ except OSError:
     openblas = None
 
 
-def floats(length, seed, scale, type="f32"):
+def floats(length, seed, scale, type="f32", file=None, header=0):
     """The numbers of data.mjs."""
+    if type == "mnist":
+        pixels = np.fromfile(file, np.uint8, length, offset=header + 784 * seed)
+        return torch.from_numpy((pixels * scale).astype(np.float32))
     if seed == 0:
         return torch.full((length,), scale, dtype=torch.float32)
     index = np.arange(1, length + 1, dtype=np.uint32)

@@ -36,8 +36,8 @@ struct Blocks {
     size_t k0 = 0;
     do {
       const size_t depth = smaller(part, g.k - k0);
-      Blocks s{g, k0, depth, g.a + (ptrdiff_t)k0 * g.a_col, 0, 0, Layout::kColumns, strip,
-               Lists<V>::of_rows(g.a + (ptrdiff_t)k0 * g.a_col, g.a_row, g.a_col, g.m, depth), false};
+      const T* a = g.a + (ptrdiff_t)k0 * g.a_col;
+      Blocks s{g, k0, depth, a, 0, 0, Layout::kColumns, strip, {a, g.a_row, g.a_col, g.m, depth}, false};
       s.listed = g.n >= kCols && s.lists.make();
       if (!s.listed) s.place_a();
       for (size_t j = 0; j < g.n; j += kGroup) s.columns(j, smaller(kGroup, g.n - j));
@@ -118,12 +118,11 @@ struct Blocks {
     const bool whole =
         !g.b_finite && !(all_finite<V>(b, b_row, depth, smaller(cols, kCols)) &&
                          (cols <= kCols || all_finite<V>(b + apart, b_row, depth, cols - kCols)));
-    for (size_t s = 0; s < lists.strips; ++s) {
-      const size_t i = s * lists.strip;
-      listed_panel<V, kStripRows, V::kTileVecs>(
-          lists.list_of(whole ? lists.strips : s), whole ? depth : lists.counts[s], a + (ptrdiff_t)i * g.a_row,
-          g.a_row, g.a_col, b, b_row, apart, finish(i, j), g.c + (ptrdiff_t)i * g.c_row + (ptrdiff_t)j,
-          g.c_row, smaller(lists.strip, g.m - i), cols);
+    const Steps all[] = {lists.of_row[g.m], lists.of_row[g.m]};
+    for (size_t i = 0; i < g.m; i += 2) {
+      const auto run = g.m - i > 1 ? listed_panel<V, 2, V::kTileVecs> : listed_panel<V, 1, V::kTileVecs>;
+      run(whole ? all : lists.of_row + i, a + (ptrdiff_t)i * g.a_row, g.a_row, g.a_col, b, b_row, apart,
+          finish(i, j), g.c + (ptrdiff_t)i * g.c_row + (ptrdiff_t)j, g.c_row, cols);
     }
   }
 

@@ -11,7 +11,7 @@ struct Flipped {
     if (!plain || g.b_packed || g.a_row != 1 || g.b_col != 1 || g.m < kLeastRows || g.n < kCols ||
         g.m * g.k > Blocks<V>::kPackedAtOnce)
       return false;
-    return Lists<V>::of_rows(g.b, 1, g.b_row, g.n, g.k).promises();
+    return Lists<V>{g.b, 1, g.b_row, g.n, g.k}.promises();
   }
 
   GemmArgs<T> flipped;

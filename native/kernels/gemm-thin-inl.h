@@ -166,7 +166,7 @@ struct RowTimesPacked {
       uint32_t* list = (uint32_t*)scratch(1, (g.k + V::kLanes) * sizeof(uint32_t));
       size_t count = g.k;
       if (g.b_finite)
-        count = list_steps<V>(g.a, 0, g.a_col, 1, g.k, list);
+        count = list_steps<V>(g.a, g.a_col, g.k, list);
       else
         for (size_t p = 0; p < g.k; ++p) list[p] = (uint32_t)p;
       for (; j + kPanelsTogether * kCols <= end; j += kPanelsTogether * kCols)

@@ -1,34 +1,22 @@
 // Products with an A of many zeros: the background of a picture, what a ReLU let through, rows that are one
-// hot. A step of k at which all rows of a strip of A are 0 adds only zeros as long as B is finite, so it is
-// left out. Sums take the steps that are left in the order of the whole product, so their values do not
-// depend on which others were left out, nor on what the other rows of a batch are.
+// hot. A step of k at which a row of A is 0 adds only zeros to the row of C as long as B is finite, so it is
+// left out. A sum takes the steps that are left in the order of the whole product, so its value does not
+// depend on whether any are left out.
 
-// Rows of a strip, and the part of all steps that may be left for the lists to be worth their making.
-constexpr size_t kStripRows = 2;
-constexpr double kMostLeft = 0.75;
-
-// Writes to `list`, in order, the steps at which not all of A's `rows` values are 0 (a NaN is not), and
-// returns how many. There has to be room for k + V::kLanes.
+// Writes to `list`, in order, the steps at which a row of A is not 0 (a NaN is not), and returns how many.
+// There has to be room for k + V::kLanes.
 template <class V>
-size_t list_steps(const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col, size_t rows, size_t k,
-                  uint32_t* list) {
+size_t list_steps(const typename V::T* a, ptrdiff_t a_col, size_t k, uint32_t* list) {
   size_t count = 0;
   if (a_col == 1) {
     for_each_vector<V>(k, [&](size_t p, auto at) {
-      V sum = abs(at.load(a + p));
-      for (size_t r = 1; r < rows; ++r) sum = sum + abs(at.load(a + (ptrdiff_t)r * a_row + p));
-      count += list_unset(equal(sum, V::set1(0)), (uint32_t)p, list + count);
+      count += list_unset(equal(at.load(a + p), V::set1(0)), (uint32_t)p, list + count);
     });
     return count;
   }
   for (size_t p = 0; p < k; ++p, a += a_col) {
-    typename V::T sum = 0;
-    for (size_t r = 0; r < rows; ++r) {
-      const typename V::T value = a[(ptrdiff_t)r * a_row];
-      sum += value < 0 ? -value : value;
-    }
     list[count] = (uint32_t)p;
-    count += !(sum == 0);
+    count += !(*a == 0);
   }
   return count;
 }
@@ -45,10 +33,15 @@ bool all_finite(const typename V::T* x, ptrdiff_t row, size_t rows, size_t cols)
   return !any(is_nan(zeros[0] + zeros[1]));
 }
 
-// A tile (gemm-tile-inl.h) of the steps of a list. A has any strides; of P panels of B, W vectors wide, each
-// lies `apart` behind the one before. `last` is for a panel alone.
+struct Steps {
+  const uint32_t* at;
+  size_t count;
+};
+
+// A tile (gemm-tile-inl.h) of R rows, each with steps of its own; A has any strides. Of P panels of B, W
+// vectors wide, each lies `apart` behind the one before. `last` is for a panel alone.
 template <class V, int R, int P, int W, class Last>
-void listed_tile(const uint32_t* list, size_t count, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col,
+void listed_tile(const Steps* steps, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col,
                  const typename V::T* b, ptrdiff_t b_row, ptrdiff_t apart, const Finish<typename V::T>& f,
                  typename V::T* c, ptrdiff_t c_row, Last last) {
   constexpr int kVecs = P * W;
@@ -56,19 +49,19 @@ void listed_tile(const uint32_t* list, size_t count, const typename V::T* a, ptr
 #define DT_TILE DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < kVecs; ++w)
   V sum[R][kVecs];
   DT_TILE sum[r][w] = V::set1(0);
-  for (size_t q = 0; q < count; ++q) {
-    const ptrdiff_t p = list[q];
-    const typename V::T *as = a + p * a_col, *from = b + p * b_row;
-    V bs[kVecs];
+  const auto step = [&](int r, size_t q) __attribute__((always_inline)) {
+    const ptrdiff_t p = steps[r].at[q];
+    const typename V::T* from = b + p * b_row;
+    const V value = V::set1(a[r * a_row + p * a_col]);
     DT_UNROLL for (int w = 0; w < kVecs; ++w) {
       const typename V::T* at = from + w / W * apart + w % W * kLanes;
-      bs[w] = w == kVecs - 1 && V::kMasks ? last.any(at) : V::load(at);
+      sum[r][w] = mul_add(value, w == kVecs - 1 && V::kMasks ? last.any(at) : V::load(at), sum[r][w]);
     }
-    DT_UNROLL for (int r = 0; r < R; ++r) {
-      const V value = V::set1(as[r * a_row]);
-      DT_UNROLL for (int w = 0; w < kVecs; ++w) sum[r][w] = mul_add(value, bs[w], sum[r][w]);
-    }
-  }
+  };
+  size_t common = steps[0].count;
+  DT_UNROLL for (int r = 1; r < R; ++r) common = smaller(common, steps[r].count);
+  for (size_t q = 0; q < common; ++q) DT_UNROLL for (int r = 0; r < R; ++r) step(r, q);
+  DT_UNROLL for (int r = 0; r < R; ++r) for (size_t q = common; q < steps[r].count; ++q) step(r, q);
   if (f.activation == Activation::kGelu) {
     typename V::T done[R * kVecs * V::kLanes];
     DT_TILE store(done + (r * kVecs + w) * kLanes, sum[r][w]);
@@ -78,75 +71,67 @@ void listed_tile(const uint32_t* list, size_t count, const typename V::T* a, ptr
 #undef DT_TILE
 }
 
-// listed_tile with `rows` <= R rows and `cols` columns: those of two panels, or at most W * kLanes.
+// listed_tile of R rows and `cols` columns: those of two panels, or at most W * kLanes.
 template <class V, int R, int W>
-void listed_panel(const uint32_t* list, size_t count, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col,
+void listed_panel(const Steps* steps, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col,
                   const typename V::T* b, ptrdiff_t b_row, ptrdiff_t apart, const Finish<typename V::T>& f,
-                  typename V::T* c, ptrdiff_t c_row, size_t rows, size_t cols) {
-  if constexpr (R > 1) {
-    if (rows < R)
-      return listed_panel<V, R - 1, W>(list, count, a, a_row, a_col, b, b_row, apart, f, c, c_row, rows, cols);
-  }
+                  typename V::T* c, ptrdiff_t c_row, size_t cols) {
   if constexpr (W == V::kTileVecs) {
     if (cols > W * V::kLanes)
-      return listed_tile<V, R, 2, W>(list, count, a, a_row, a_col, b, b_row, apart, f, c, c_row, Whole<V>{});
+      return listed_tile<V, R, 2, W>(steps, a, a_row, a_col, b, b_row, apart, f, c, c_row, Whole<V>{});
   }
   if constexpr (W > 1) {
     if (cols <= (W - 1) * V::kLanes)
-      return listed_panel<V, R, W - 1>(list, count, a, a_row, a_col, b, b_row, apart, f, c, c_row, rows, cols);
+      return listed_panel<V, R, W - 1>(steps, a, a_row, a_col, b, b_row, apart, f, c, c_row, cols);
   }
   const size_t rest = cols - (W - 1) * V::kLanes;
   if (rest < V::kLanes)
-    listed_tile<V, R, 1, W>(list, count, a, a_row, a_col, b, b_row, 0, f, c, c_row, Part<V>{rest});
+    listed_tile<V, R, 1, W>(steps, a, a_row, a_col, b, b_row, 0, f, c, c_row, Part<V>{rest});
   else
-    listed_tile<V, R, 1, W>(list, count, a, a_row, a_col, b, b_row, 0, f, c, c_row, Whole<V>{});
+    listed_tile<V, R, 1, W>(steps, a, a_row, a_col, b, b_row, 0, f, c, c_row, Whole<V>{});
 }
 
-// The lists of a block of A, strip by strip, and the list of all its steps.
+// The steps of all rows of A.
 template <class V>
 struct Lists {
   using T = typename V::T;
   static constexpr size_t kSamples = 8, kLeastDepth = 32;
+  // The part of all steps that may be left for the lists to be worth their making.
+  static constexpr double kMostLeft = 0.6;
 
   const T* a;
   ptrdiff_t a_row, a_col;
-  size_t rows, depth, strip, strips;
-  uint32_t *steps, *counts;
+  size_t rows, depth;
+  Steps* of_row = nullptr;  // and behind the last row's all steps
 
-  static Lists of_rows(const T* a, ptrdiff_t a_row, ptrdiff_t a_col, size_t rows, size_t depth) {
-    const size_t strip = even_part(rows, kStripRows, 1);
-    return {a, a_row, a_col, rows, depth, strip, parts_of(rows, strip), nullptr, nullptr};
-  }
-
-  size_t apart() const { return depth + V::kLanes; }
-  const uint32_t* list_of(size_t s) const { return steps + s * apart(); }
-
-  // Whether some strips have few steps left. Takes scratch slot 1.
+  // Whether some rows have few steps left. Takes scratch slot 1.
   bool promises() {
     if (V::kLanes == 1 || depth < kLeastDepth) return false;
-    steps = (uint32_t*)scratch(1, ((strips + 1) * apart() + strips) * sizeof(uint32_t));
-    counts = steps + (strips + 1) * apart();
-    const size_t samples = smaller(kSamples, parts_of(strips, 8));
+    const size_t apart = depth + V::kLanes;
+    of_row = (Steps*)scratch(1, (rows + 1) * (sizeof(Steps) + apart * sizeof(uint32_t)));
+    uint32_t* at = (uint32_t*)(of_row + rows + 1);
+    for (size_t i = 0; i <= rows; ++i, at += apart) of_row[i] = {at, 0};
+    const size_t samples = smaller(kSamples, parts_of(rows, 8));
     size_t left = 0;
-    for (size_t i = 0; i < samples; ++i) left += list((2 * i + 1) * strips / (2 * samples));
+    for (size_t i = 0; i < samples; ++i) left += list((2 * i + 1) * rows / (2 * samples));
     return few(left, samples);
   }
   // Lists the steps, in scratch slot 1, or says that too many would be left.
   bool make() {
     if (!promises()) return false;
     size_t left = 0;
-    for (size_t s = 0; s < strips; ++s) left += list(s);
-    if (!few(left, strips)) return false;
-    for (size_t p = 0; p < depth; ++p) steps[strips * apart() + p] = (uint32_t)p;
+    for (size_t i = 0; i < rows; ++i) left += list(i);
+    if (!few(left, rows)) return false;
+    uint32_t* all = (uint32_t*)of_row[rows].at;
+    for (size_t p = 0; p < depth; ++p) all[p] = (uint32_t)p;
+    of_row[rows].count = depth;
     return true;
   }
 
  private:
   bool few(size_t left, size_t of) const { return (double)left <= kMostLeft * (double)(of * depth); }
-  size_t list(size_t s) {
-    const size_t i = s * strip;
-    counts[s] = (uint32_t)list_steps<V>(a + (ptrdiff_t)i * a_row, a_row, a_col, smaller(strip, rows - i),
-                                        depth, steps + s * apart());
-    return counts[s];
+  size_t list(size_t i) {
+    return of_row[i].count =
+               list_steps<V>(a + (ptrdiff_t)i * a_row, a_col, depth, (uint32_t*)of_row[i].at);
   }
 };
