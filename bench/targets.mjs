@@ -208,13 +208,13 @@ export const TARGETS = [
   },
   {
     what: 'a training step of the digits network: PyTorch at its best number of threads',
-    of: (row) => row.group === 'train' && row.threads === 2,
+    of: (row) => row.group === 'train' && row.threads === 2 && row.name.startsWith('digits/'),
     against: () => bestOf('PyTorch', 'PyTorch, 1 thread'),
     ratio: 3,
   },
   {
     what: 'the same: TensorFlow.js',
-    of: (row) => row.group === 'train' && row.threads === 1,
+    of: (row) => row.group === 'train' && row.threads === 1 && row.name.startsWith('digits/'),
     against: only('TensorFlow.js'),
     ratio: 40,
   },

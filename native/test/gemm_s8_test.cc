@@ -15,6 +15,7 @@ struct CaseS8 {
   bool one_scale = false, bias = false;
   Activation activation = Activation::kNone;
   int a_fill = 256, b_fill = 256;  // in place of random values
+  bool a_clear = false;            // most of A is 0, in runs
 };
 
 size_t extent(size_t count, size_t lead, size_t width) {
@@ -32,8 +33,10 @@ void check_s8(const Kernels& k, const CaseS8& c) {
   Random random;
   const bool quantizes = c.a_type == Int8Source::kF32;
   const size_t a_lead = c.k + 3, b_lead = (c.b_transposed ? c.k : c.n) + 2, c_lead = c.n + 1;
-  const Buffer<float> a_floats = random.array<float>(quantizes ? extent(c.m, a_lead, c.k) : 0, -9, 7);
-  const Buffer<uint8_t> a_bytes = bytes(random, quantizes ? 0 : extent(c.m, a_lead, c.k), c.a_fill);
+  Buffer<float> a_floats = random.array<float>(quantizes ? extent(c.m, a_lead, c.k) : 0, -9, 7);
+  Buffer<uint8_t> a_bytes = bytes(random, quantizes ? 0 : extent(c.m, a_lead, c.k), c.a_fill);
+  for (size_t i = 0; c.a_clear && i < a_floats.size() + a_bytes.size(); ++i)
+    if (i / 7 % 4 > 0) quantizes ? void(a_floats[i] = 0) : void(a_bytes[i] = 0);
   const Buffer<uint8_t> b =
       bytes(random, c.b_transposed ? extent(c.n, b_lead, c.k) : extent(c.k, b_lead, c.n), c.b_fill);
   const ptrdiff_t b_row = c.b_transposed ? 1 : ptrdiff_t(b_lead),
@@ -139,6 +142,23 @@ TEST(gemm_s8_large) {
     check_s8(k, {70, 40, 2100, type});
     check_s8(k, {300, 70, 1100, type});
   }
+}
+
+// Of one row the words that are 0 are left out.
+TEST(gemm_s8_zeros) {
+  for (Int8Source type : {Int8Source::kS8, Int8Source::kU8, Int8Source::kF32})
+    for (size_t n : {1, 10, 64, 128, 200, 256, 2000})
+      for (size_t depth : {1, 3, 28, 100, 783, 784, 1030}) {
+        CaseS8 c{1, n, depth, type};
+        c.a_clear = true;
+        check_s8(k, c);
+        c.b_unsigned = true, c.bias = true, c.activation = Activation::kRelu;
+        check_s8(k, c);
+        c.b_unsigned = false, c.b_zeros = kManyZeros;
+        check_s8(k, c);
+        c.a_zeros = kOneZero;  // where nothing is left out
+        check_s8(k, c);
+      }
 }
 
 TEST(gemm_s8_does_not_saturate) {
