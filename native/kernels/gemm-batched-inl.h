@@ -65,8 +65,7 @@ struct Batched {
 };
 
 template <class V>
-void gemm_batched(const GemmArgs<typename V::T>& unchecked, const GemmBatch& batch) {
-  const GemmArgs<typename V::T> first = checked<V>(unchecked);
+void gemm_batched(const GemmArgs<typename V::T>& first, const GemmBatch& batch) {
   Batched<V> s{&first, &batch, 1, 1, false};
   for (int d = 0; d < batch.rank; ++d) s.count *= batch.count[d];
   if (s.count == 0) return;

@@ -18,6 +18,7 @@ struct Blocks {
   static constexpr size_t kInPlace = 1 << 14, kNear = 1 << 17;
   static constexpr size_t kPackedAtOnce = 1 << 22;  // values of B in scratch
   static constexpr bool kOneLane = V::kLanes == 1;
+  static constexpr size_t kLeastListed = 1 << 16;  // multiply-adds for which zeros are looked for
 
   // One part of k.
   const GemmArgs<T>& g;
@@ -38,7 +39,7 @@ struct Blocks {
       const size_t depth = smaller(part, g.k - k0);
       const T* a = g.a + (ptrdiff_t)k0 * g.a_col;
       Blocks s{g, k0, depth, a, 0, 0, Layout::kColumns, strip, {a, g.a_row, g.a_col, g.m, depth}, false};
-      s.listed = g.n >= kCols && s.lists.make();
+      s.listed = g.n >= kCols && g.m * g.n * depth >= kLeastListed && s.lists.make();
       if (!s.listed) s.place_a();
       for (size_t j = 0; j < g.n; j += kGroup) s.columns(j, smaller(kGroup, g.n - j));
       k0 += part;

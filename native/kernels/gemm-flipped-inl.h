@@ -4,13 +4,15 @@
 template <class V>
 struct Flipped {
   using T = typename V::T;
-  static constexpr size_t kCols = 48, kLeastRows = 64;  // columns of C to a chunk; rows that pay for the lists
+  static constexpr size_t kCols = 48;  // columns of C to a chunk
+  // What pays for the lists.
+  static constexpr size_t kLeastRows = 64, kLeastDepth = 16;
 
   static bool takes(const GemmArgs<T>& g) {
-    const bool plain = !g.bias && !g.residual && g.activation == Activation::kNone && g.beta == 0;
-    if (!plain || g.b_packed || g.a_row != 1 || g.b_col != 1 || g.m < kLeastRows || g.n < kCols ||
-        g.m * g.k > Blocks<V>::kPackedAtOnce)
+    if (g.a_row != 1 || g.b_packed || g.b_col != 1 || g.m < kLeastRows || g.n < kCols ||
+        g.k < kLeastDepth || g.m * g.k > Blocks<V>::kPackedAtOnce)
       return false;
+    if (g.bias || g.residual || g.activation != Activation::kNone || g.beta != 0) return false;
     return Lists<V>{g.b, 1, g.b_row, g.n, g.k}.promises();
   }
 

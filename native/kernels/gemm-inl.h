@@ -50,15 +50,7 @@ void gemm_one(const GemmArgs<typename V::T>& g, bool parallel) {
   Blocks<V>::gemm(g, parallel);
 }
 
-// Whether a B that the user packed is finite, which the pack says.
-template <class V>
-GemmArgs<typename V::T> checked(const GemmArgs<typename V::T>& g) {
-  GemmArgs<typename V::T> out = g;
-  out.b_finite = g.b_packed && g.b_packed[packed_b_values<V>(g.k, g.n)] == 1;
-  return out;
-}
-
 template <class V>
 void gemm(const GemmArgs<typename V::T>& g) {
-  gemm_one<V>(checked<V>(g), true);
+  gemm_one<V>(g, true);
 }

@@ -42,7 +42,7 @@ template <class V>
 constexpr size_t packed_b_values(size_t k, size_t n) {
   return k * round_up(n, V::kLanes);
 }
-// What users pack has a cache line behind it that begins with 1 where all of B is finite, else with 0.
+// What pack_b makes has a cache line behind it that begins with 1 where all of B is finite, else with 0.
 template <class V>
 size_t packed_b_bytes(size_t k, size_t n) {
   return packed_b_values<V>(k, n) * sizeof(typename V::T) + 64;

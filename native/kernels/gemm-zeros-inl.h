@@ -95,7 +95,7 @@ void listed_panel(const Steps* steps, const typename V::T* a, ptrdiff_t a_row, p
 template <class V>
 struct Lists {
   using T = typename V::T;
-  static constexpr size_t kSamples = 8, kLeastDepth = 32;
+  static constexpr size_t kSamples = 8;
   // The part of all steps that may be left for the lists to be worth their making.
   static constexpr double kMostLeft = 0.6;
 
@@ -106,32 +106,32 @@ struct Lists {
 
   // Whether some rows have few steps left. Takes scratch slot 1.
   bool promises() {
-    if (V::kLanes == 1 || depth < kLeastDepth) return false;
-    const size_t apart = depth + V::kLanes;
-    of_row = (Steps*)scratch(1, (rows + 1) * (sizeof(Steps) + apart * sizeof(uint32_t)));
-    uint32_t* at = (uint32_t*)(of_row + rows + 1);
-    for (size_t i = 0; i <= rows; ++i, at += apart) of_row[i] = {at, 0};
-    const size_t samples = smaller(kSamples, parts_of(rows, 8));
+    if (V::kLanes == 1) return false;
+    uint32_t* list = (uint32_t*)scratch(1, apart() * sizeof(uint32_t));
+    const size_t samples = smaller(kSamples, parts_of(rows, 16));
     size_t left = 0;
-    for (size_t i = 0; i < samples; ++i) left += list((2 * i + 1) * rows / (2 * samples));
+    for (size_t i = 0; i < samples; ++i)
+      left += list_steps<V>(row((2 * i + 1) * rows / (2 * samples)), a_col, depth, list);
     return few(left, samples);
   }
   // Lists the steps, in scratch slot 1, or says that too many would be left.
   bool make() {
     if (!promises()) return false;
+    of_row = (Steps*)scratch(1, (rows + 1) * (sizeof(Steps) + apart() * sizeof(uint32_t)));
+    uint32_t* list = (uint32_t*)(of_row + rows + 1);
     size_t left = 0;
-    for (size_t i = 0; i < rows; ++i) left += list(i);
+    for (size_t i = 0; i < rows; ++i, list += apart()) {
+      of_row[i] = {list, list_steps<V>(row(i), a_col, depth, list)};
+      left += of_row[i].count;
+    }
     if (!few(left, rows)) return false;
-    uint32_t* all = (uint32_t*)of_row[rows].at;
-    for (size_t p = 0; p < depth; ++p) all[p] = (uint32_t)p;
-    of_row[rows].count = depth;
+    for (size_t p = 0; p < depth; ++p) list[p] = (uint32_t)p;
+    of_row[rows] = {list, depth};
     return true;
   }
 
  private:
+  size_t apart() const { return depth + V::kLanes; }
+  const T* row(size_t i) const { return a + (ptrdiff_t)i * a_row; }
   bool few(size_t left, size_t of) const { return (double)left <= kMostLeft * (double)(of * depth); }
-  size_t list(size_t i) {
-    return of_row[i].count =
-               list_steps<V>(a + (ptrdiff_t)i * a_row, a_col, depth, (uint32_t*)of_row[i].at);
-  }
 };

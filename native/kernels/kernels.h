@@ -39,8 +39,14 @@ struct GemmArgs {
   const T* residual = nullptr;  // null: none
   ptrdiff_t residual_row = 0;
   const T* b_packed = nullptr;  // from pack_b of this table: then b is not read
-  bool b_finite = false;        // known to be so; gemm sees it from what is packed
+  bool b_finite = false;        // B is known to be so: see packed_is_finite
 };
+
+// Whether all was finite that pack_b packed into so many bytes.
+template <class T>
+bool packed_is_finite(const T* packed, size_t bytes) {
+  return packed[(bytes - 64) / sizeof(T)] == 1;
+}
 
 // Products that share all of GemmArgs but their place: count[0] * ... * count[rank - 1] of them, last
 // dimension fastest. A step is the distance of neighbours along a dimension, 0 where they share a matrix;

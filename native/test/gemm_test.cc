@@ -50,6 +50,12 @@ R activation_error(Activation activation, R error, R value) {
   return activation == Activation::kGelu ? R(1.13) * error + 8 * kUnit<T> * std::fabs(value) : error;
 }
 
+template <class T>
+void use_packed(GemmArgs<T>& g, const Buffer<T>& packed) {
+  g.b_packed = packed.data(), g.b = nullptr;
+  g.b_finite = packed_is_finite(packed.data(), packed.size() * sizeof(T));
+}
+
 // Runs one product under 1, 2 and 4 threads and checks every `sample`th value.
 template <class T>
 void check_gemm(const Kernels& kernels, const Case& c, size_t sample = 1) {
@@ -78,7 +84,7 @@ void check_gemm(const Kernels& kernels, const Case& c, size_t sample = 1) {
     Buffer<T> out(old.data);
     g.c = out.data();
     GemmArgs<T> run = g;
-    if (c.packed) run.b_packed = packed.data(), run.b = nullptr;
+    if (c.packed) use_packed(run, packed);
     k.gemm(run);
     if (threads > 1) {
       expect(out.same_bits(first), "m %zu n %zu k %zu: %d threads change bits", c.m, c.n, c.k, threads);
@@ -203,7 +209,7 @@ TEST(gemm_zeros_change_no_bits) {
         GemmArgs<float> g{m,           n, depth, a.data.data(), a.row,  a.col, b.data.data(), b.row, b.col,
                           some.data(), ptrdiff_t(n), 1, 0, nullptr, Activation::kNone};
         k.f32.pack_b(g.b, g.b_row, g.b_col, depth, n, packed_b.data());
-        if (packed) g.b_packed = packed_b.data(), g.b = nullptr;
+        if (packed) use_packed(g, packed_b);
         k.f32.gemm(g);
         for (size_t i = 0; i < m; i += 2)
           for (size_t p = 0; p < depth; ++p) a.at(i, p) = float(random.uniform(1, 2));
@@ -228,7 +234,7 @@ TEST(gemm_zeros_hide_nothing) {
     GemmArgs<float> g{m,        n, depth, a.data.data(), a.row,  a.col, b.data.data(), b.row, b.col,
                       c.data(), ptrdiff_t(n), 1, 0, nullptr, Activation::kNone};
     k.f32.pack_b(g.b, g.b_row, g.b_col, depth, n, packed_b.data());
-    if (packed) g.b_packed = packed_b.data(), g.b = nullptr;
+    if (packed) use_packed(g, packed_b);
     k.f32.gemm(g);
     for (size_t i = 0; i < m; ++i)
       for (size_t j = 0; j < n; ++j)
@@ -310,7 +316,7 @@ void check_batched(const Kernels& kernels, size_t m, size_t n, size_t depth, con
   g.residual = residual.data(), g.residual_row = ptrdiff_t(n);
   if (packed) {
     k.pack_b(g.b, g.b_row, g.b_col, depth, n, packed_b.data());
-    g.b_packed = packed_b.data(), g.b = nullptr;
+    use_packed(g, packed_b);
   }
   GemmBatch batch{};
   batch.rank = 2;
