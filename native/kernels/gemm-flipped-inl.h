@@ -5,11 +5,11 @@ template <class V>
 struct Flipped {
   using T = typename V::T;
   static constexpr size_t kCols = 48;  // columns of C to a chunk
-  // What pays for the lists.
-  static constexpr size_t kLeastRows = 64, kLeastDepth = 16;
+  // What pays for the lists, and so many rows as a block of C' in scratch may have columns.
+  static constexpr size_t kLeastRows = 64, kMostRows = 4096, kLeastDepth = 16;
 
   static bool takes(const GemmArgs<T>& g) {
-    if (g.a_row != 1 || g.b_packed || g.b_col != 1 || g.m < kLeastRows || g.n < kCols ||
+    if (g.a_row != 1 || g.b_packed || g.b_col != 1 || g.m < kLeastRows || g.m > kMostRows || g.n < kCols ||
         g.k < kLeastDepth || g.m * g.k > Blocks<V>::kPackedAtOnce)
       return false;
     if (g.bias || g.residual || g.activation != Activation::kNone || g.beta != 0) return false;
