@@ -351,8 +351,8 @@ struct S8 {
 
     static void gemm(const GemmS8Args& g, bool parallel) {
       const size_t k = g.k, steps = parts_of(k, D::kDepth);
-      Elem* __restrict a = (Elem*)scratch(0, steps * (sizeof(Word) + sizeof(uint32_t)));
-      uint32_t* list = (uint32_t*)(a + steps * D::kDepth);
+      uint32_t* list = (uint32_t*)scratch(0, steps * (sizeof(uint32_t) + sizeof(Word)));
+      Elem* __restrict a = (Elem*)(list + steps);
       float scale = 1;
       const uint8_t* __restrict from = (const uint8_t*)g.a;
       if (g.a_type == Int8Source::kF32) {
@@ -372,9 +372,8 @@ struct S8 {
       for (size_t p = k; p < steps * D::kDepth; ++p) a[p] = 0;
       size_t count = 0;
       for (size_t p = 0; p < steps; ++p) {
-        uint32_t word;
-        static_assert(sizeof word == sizeof(Word));
-        memcpy(&word, a + p * D::kDepth, sizeof word);
+        uint32_t word = 0;
+        memcpy(&word, a + p * D::kDepth, sizeof(Word));
         list[count] = (uint32_t)p;
         count += word != 0;
       }
