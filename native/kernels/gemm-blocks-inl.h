@@ -120,11 +120,9 @@ struct Blocks {
         !g.b_finite && !(all_finite<V>(b, b_row, depth, smaller(cols, kCols)) &&
                          (cols <= kCols || all_finite<V>(b + apart, b_row, depth, cols - kCols)));
     const Steps all[] = {lists.of_row[g.m], lists.of_row[g.m]};
-    for (size_t i = 0; i < g.m; i += 2) {
-      const auto run = g.m - i > 1 ? listed_panel<V, 2, V::kTileVecs> : listed_panel<V, 1, V::kTileVecs>;
-      run(whole ? all : lists.of_row + i, a + (ptrdiff_t)i * g.a_row, g.a_row, g.a_col, b, b_row, apart,
-          finish(i, j), g.c + (ptrdiff_t)i * g.c_row + (ptrdiff_t)j, g.c_row, cols);
-    }
+    listed_panel<V, V::kTileVecs>({whole ? all : lists.of_row, !whole, a, g.a_row, g.a_col, b, b_row, apart,
+                                   g.c + (ptrdiff_t)j, g.c_row, g.m},
+                                  finish(0, j), cols);
   }
 
   // Sums of the parts of k before are in C; the last part brings what comes after the sum.

@@ -38,17 +38,34 @@ struct Steps {
   size_t count;
 };
 
-// A tile (gemm-tile-inl.h) of R rows, each with steps of its own; A has any strides. Of P panels of B, W
-// vectors wide, each lies `apart` behind the one before. `last` is for a panel alone.
+// A panel of B, or two of them, each `apart` behind the one before, and the rows of A that meet it. A has any
+// strides.
+template <class T>
+struct Listed {
+  const Steps* steps;  // of each row; or of two, for all
+  bool each;
+  const T* a;
+  ptrdiff_t a_row, a_col;
+  const T* b;
+  ptrdiff_t b_row, apart;
+  T* c;
+  ptrdiff_t c_row;
+  size_t rows;
+};
+
+// A tile (gemm-tile-inl.h) of R rows from row i on, each with its own steps, and P panels, W vectors wide.
+// `last` is for a panel alone.
 template <class V, int R, int P, int W, class Last>
-void listed_tile(const Steps* steps, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col,
-                 const typename V::T* b, ptrdiff_t b_row, ptrdiff_t apart, const Finish<typename V::T>& f,
-                 typename V::T* c, ptrdiff_t c_row, Last last) {
+DT_INLINE void listed_tile(const Listed<typename V::T>& g, size_t i, const Finish<typename V::T>& f,
+                           Last last) {
   constexpr int kVecs = P * W;
   constexpr ptrdiff_t kLanes = V::kLanes;
 #define DT_TILE DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < kVecs; ++w)
   V sum[R][kVecs];
   DT_TILE sum[r][w] = V::set1(0);
+  const Steps* steps = g.steps + (g.each ? i : 0);
+  const typename V::T *a = g.a + (ptrdiff_t)i * g.a_row, *b = g.b;
+  const ptrdiff_t a_row = g.a_row, a_col = g.a_col, b_row = g.b_row, apart = g.apart;
   const auto step = [&](int r, size_t q) __attribute__((always_inline)) {
     const ptrdiff_t p = steps[r].at[q];
     const typename V::T* from = b + p * b_row;
@@ -62,33 +79,41 @@ void listed_tile(const Steps* steps, const typename V::T* a, ptrdiff_t a_row, pt
   DT_UNROLL for (int r = 1; r < R; ++r) common = smaller(common, steps[r].count);
   for (size_t q = 0; q < common; ++q) DT_UNROLL for (int r = 0; r < R; ++r) step(r, q);
   DT_UNROLL for (int r = 0; r < R; ++r) for (size_t q = common; q < steps[r].count; ++q) step(r, q);
+  typename V::T* c = g.c + (ptrdiff_t)i * g.c_row;
   if (f.activation == Activation::kGelu) {
     typename V::T done[R * kVecs * V::kLanes];
     DT_TILE store(done + (r * kVecs + w) * kLanes, sum[r][w]);
-    return finish_rows<V>(done, kVecs * V::kLanes, R, f, c, c_row, (kVecs - 1) * V::kLanes + last.count());
+    return finish_rows<V>(done, kVecs * V::kLanes, R, f, c, g.c_row,
+                          (kVecs - 1) * V::kLanes + last.count());
   }
-  finish_tile<V, R, kVecs>(sum, last, f, c, c_row);
+  finish_tile<V, R, kVecs>(sum, last, f, c, g.c_row);
 #undef DT_TILE
 }
 
-// listed_tile of R rows and `cols` columns: those of two panels, or at most W * kLanes.
-template <class V, int R, int W>
-void listed_panel(const Steps* steps, const typename V::T* a, ptrdiff_t a_row, ptrdiff_t a_col,
-                  const typename V::T* b, ptrdiff_t b_row, ptrdiff_t apart, const Finish<typename V::T>& f,
-                  typename V::T* c, ptrdiff_t c_row, size_t cols) {
+template <class V, int P, int W, class Last>
+void listed_rows(const Listed<typename V::T>& g, Finish<typename V::T> f, Last last) {
+  size_t i = 0;
+  for (; i + 2 <= g.rows; i += 2) {
+    listed_tile<V, 2, P, W>(g, i, f, last);
+    if (f.residual) f.residual += 2 * f.residual_row;
+  }
+  if (i < g.rows) listed_tile<V, 1, P, W>(g, i, f, last);
+}
+
+// `cols` columns: those of two panels, or at most W * kLanes.
+template <class V, int W>
+void listed_panel(const Listed<typename V::T>& g, const Finish<typename V::T>& f, size_t cols) {
   if constexpr (W == V::kTileVecs) {
-    if (cols > W * V::kLanes)
-      return listed_tile<V, R, 2, W>(steps, a, a_row, a_col, b, b_row, apart, f, c, c_row, Whole<V>{});
+    if (cols > W * V::kLanes) return listed_rows<V, 2, W>(g, f, Whole<V>{});
   }
   if constexpr (W > 1) {
-    if (cols <= (W - 1) * V::kLanes)
-      return listed_panel<V, R, W - 1>(steps, a, a_row, a_col, b, b_row, apart, f, c, c_row, cols);
+    if (cols <= (W - 1) * V::kLanes) return listed_panel<V, W - 1>(g, f, cols);
   }
   const size_t rest = cols - (W - 1) * V::kLanes;
   if (rest < V::kLanes)
-    listed_tile<V, R, 1, W>(steps, a, a_row, a_col, b, b_row, 0, f, c, c_row, Part<V>{rest});
+    listed_rows<V, 1, W>(g, f, Part<V>{rest});
   else
-    listed_tile<V, R, 1, W>(steps, a, a_row, a_col, b, b_row, 0, f, c, c_row, Whole<V>{});
+    listed_rows<V, 1, W>(g, f, Whole<V>{});
 }
 
 // The steps of all rows of A.
