@@ -121,35 +121,32 @@ template <class V>
 struct Lists {
   using T = typename V::T;
   static constexpr size_t kSamples = 8;
-  // The part of all steps that may be left for the lists to be worth their making.
-  static constexpr double kMostLeft = 0.6;
 
   const T* a;
   ptrdiff_t a_row, a_col;
   size_t rows, depth;
   Steps* of_row = nullptr;  // and behind the last row's all steps
 
-  // Whether some rows have few steps left. Takes scratch slot 1.
+  // Whether some rows, far apart, have few steps left. Takes scratch slot 1.
   bool promises() {
     if (V::kLanes == 1) return false;
     uint32_t* list = (uint32_t*)scratch(1, apart() * sizeof(uint32_t));
-    const size_t samples = smaller(kSamples, parts_of(rows, 16));
     size_t left = 0;
-    for (size_t i = 0; i < samples; ++i)
-      left += list_steps<V>(row((2 * i + 1) * rows / (2 * samples)), a_col, depth, list);
-    return few(left, samples);
+    for (size_t i = 0; i < samples(); ++i)
+      left += list_steps<V>(row((2 * i + 1) * rows / (2 * samples())), a_col, depth, list);
+    return few(left, samples());
   }
-  // Lists the steps, in scratch slot 1, or says that too many would be left.
+  // Lists the steps, in scratch slot 1, or says that too many would be left: the first rows tell.
   bool make() {
-    if (!promises()) return false;
+    if (V::kLanes == 1) return false;
     of_row = (Steps*)scratch(1, (rows + 1) * (sizeof(Steps) + apart() * sizeof(uint32_t)));
     uint32_t* list = (uint32_t*)(of_row + rows + 1);
     size_t left = 0;
     for (size_t i = 0; i < rows; ++i, list += apart()) {
       of_row[i] = {list, list_steps<V>(row(i), a_col, depth, list)};
       left += of_row[i].count;
+      if ((i + 1 == samples() || i + 1 == rows) && !few(left, i + 1)) return false;
     }
-    if (!few(left, rows)) return false;
     for (size_t p = 0; p < depth; ++p) list[p] = (uint32_t)p;
     of_row[rows] = {list, depth};
     return true;
@@ -158,5 +155,7 @@ struct Lists {
  private:
   size_t apart() const { return depth + V::kLanes; }
   const T* row(size_t i) const { return a + (ptrdiff_t)i * a_row; }
-  bool few(size_t left, size_t of) const { return (double)left <= kMostLeft * (double)(of * depth); }
+  size_t samples() const { return smaller(kSamples, parts_of(rows, 16)); }
+  // The part of all steps that may be left for lists to be worth their making: 0.6.
+  bool few(size_t left, size_t of) const { return 5 * left <= 3 * of * depth; }
 };
