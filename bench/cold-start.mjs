@@ -35,7 +35,7 @@ const PEERS = ['onnxruntime-node', 'onnxruntime-common'].map((name) =>
   join(root, 'bench/node_modules', name),
 );
 const THEIR_ADDON = join(PEERS[0], 'bin/napi-v6', platform, arch);
-const x = numbers(pixels(1));
+const x = numbers(SAMPLES[''].pixels(1));
 const weights = Object.fromEntries(Object.entries(parameters).map(([name, array]) => [name, numbers(array)]));
 
 /** Says when the answer was there, in milliseconds since 1970, the processor's microseconds until then, and what it was. */

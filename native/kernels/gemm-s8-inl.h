@@ -377,8 +377,13 @@ struct S8 {
         list[count] = (uint32_t)p;
         count += word != 0;
       }
-      Row s{&g, parallel ? round_up(g.n / kChunks + 1, kTogether * kCols) : round_up(g.n, kCols),
-            a,  list, count, {scale, 0, sum}, kUnsigned && !is_unsigned};
+      Row s{&g,
+            parallel ? round_up(g.n / kChunks + 1, kTogether * kCols) : round_up(g.n, kCols),
+            a,
+            list,
+            count,
+            {scale, 0, sum},
+            kUnsigned && !is_unsigned};
       run_chunks(parallel, parts_of(g.n, s.cols), chunk, &s);
     }
     static void chunk(void* context, size_t index) {
@@ -392,7 +397,8 @@ struct S8 {
     template <size_t P>
     void panels(size_t j) const {
       if constexpr (kUnsigned)
-        if (trades) return multiply<P>(j, 0 - 128 * term.rest, [](I sum, auto as, auto bs) {
+        if (trades)
+          return multiply<P>(j, 0 - 128 * term.rest, [](I sum, auto as, auto bs) {
             return D::dot(sum, bs ^ I::set1((int32_t)0x80808080), as);
           });
       multiply<P>(j, 0, [](I sum, auto as, auto bs) { return D::dot(sum, as, bs); });

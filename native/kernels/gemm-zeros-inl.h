@@ -83,8 +83,7 @@ DT_INLINE void listed_tile(const Listed<typename V::T>& g, size_t i, const Finis
   if (f.activation == Activation::kGelu) {
     typename V::T done[R * kVecs * V::kLanes];
     DT_TILE store(done + (r * kVecs + w) * kLanes, sum[r][w]);
-    return finish_rows<V>(done, kVecs * V::kLanes, R, f, c, g.c_row,
-                          (kVecs - 1) * V::kLanes + last.count());
+    return finish_rows<V>(done, kVecs * V::kLanes, R, f, c, g.c_row, (kVecs - 1) * V::kLanes + last.count());
   }
   finish_tile<V, R, kVecs>(sum, last, f, c, g.c_row);
 #undef DT_TILE

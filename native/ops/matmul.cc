@@ -84,7 +84,8 @@ void matmul_of(const OpCall& call, const Operands& of) {
   Batch<T> batch = batch_of<T>(call, of);
   batch.args.a = of.a.as<T>();
   (of.packed ? batch.args.b_packed : batch.args.b) = of.b.as<T>();
-  batch.args.b_finite = of.packed && packed_is_finite(of.b.as<T>(), static_cast<size_t>(of.b.shape[0]) * sizeof(T));
+  batch.args.b_finite =
+      of.packed && packed_is_finite(of.b.as<T>(), static_cast<size_t>(of.b.shape[0]) * sizeof(T));
   batch.args.c = of.out.as<T>();
   if (of.bias) batch.args.bias = of.bias->as<T>();
   kernels_of<T>().gemm_batched(batch.args, batch.dims);

@@ -195,7 +195,8 @@ TEST(gemm_zeros) {
     }
 }
 
-// A row's values do not depend on how many zeros the other rows have: on whether steps are left out, and which.
+// A row's values do not depend on how many zeros the other rows have: on whether steps are left out, and
+// which.
 TEST(gemm_zeros_change_no_bits) {
   for (const auto& [m, n, depth] : kZeroShapes)
     for (bool packed : {false, true})
@@ -206,8 +207,21 @@ TEST(gemm_zeros_change_no_bits) {
         a.clear(random, m, depth, 6, 1);
         Buffer<float> packed_b(k.f32.packed_b_bytes(depth, n) / sizeof(float));
         Buffer<float> some(m * n), all(m * n);
-        GemmArgs<float> g{m,           n, depth, a.data.data(), a.row,  a.col, b.data.data(), b.row, b.col,
-                          some.data(), ptrdiff_t(n), 1, 0, nullptr, Activation::kNone};
+        GemmArgs<float> g{m,
+                          n,
+                          depth,
+                          a.data.data(),
+                          a.row,
+                          a.col,
+                          b.data.data(),
+                          b.row,
+                          b.col,
+                          some.data(),
+                          ptrdiff_t(n),
+                          1,
+                          0,
+                          nullptr,
+                          Activation::kNone};
         k.f32.pack_b(g.b, g.b_row, g.b_col, depth, n, packed_b.data());
         if (packed) use_packed(g, packed_b);
         k.f32.gemm(g);
@@ -231,8 +245,9 @@ TEST(gemm_zeros_hide_nothing) {
     for (size_t i = 0; i < (flipped ? n : m); ++i) (flipped ? b.at(at, i) : a.at(i, at)) = 0;
     (flipped ? a.at(m - 1, at) : b.at(at, n - 1)) = bad;
     Buffer<float> packed_b(k.f32.packed_b_bytes(depth, n) / sizeof(float)), c(m * n);
-    GemmArgs<float> g{m,        n, depth, a.data.data(), a.row,  a.col, b.data.data(), b.row, b.col,
-                      c.data(), ptrdiff_t(n), 1, 0, nullptr, Activation::kNone};
+    GemmArgs<float> g{
+        m, n, depth,   a.data.data(),    a.row, a.col, b.data.data(), b.row, b.col, c.data(), ptrdiff_t(n),
+        1, 0, nullptr, Activation::kNone};
     k.f32.pack_b(g.b, g.b_row, g.b_col, depth, n, packed_b.data());
     if (packed) use_packed(g, packed_b);
     k.f32.gemm(g);
