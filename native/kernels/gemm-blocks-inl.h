@@ -107,7 +107,9 @@ struct Blocks {
 
   // All rows of A times a panel, or two that lie `apart`.
   void strips(size_t j, size_t cols, const T* b, ptrdiff_t b_row, ptrdiff_t apart) const {
-    if (listed) return listed_strips(j, cols, b, b_row, apart);
+    if constexpr (!kOneLane) {
+      if (listed) return listed_strips(j, cols, b, b_row, apart);
+    }
     const auto run = layout == Layout::kRows ? tile_panel<V, V::kTileVecs, Layout::kRows>
                                              : tile_panel<V, V::kTileVecs, Layout::kColumns>;
     for (size_t i = 0; i < g.m; i += strip)

@@ -7,13 +7,14 @@ struct Flipped {
   static constexpr size_t kCols = 48;  // columns of C to a chunk
   // What pays for the lists, and so many rows as a block of C' in scratch may have columns.
   static constexpr size_t kLeastRows = 64, kMostRows = 4096, kLeastDepth = 16;
+  static constexpr size_t kMostTried = 256;  // steps of a column, which lie far apart
 
   static bool takes(const GemmArgs<T>& g) {
     if (g.a_row != 1 || g.b_packed || g.b_col != 1 || g.m < kLeastRows || g.m > kMostRows || g.n < kCols ||
         g.k < kLeastDepth || g.m * g.k > Blocks<V>::kPackedAtOnce)
       return false;
     if (g.bias || g.residual || g.activation != Activation::kNone || g.beta != 0) return false;
-    return Lists<V>{g.b, 1, g.b_row, g.n, g.k}.promises();
+    return Lists<V>{g.b, 1, g.b_row, g.n, smaller(g.k, kMostTried)}.promises();
   }
 
   GemmArgs<T> flipped;
@@ -25,7 +26,7 @@ struct Flipped {
     T* packed = (T*)scratch(0, packed_b_values<V>(g.k, g.m) * sizeof(T));
     PackB<V, T>{g.a, g.a_col, g.a_row, g.k, g.m, packed}.run(parallel);
     s.flipped.b_packed = packed;
-    s.flipped.b_finite = all_finite<V>(packed, 0, 1, packed_b_values<V>(g.k, g.m));
+    s.flipped.b_finite = is_finite_packed<V>(packed, g.k, g.m);
     run_chunks(parallel, parts_of(g.n, kCols), chunk, &s);
   }
 

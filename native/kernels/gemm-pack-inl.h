@@ -95,9 +95,14 @@ struct PackB {
   void run(bool parallel) { run_chunks(parallel, parts_of(n, kColsPerChunk), chunk, this); }
 };
 
+template <class V>
+bool is_finite_packed(const typename V::T* packed, size_t k, size_t n) {
+  const size_t wide = round_up(n, V::kLanes);
+  return all_finite<V>(packed, (ptrdiff_t)wide, k, wide);  // wherever they stand
+}
+
 template <class V, class T = typename V::T>
 void pack_b(const T* b, ptrdiff_t b_row, ptrdiff_t b_col, size_t k, size_t n, T* packed) {
   PackB<V, T>{b, b_row, b_col, k, n, packed}.run(k * n > kSerialMacs);
-  const size_t values = packed_b_values<V>(k, n);
-  packed[values] = all_finite<V>(packed, 0, 1, values) ? 1 : 0;
+  packed[packed_b_values<V>(k, n)] = is_finite_packed<V>(packed, k, n) ? 1 : 0;
 }

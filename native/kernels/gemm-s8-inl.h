@@ -424,7 +424,8 @@ struct S8 {
 #undef DT_SUMS
       for (size_t i = 0; i < P; ++i, j += kCols) {
         const size_t cols = smaller(kCols, g->n - j);
-        if (corrects_columns(*g)) correct(*g, term, nullptr, j, cols, sums[i]);
+        const int8_t* column_sums = b + i * apart + panel_values(g->k);
+        if (corrects_columns(*g)) correct(*g, term, (const int32_t*)column_sums, j, cols, sums[i]);
         finish_s8<1>(*g, &term, sums[i], 0, j, 1, cols);
       }
     }

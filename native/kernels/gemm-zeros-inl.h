@@ -24,13 +24,16 @@ size_t list_steps(const typename V::T* a, ptrdiff_t a_col, size_t k, uint32_t* l
 // Of `rows` rows of `cols` values.
 template <class V>
 bool all_finite(const typename V::T* x, ptrdiff_t row, size_t rows, size_t cols) {
-  V zeros[2] = {V::set1(0), V::set1(0)};
-  for (size_t r = 0; r < rows; ++r, x += row)
+  V zero = V::set1(0), other = zero;
+  size_t r = 0;
+  for (; r + 2 <= rows; r += 2, x += 2 * row)
     for_each_vector<V>(cols, [&](size_t j, auto at) {
-      V& zero = zeros[j / V::kLanes % 2];
       zero = mul_add(at.load(x + j), V::set1(0), zero);
+      other = mul_add(at.load(x + row + j), V::set1(0), other);
     });
-  return !any(is_nan(zeros[0] + zeros[1]));
+  if (r < rows)
+    for_each_vector<V>(cols, [&](size_t j, auto at) { zero = mul_add(at.load(x + j), V::set1(0), zero); });
+  return !any(is_nan(zero + other));
 }
 
 struct Steps {

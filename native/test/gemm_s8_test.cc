@@ -14,8 +14,8 @@ struct CaseS8 {
   Zeros a_zeros = kNoZeros, b_zeros = kNoZeros;
   bool one_scale = false, bias = false;
   Activation activation = Activation::kNone;
-  int a_fill = 256, b_fill = 256;  // in place of random values
-  bool a_clear = false;            // most of A is 0, in runs
+  int a_fill = 256, b_fill = 256, a_zero_fill = 256;  // in place of random values
+  bool a_clear = false;                               // most of A is 0, in runs
 };
 
 size_t extent(size_t count, size_t lead, size_t width) {
@@ -41,7 +41,7 @@ void check_s8(const Kernels& k, const CaseS8& c) {
       bytes(random, c.b_transposed ? extent(c.n, b_lead, c.k) : extent(c.k, b_lead, c.n), c.b_fill);
   const ptrdiff_t b_row = c.b_transposed ? 1 : ptrdiff_t(b_lead),
                   b_col = c.b_transposed ? ptrdiff_t(b_lead) : 1;
-  const Buffer<uint8_t> a_zero = bytes(random, c.a_zeros == kManyZeros ? c.m : 1, 256);
+  const Buffer<uint8_t> a_zero = bytes(random, c.a_zeros == kManyZeros ? c.m : 1, c.a_zero_fill);
   const Buffer<uint8_t> b_zero = bytes(random, c.b_zeros == kManyZeros ? c.n : 1, 256);
   const Buffer<float> a_scale = random.array<float>(c.one_scale ? 1 : c.m, 0.001, 0.1);
   const Buffer<float> b_scale = random.array<float>(c.one_scale ? 1 : c.n, -0.001, 0.1);
@@ -157,6 +157,8 @@ TEST(gemm_s8_zeros) {
         c.b_unsigned = false, c.b_zeros = kManyZeros;
         check_s8(k, c);
         c.a_zeros = kOneZero;  // where nothing is left out
+        check_s8(k, c);
+        c.a_zeros = kManyZeros, c.a_zero_fill = 0;  // of which the one is 0
         check_s8(k, c);
       }
 }
