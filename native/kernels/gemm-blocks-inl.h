@@ -18,7 +18,7 @@ struct Blocks {
   static constexpr size_t kInPlace = 1 << 14, kNear = 1 << 17;
   static constexpr size_t kPackedAtOnce = 1 << 22;  // values of B in scratch
   static constexpr bool kOneLane = V::kLanes == 1;
-  static constexpr size_t kLeastListed = 1 << 16;  // multiply-adds for which zeros are looked for
+  static constexpr size_t kLeastListed = 1 << 14;  // multiply-adds for which zeros are looked for
 
   // One part of k.
   const GemmArgs<T>& g;
@@ -34,12 +34,14 @@ struct Blocks {
     const size_t part = g.k <= kDepth ? g.k : even_part(g.k, kDepth, 8);
     const size_t rows = rows_of_tile<V>(smaller(parts_of(g.n, V::kLanes), V::kTileVecs));
     const size_t strip = g.m <= rows ? g.m : even_part(g.m, rows, 1);
+    const double looking = g.b_finite ? 0 : kLooking / (double)g.m;
+    const double most = most_left(kListing / (double)g.n + looking);
     size_t k0 = 0;
     do {
       const size_t depth = smaller(part, g.k - k0);
       const T* a = g.a + (ptrdiff_t)k0 * g.a_col;
-      Blocks s{g, k0, depth, a, 0, 0, Layout::kColumns, strip, {a, g.a_row, g.a_col, g.m, depth}, false};
-      s.listed = g.n >= kCols && g.m * g.n * depth >= kLeastListed && s.lists.make();
+      Blocks s{g, k0, depth, a, 0, 0, Layout::kColumns, strip, {a, g.a_row, g.m, depth, most}, false};
+      s.listed = g.a_col == 1 && g.n >= kCols && g.m * g.n * depth >= kLeastListed && s.lists.make();
       if (!s.listed) s.place_a();
       for (size_t j = 0; j < g.n; j += kGroup) s.columns(j, smaller(kGroup, g.n - j));
       k0 += part;
@@ -122,9 +124,9 @@ struct Blocks {
         !g.b_finite && !(all_finite<V>(b, b_row, depth, smaller(cols, kCols)) &&
                          (cols <= kCols || all_finite<V>(b + apart, b_row, depth, cols - kCols)));
     const Steps all[] = {lists.of_row[g.m], lists.of_row[g.m]};
-    listed_panel<V, V::kTileVecs>({whole ? all : lists.of_row, !whole, a, g.a_row, g.a_col, b, b_row, apart,
-                                   g.c + (ptrdiff_t)j, g.c_row, g.m},
-                                  finish(0, j), cols);
+    listed_panel<V, V::kTileVecs>(
+        {whole ? all : lists.of_row, !whole, a, g.a_row, b, b_row, apart, g.c + (ptrdiff_t)j, g.c_row, g.m},
+        finish(0, j), cols);
   }
 
   // Sums of the parts of k before are in C; the last part brings what comes after the sum.

@@ -38,16 +38,6 @@ GemmArgs<T> block_of(const GemmArgs<T>& g, size_t i, size_t m, size_t j, size_t 
   return block;
 }
 
-// B' A', but for where it goes.
-template <class T>
-GemmArgs<T> transposed(const GemmArgs<T>& g) {
-  GemmArgs<T> t = g;
-  t.m = g.n, t.n = g.m;
-  t.a = g.b, t.a_row = g.b_col, t.a_col = g.b_row;
-  t.b = g.a, t.b_row = g.a_col, t.b_col = g.a_row;
-  return t;
-}
-
 // Runs body on blocks of rows x cols of C.
 template <class T>
 struct Split {

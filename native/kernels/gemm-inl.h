@@ -38,6 +38,15 @@ bool is_column(const GemmArgs<T>& g) {
   return g.n == 1 && g.m > 1 && g.a_row == 1 && g.a_col != 1 && g.c_row == 1 && !g.bias && !g.b_packed &&
          (!g.residual || g.residual_row == 1);
 }
+template <class T>
+GemmArgs<T> transposed(const GemmArgs<T>& g) {
+  GemmArgs<T> t = g;
+  t.m = g.n, t.n = g.m;
+  t.a = g.b, t.a_row = g.b_col, t.a_col = g.b_row;
+  t.b = g.a, t.b_row = g.a_col, t.b_col = g.a_row;
+  return t;
+}
+
 template <class V>
 void gemm_one(const GemmArgs<typename V::T>& g, bool parallel) {
   if (g.m == 0 || g.n == 0) return;

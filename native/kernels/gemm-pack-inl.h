@@ -84,25 +84,31 @@ struct PackB {
   ptrdiff_t b_row, b_col;
   size_t k, n;
   T* packed;
+  bool* finite = nullptr;  // of each chunk, where that is asked for
 
   static constexpr size_t kColsPerChunk = 8 * V::kTileVecs * V::kLanes;
   static void chunk(void* context, size_t index) {
     const PackB& s = *(const PackB*)context;
-    const size_t j = index * kColsPerChunk;
-    pack_columns<V>(s.b + (ptrdiff_t)j * s.b_col, s.b_row, s.b_col, s.k, smaller(kColsPerChunk, s.n - j),
-                    s.packed + j * s.k);
+    const size_t j = index * kColsPerChunk, cols = smaller(kColsPerChunk, s.n - j);
+    pack_columns<V>(s.b + (ptrdiff_t)j * s.b_col, s.b_row, s.b_col, s.k, cols, s.packed + j * s.k);
+    if (!s.finite) return;
+    const size_t wide = round_up(cols, V::kLanes);  // k rows of them, wherever they stand
+    s.finite[index] = all_finite<V>(s.packed + j * s.k, (ptrdiff_t)wide, s.k, wide);
   }
   void run(bool parallel) { run_chunks(parallel, parts_of(n, kColsPerChunk), chunk, this); }
+  // And says whether all of B is finite. Takes scratch slot 2.
+  bool run_looking(bool parallel) {
+    const size_t chunks = parts_of(n, kColsPerChunk);
+    finite = (bool*)scratch(2, chunks);
+    run(parallel);
+    bool all = true;
+    for (size_t i = 0; i < chunks; ++i) all = all && finite[i];
+    return all;
+  }
 };
-
-template <class V>
-bool is_finite_packed(const typename V::T* packed, size_t k, size_t n) {
-  const size_t wide = round_up(n, V::kLanes);
-  return all_finite<V>(packed, (ptrdiff_t)wide, k, wide);  // wherever they stand
-}
 
 template <class V, class T = typename V::T>
 void pack_b(const T* b, ptrdiff_t b_row, ptrdiff_t b_col, size_t k, size_t n, T* packed) {
-  PackB<V, T>{b, b_row, b_col, k, n, packed}.run(k * n > kSerialMacs);
-  packed[packed_b_values<V>(k, n)] = is_finite_packed<V>(packed, k, n) ? 1 : 0;
+  const bool finite = PackB<V, T>{b, b_row, b_col, k, n, packed}.run_looking(k * n > kSerialMacs);
+  packed[packed_b_values<V>(k, n)] = finite ? 1 : 0;
 }

@@ -332,108 +332,8 @@ struct S8 {
     }
   }
 
-  // One row of A whose zero point is 0: its words that are 0 bring nothing and are left out. Where A is
-  // signed, but D takes unsigned bytes first, they change places with B's, moved by 128.
-  static bool takes_row(const GemmS8Args& g) {
-    const bool is_unsigned = g.a_type == Int8Source::kU8;
-    return g.m == 1 && zero_point(g.a_zero, is_unsigned, 0) == 0 && (kUnsigned || !is_unsigned);
-  }
-
-  struct Row {
-    static constexpr size_t kTogether = 4;  // panels that are read side by side
-    const GemmS8Args* g;
-    size_t cols;  // of a chunk, but for the last
-    const Elem* a;
-    const uint32_t* list;
-    size_t count;
-    RowS8 term;
-    bool trades;
-
-    static void gemm(const GemmS8Args& g, bool parallel) {
-      const size_t k = g.k, steps = parts_of(k, D::kDepth);
-      uint32_t* list = (uint32_t*)scratch(0, steps * (sizeof(uint32_t) + sizeof(Word)));
-      Elem* __restrict a = (Elem*)(list + steps);
-      float scale = 1;
-      const uint8_t* __restrict from = (const uint8_t*)g.a;
-      if (g.a_type == Int8Source::kF32) {
-        int8_t* q = (int8_t*)scratch(3, k);
-        scale = quantize_row((const float*)g.a, q, k);
-        from = (const uint8_t*)q;
-      } else if (g.a_scale.at) {
-        scale = *g.a_scale.at;
-      }
-      const bool is_unsigned = g.a_type == Int8Source::kU8;
-      uint32_t sum = 0;
-      if (is_unsigned)
-        for (size_t p = 0; p < k; ++p) sum += from[p];
-      else
-        for (size_t p = 0; p < k; ++p) sum += (uint32_t)(int8_t)from[p];
-      for (size_t p = 0; p < k; ++p) a[p] = (Elem)(Byte)from[p];
-      for (size_t p = k; p < steps * D::kDepth; ++p) a[p] = 0;
-      size_t count = 0;
-      for (size_t p = 0; p < steps; ++p) {
-        uint32_t word = 0;
-        memcpy(&word, a + p * D::kDepth, sizeof(Word));
-        list[count] = (uint32_t)p;
-        count += word != 0;
-      }
-      Row s{&g,
-            parallel ? round_up(g.n / kChunks + 1, kTogether * kCols) : round_up(g.n, kCols),
-            a,
-            list,
-            count,
-            {scale, 0, sum},
-            kUnsigned && !is_unsigned};
-      run_chunks(parallel, parts_of(g.n, s.cols), chunk, &s);
-    }
-    static void chunk(void* context, size_t index) {
-      const Row& s = *(const Row*)context;
-      const size_t end = smaller((index + 1) * s.cols, s.g->n);
-      size_t j = index * s.cols;
-      for (; j + kTogether * kCols <= end; j += kTogether * kCols) s.panels<kTogether>(j);
-      for (; j < end; j += kCols) s.panels<1>(j);
-    }
-
-    template <size_t P>
-    void panels(size_t j) const {
-      if constexpr (kUnsigned)
-        if (trades)
-          return multiply<P>(j, 0 - 128 * term.rest, [](I sum, auto as, auto bs) {
-            return D::dot(sum, bs ^ I::set1((int32_t)0x80808080), as);
-          });
-      multiply<P>(j, 0, [](I sum, auto as, auto bs) { return D::dot(sum, as, bs); });
-    }
-
-    template <size_t P, class Dot>
-    void multiply(size_t j, uint32_t start, Dot dot) const {
-      constexpr int W = F::kTileVecs;
-      const size_t apart = panel_bytes(g->k);
-      const int8_t* b = g->b_packed + j / kCols * apart;
-#define DT_SUMS DT_UNROLL for (size_t i = 0; i < P; ++i) DT_UNROLL for (int w = 0; w < W; ++w)
-      I sum[P][W];
-      DT_SUMS sum[i][w] = I::set1((int32_t)start);
-      for (size_t q = 0; q < count; ++q) {
-        Word word;
-        memcpy(&word, a + list[q] * D::kDepth, sizeof word);
-        const typename D::Words as = D::set1(word);
-        const int8_t* from = b + list[q] * D::kDepth * kCols;
-        DT_SUMS sum[i][w] = dot(sum[i][w], as, D::load(from + i * apart + w * F::kLanes * D::kDepth));
-      }
-      int32_t sums[P][kCols];
-      DT_SUMS store(sums[i] + w * F::kLanes, sum[i][w]);
-#undef DT_SUMS
-      for (size_t i = 0; i < P; ++i, j += kCols) {
-        const size_t cols = smaller(kCols, g->n - j);
-        const int8_t* column_sums = b + i * apart + panel_values(g->k);
-        if (corrects_columns(*g)) correct(*g, term, (const int32_t*)column_sums, j, cols, sums[i]);
-        finish_s8<1>(*g, &term, sums[i], 0, j, 1, cols);
-      }
-    }
-  };
-
   static void gemm(const GemmS8Args& g) {
     const bool parallel = g.m * g.n * g.k > D::kDepth * kSerialMacs;
-    if (takes_row(g)) return Row::gemm(g, parallel);
     // A chunk's rows stay in L2 while they meet all its panels of B.
     const size_t row_bytes = row_elems(g.k) * sizeof(Elem);
     const size_t most = kNearBytes / (row_bytes + 1) / kRows * kRows;
@@ -459,9 +359,4 @@ template <class D>
 void pack_s8(const void* b, bool b_unsigned, ptrdiff_t b_row, ptrdiff_t b_col, size_t k, size_t n,
              int8_t* packed) {
   S8<D>::pack(b, b_unsigned, b_row, b_col, k, n, packed);
-}
-
-template <class D>
-void gemm_s8(const GemmS8Args& g) {
-  if (g.m > 0 && g.n > 0) S8<D>::gemm(g);
 }

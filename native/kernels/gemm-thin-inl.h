@@ -102,9 +102,9 @@ struct FewRows {
 // Panels of a packed B that one row of A meets together.
 constexpr int kPanelsTogether = 4;
 
-// One row of A and a packed B. Several panels are read side by side, at the steps of a list.
-template <class V>
-void row_times_panels(const GemmArgs<typename V::T>& g, size_t j, const uint32_t* list, size_t count) {
+// One row of A and a packed B. Several panels are read side by side, at all steps or at those of a list.
+template <class V, bool kListed>
+void row_times_panels(const GemmArgs<typename V::T>& g, size_t j, const Steps& steps) {
   using T = typename V::T;
   constexpr int W = V::kTileVecs, P = kPanelsTogether;
   constexpr size_t kWide = W * V::kLanes;
@@ -112,9 +112,10 @@ void row_times_panels(const GemmArgs<typename V::T>& g, size_t j, const uint32_t
   V sum[P][W];
   DT_SUMS sum[i][w] = V::set1(0);
   const T* b = g.b_packed + j * g.k;
-  for (size_t q = 0; q < count; ++q) {
-    const V as = V::set1(g.a[(ptrdiff_t)list[q] * g.a_col]);
-    const T* row = b + list[q] * kWide;
+  for (size_t q = 0; q < steps.count; ++q) {
+    const size_t p = kListed ? steps.at[q] : q;
+    const V as = V::set1(g.a[(ptrdiff_t)p * g.a_col]);
+    const T* row = b + p * kWide;
     DT_SUMS sum[i][w] = mul_add(as, V::load(row + i * kWide * g.k + w * V::kLanes), sum[i][w]);
   }
   T done[P * kWide];
@@ -153,30 +154,26 @@ void row_times_panel(const GemmArgs<typename V::T>& g, size_t j) {
 
 template <class V>
 struct RowTimesPacked {
-  static constexpr size_t kCols = V::kTileVecs * V::kLanes;
+  static constexpr size_t kCols = V::kTileVecs * V::kLanes, kTogether = kPanelsTogether * kCols;
   const GemmArgs<typename V::T>* g;
-  size_t panels;  // of a chunk
+  size_t cols;  // of a chunk
+  Steps steps;  // all of them, unlisted, where `at` is null
 
   static void chunk(void* context, size_t index) {
     const RowTimesPacked& s = *(const RowTimesPacked*)context;
-    const GemmArgs<typename V::T>& g = *s.g;
-    const size_t end = smaller((index + 1) * s.panels * kCols, g.n);
-    size_t j = index * s.panels * kCols;
-    if (j + kPanelsTogether * kCols <= end) {
-      uint32_t* list = (uint32_t*)scratch(1, (g.k + V::kLanes) * sizeof(uint32_t));
-      size_t count = g.k;
-      if (g.b_finite)
-        count = list_steps<V>(g.a, g.a_col, g.k, list);
-      else
-        for (size_t p = 0; p < g.k; ++p) list[p] = (uint32_t)p;
-      for (; j + kPanelsTogether * kCols <= end; j += kPanelsTogether * kCols)
-        row_times_panels<V>(g, j, list, count);
-    }
-    for (; j < end; j += kCols) row_times_panel<V, V::kTileVecs>(g, j);
+    const auto run = s.steps.at ? row_times_panels<V, true> : row_times_panels<V, false>;
+    const size_t end = smaller((index + 1) * s.cols, s.g->n);
+    size_t j = index * s.cols;
+    for (; j + kTogether <= end; j += kTogether) run(*s.g, j, s.steps);
+    for (; j < end; j += kCols) row_times_panel<V, V::kTileVecs>(*s.g, j);
   }
   static void gemm(const GemmArgs<typename V::T>& g, bool parallel) {
-    RowTimesPacked s{&g, round_up(kChunkMacs / (g.k * kCols) + 1, kPanelsTogether)};
-    const size_t panels = (g.n + kCols - 1) / kCols;
-    run_chunks(parallel, (panels + s.panels - 1) / s.panels, chunk, &s);
+    RowTimesPacked s{&g, round_up(kChunkMacs / g.k + 1, kTogether), {nullptr, g.k}};
+    if (g.b_finite && g.n >= kTogether && g.a_col == 1) {
+      uint32_t* list = (uint32_t*)scratch(1, (g.k + V::kLanes) * sizeof(uint32_t));
+      const size_t count = list_steps<V>(g.a, g.k, list);
+      if (count < g.k / 8 * 7) s.steps = {list, count};
+    }
+    run_chunks(parallel, parts_of(g.n, s.cols), chunk, &s);
   }
 };

@@ -40,8 +40,8 @@ __attribute__((noinline)) void finish_rows(const T* sum, size_t sum_row, size_t 
   }
 }
 
-// From registers, all but GELU: one step after another over the whole tile, so that what is not asked for
-// costs one branch. `last` is the part of the last vector of a row that belongs to C.
+// From registers: one step after another over the whole tile, so that what is not asked for costs one branch.
+// GELU is left to finish_rows. `last` is the part of the last vector of a row that belongs to C.
 template <class V, int R, int W, class Last>
 DT_INLINE void finish_tile(V (&sum)[R][W], Last last, const Finish<typename V::T>& f, typename V::T* c,
                            ptrdiff_t c_row) {
@@ -50,6 +50,11 @@ DT_INLINE void finish_tile(V (&sum)[R][W], Last last, const Finish<typename V::T
     return w < W - 1 ? V::load(p) : last.load(p);
   };
 #define DT_TILE DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < W; ++w)
+  if (f.activation == Activation::kGelu) {
+    typename V::T done[R * W * V::kLanes];
+    DT_TILE store(done + (r * W + w) * (ptrdiff_t)V::kLanes, sum[r][w]);
+    return finish_rows<V>(done, W * V::kLanes, R, f, c, c_row, (W - 1) * V::kLanes + last.count());
+  }
   if (f.alpha != 1) DT_TILE sum[r][w] = V::set1(f.alpha) * sum[r][w];
   if (f.beta != 0) DT_TILE sum[r][w] = mul_add(V::set1(f.beta), load(c + r * c_row, w), sum[r][w]);
   if (f.bias) DT_TILE sum[r][w] = sum[r][w] + load(f.bias, w);
@@ -104,11 +109,6 @@ DT_INLINE void tile(size_t k, const typename V::T* a, ptrdiff_t a_step, const ty
       const V value = V::set1(as[r]);
       DT_UNROLL for (int w = 0; w < W; ++w) sum[r][w] = mul_add(value, bs[w], sum[r][w]);
     }
-  }
-  if (f.activation == Activation::kGelu) {
-    typename V::T done[R * W * V::kLanes];
-    DT_TILE store(done + (r * W + w) * kLanes, sum[r][w]);
-    return finish_rows<V>(done, W * V::kLanes, R, f, c, c_row, (W - 1) * V::kLanes + last.count());
   }
   finish_tile<V, R, W>(sum, last, f, c, c_row);
 #undef DT_TILE

@@ -1,39 +1,41 @@
 // Products with an A of many zeros: the background of a picture, what a ReLU let through, rows that are one
 // hot. A step of k at which a row of A is 0 adds only zeros to the row of C as long as B is finite, so it is
 // left out. A sum takes the steps that are left in the order of the whole product, so its value does not
-// depend on whether any are left out.
+// depend on whether any are left out (but for the sign of a 0: a sum that sank into denormals and was flushed
+// may be -0, which the next 0 would have made 0).
 
-// Writes to `list`, in order, the steps at which a row of A is not 0 (a NaN is not), and returns how many.
-// There has to be room for k + V::kLanes.
+// What it costs, in multiply-adds of the vectors that the whole product would make: a step that is taken 1.7
+// of its own; listing a vector's lanes of steps kListing, whatever n is; looking whether B is finite kLooking
+// for each of its vectors, however few rows meet it.
+constexpr double kListing = 12, kLooking = 3;
+// The part of all steps that may be left, where all else costs `beside` of the whole product.
+constexpr double most_left(double beside) { return (0.97 - beside) / 1.7; }
+
+// Writes to `list`, in order, the steps at which a row of A, contiguous, is not 0 (a NaN is not), and returns
+// how many. There has to be room for k + V::kLanes.
 template <class V>
-size_t list_steps(const typename V::T* a, ptrdiff_t a_col, size_t k, uint32_t* list) {
+size_t list_steps(const typename V::T* a, size_t k, uint32_t* list) {
   size_t count = 0;
-  if (a_col == 1) {
-    for_each_vector<V>(k, [&](size_t p, auto at) {
-      count += list_unset(equal(at.load(a + p), V::set1(0)), (uint32_t)p, list + count);
-    });
-    return count;
-  }
-  for (size_t p = 0; p < k; ++p, a += a_col) {
-    list[count] = (uint32_t)p;
-    count += !(*a == 0);
-  }
+  for_each_vector<V>(k, [&](size_t p, auto at) {
+    count += list_unset(equal(at.load(a + p), V::set1(0)), (uint32_t)p, list + count);
+  });
   return count;
 }
 
 // Of `rows` rows of `cols` values.
 template <class V>
 bool all_finite(const typename V::T* x, ptrdiff_t row, size_t rows, size_t cols) {
-  V zero = V::set1(0), other = zero;
+  V zero[4];
+  for (V& z : zero) z = V::set1(0);
   size_t r = 0;
-  for (; r + 2 <= rows; r += 2, x += 2 * row)
+  for (; r + 4 <= rows; r += 4, x += 4 * row)
     for_each_vector<V>(cols, [&](size_t j, auto at) {
-      zero = mul_add(at.load(x + j), V::set1(0), zero);
-      other = mul_add(at.load(x + row + j), V::set1(0), other);
+      DT_UNROLL for (int i = 0; i < 4; ++i) zero[i] = mul_add(at.load(x + i * row + j), V::set1(0), zero[i]);
     });
-  if (r < rows)
-    for_each_vector<V>(cols, [&](size_t j, auto at) { zero = mul_add(at.load(x + j), V::set1(0), zero); });
-  return !any(is_nan(zero + other));
+  for (; r < rows; ++r, x += row)
+    for_each_vector<V>(cols,
+                       [&](size_t j, auto at) { zero[0] = mul_add(at.load(x + j), V::set1(0), zero[0]); });
+  return !any(is_nan((zero[0] + zero[1]) + (zero[2] + zero[3])));
 }
 
 struct Steps {
@@ -41,14 +43,13 @@ struct Steps {
   size_t count;
 };
 
-// A panel of B, or two of them, each `apart` behind the one before, and the rows of A that meet it. A has any
-// strides.
+// A panel of B, or two of them, each `apart` behind the one before, and the rows of A that meet it.
 template <class T>
 struct Listed {
   const Steps* steps;  // of each row; or of two, for all
   bool each;
   const T* a;
-  ptrdiff_t a_row, a_col;
+  ptrdiff_t a_row;
   const T* b;
   ptrdiff_t b_row, apart;
   T* c;
@@ -63,16 +64,15 @@ DT_INLINE void listed_tile(const Listed<typename V::T>& g, size_t i, const Finis
                            Last last) {
   constexpr int kVecs = P * W;
   constexpr ptrdiff_t kLanes = V::kLanes;
-#define DT_TILE DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < kVecs; ++w)
   V sum[R][kVecs];
-  DT_TILE sum[r][w] = V::set1(0);
+  DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < kVecs; ++w) sum[r][w] = V::set1(0);
   const Steps* steps = g.steps + (g.each ? i : 0);
   const typename V::T *a = g.a + (ptrdiff_t)i * g.a_row, *b = g.b;
-  const ptrdiff_t a_row = g.a_row, a_col = g.a_col, b_row = g.b_row, apart = g.apart;
+  const ptrdiff_t a_row = g.a_row, b_row = g.b_row, apart = g.apart;
   const auto step = [&](int r, size_t q) __attribute__((always_inline)) {
     const ptrdiff_t p = steps[r].at[q];
     const typename V::T* from = b + p * b_row;
-    const V value = V::set1(a[r * a_row + p * a_col]);
+    const V value = V::set1(a[r * a_row + p]);
     DT_UNROLL for (int w = 0; w < kVecs; ++w) {
       const typename V::T* at = from + w / W * apart + w % W * kLanes;
       sum[r][w] = mul_add(value, w == kVecs - 1 && V::kMasks ? last.any(at) : V::load(at), sum[r][w]);
@@ -82,14 +82,7 @@ DT_INLINE void listed_tile(const Listed<typename V::T>& g, size_t i, const Finis
   DT_UNROLL for (int r = 1; r < R; ++r) common = smaller(common, steps[r].count);
   for (size_t q = 0; q < common; ++q) DT_UNROLL for (int r = 0; r < R; ++r) step(r, q);
   DT_UNROLL for (int r = 0; r < R; ++r) for (size_t q = common; q < steps[r].count; ++q) step(r, q);
-  typename V::T* c = g.c + (ptrdiff_t)i * g.c_row;
-  if (f.activation == Activation::kGelu) {
-    typename V::T done[R * kVecs * V::kLanes];
-    DT_TILE store(done + (r * kVecs + w) * kLanes, sum[r][w]);
-    return finish_rows<V>(done, kVecs * V::kLanes, R, f, c, g.c_row, (kVecs - 1) * V::kLanes + last.count());
-  }
-  finish_tile<V, R, kVecs>(sum, last, f, c, g.c_row);
-#undef DT_TILE
+  finish_tile<V, R, kVecs>(sum, last, f, g.c + (ptrdiff_t)i * g.c_row, g.c_row);
 }
 
 template <class V, int P, int W, class Last>
@@ -118,34 +111,36 @@ void listed_panel(const Listed<typename V::T>& g, const Finish<typename V::T>& f
     listed_rows<V, 1, W>(g, f, Whole<V>{});
 }
 
-// The steps of all rows of A.
+// The steps of all rows of A, each of which is contiguous.
 template <class V>
 struct Lists {
   using T = typename V::T;
   static constexpr size_t kSamples = 8;
+  static constexpr double kLeastTried = 0.2;  // of the steps: so little is left too rarely to be looked for
 
   const T* a;
-  ptrdiff_t a_row, a_col;
+  ptrdiff_t a_row;
   size_t rows, depth;
+  double most;              // of all steps that may be left: see most_left
   Steps* of_row = nullptr;  // and behind the last row's all steps
 
   // Whether some rows, far apart, have few steps left. Takes scratch slot 1.
   bool promises() {
-    if (V::kLanes == 1) return false;
+    if (V::kLanes == 1 || most < kLeastTried) return false;
     uint32_t* list = (uint32_t*)scratch(1, apart() * sizeof(uint32_t));
     size_t left = 0;
     for (size_t i = 0; i < samples(); ++i)
-      left += list_steps<V>(row((2 * i + 1) * rows / (2 * samples())), a_col, depth, list);
+      left += list_steps<V>(row((2 * i + 1) * rows / (2 * samples())), depth, list);
     return few(left, samples());
   }
   // Lists the steps, in scratch slot 1, or says that too many would be left: the first rows tell.
   bool make() {
-    if (V::kLanes == 1) return false;
+    if (V::kLanes == 1 || most < kLeastTried) return false;
     of_row = (Steps*)scratch(1, (rows + 1) * (sizeof(Steps) + apart() * sizeof(uint32_t)));
     uint32_t* list = (uint32_t*)(of_row + rows + 1);
     size_t left = 0;
     for (size_t i = 0; i < rows; ++i, list += apart()) {
-      of_row[i] = {list, list_steps<V>(row(i), a_col, depth, list)};
+      of_row[i] = {list, list_steps<V>(row(i), depth, list)};
       left += of_row[i].count;
       if ((i + 1 == samples() || i + 1 == rows) && !few(left, i + 1)) return false;
     }
@@ -158,6 +153,5 @@ struct Lists {
   size_t apart() const { return depth + V::kLanes; }
   const T* row(size_t i) const { return a + (ptrdiff_t)i * a_row; }
   size_t samples() const { return smaller(kSamples, parts_of(rows, 16)); }
-  // The part of all steps that may be left for lists to be worth their making: 0.6.
-  bool few(size_t left, size_t of) const { return 5 * left <= 3 * of * depth; }
+  bool few(size_t left, size_t of) const { return (double)left <= most * (double)(of * depth); }
 };

@@ -16,6 +16,7 @@
 #include "gemm-batched-inl.h"
 #include "quantize-inl.h"
 #include "gemm-s8-inl.h"
+#include "gemm-s8-row-inl.h"
 #include "attention-tile-inl.h"
 #include "attention-inl.h"
 #include "attention-grad-inl.h"

@@ -4,6 +4,7 @@
 #include "gemm-cut-inl.h"
 #include "quantize-inl.h"
 #include "gemm-s8-inl.h"
+#include "gemm-s8-row-inl.h"
 
 template <class D>
 Kernels with_dot4(const Kernels& base, const char* name) {

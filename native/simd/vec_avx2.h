@@ -67,14 +67,21 @@ DT_INLINE Mask at_most(F a, F b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_LE_OQ)};
 DT_INLINE Mask equal(F a, F b) { return {_mm256_cmp_ps(a.v, b.v, _CMP_EQ_OQ)}; }
 DT_INLINE Mask is_nan(F a) { return {_mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q)}; }
 DT_INLINE bool any(Mask m) { return _mm256_movemask_ps(m.v) != 0; }
-DT_INLINE size_t list_unset(Mask m, uint32_t first, uint32_t* to) {
-  const int set = _mm256_movemask_ps(m.v);
-  size_t count = 0;
-  for (int i = 0; i < 8; ++i) {
-    to[count] = first + (uint32_t)i;
-    count += !(set >> i & 1);
+// For each set of lanes their numbers, a byte each, in order.
+struct LanesOf {
+  uint64_t set[256] = {};
+  constexpr LanesOf() {
+    for (uint64_t s = 0; s < 256; ++s)
+      for (uint64_t lane = 0, at = 0; lane < 8; ++lane)
+        if (s >> lane & 1) set[s] |= lane << at, at += 8;
   }
-  return count;
+};
+constexpr LanesOf kLanesOf;
+DT_INLINE size_t list_unset(Mask m, uint32_t first, uint32_t* to) {
+  const unsigned unset = (unsigned)_mm256_movemask_ps(m.v) ^ 0xff;
+  const __m256i lanes = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((long long)kLanesOf.set[unset]));
+  _mm256_storeu_si256((__m256i*)to, _mm256_add_epi32(lanes, _mm256_set1_epi32((int)first)));
+  return (size_t)__builtin_popcount(unset);
 }
 DT_INLINE F select(Mask m, F a, F b) { return {_mm256_blendv_ps(b.v, a.v, m.v)}; }
 DT_INLINE float reduce_add(F x) {

@@ -12,8 +12,11 @@ struct Values {
   Buffer<float> floats;
   Element type;
 
-  Values(const Kernels& k, Random& random, Element element, size_t n)
+  // With `zeros` three values of four are 0, in runs.
+  Values(const Kernels& k, Random& random, Element element, size_t n, bool zeros = false)
       : halves(n), floats(random.array<float>(n)), type(element) {
+    for (size_t i = 0; zeros && i < n; ++i)
+      if (i / 5 % 4 > 0) floats[i] = 0;
     if (type == Element::kF16) k.f32_to_f16(floats.data(), halves.data(), n);
     if (type == Element::kF16) k.f16_to_f32(halves.data(), floats.data(), n);
     if (type == Element::kBF16) k.f32_to_bf16(floats.data(), halves.data(), n);
@@ -38,13 +41,14 @@ struct Case {
   bool bias = false, residual = false;
   Activation activation = Activation::kNone;
   float beta = 0;
+  bool a_zeros = false, b_zeros = false;
 };
 
 void check_half(const Kernels& k, const Case& c, size_t sample = 1) {
   Random random;
   const size_t count = c.outer * c.inner, a_size = c.m * c.k, b_size = c.k * c.n, c_lead = c.n + 1;
   const size_t c_size = c.m * c_lead;
-  const Values a(k, random, c.a, count * a_size), b(k, random, c.b, c.outer * b_size);
+  const Values a(k, random, c.a, count * a_size, c.a_zeros), b(k, random, c.b, c.outer * b_size, c.b_zeros);
   const Values bias(k, random, c.b, c.n);
   const Buffer<float> residual = random.array<float>(count * c_size);
   HalfGemmArgs g{};
@@ -151,6 +155,15 @@ TEST(gemm_half_large) {
                    {m, n, depth, a, b, c, bool(form & 1), bool(form & 2), 1, 1, true, c == Element::kF32,
                     Activation::kNone, form % 2 ? 0.5f : 0},
                    37);
+}
+
+// Where steps of k are left out.
+TEST(gemm_half_zeros) {
+  for (const auto& [a, b, c] : kTypes) {
+    check_half(k, {.m = 40, .n = 300, .k = 400, .a = a, .b = b, .c = c, .a_zeros = true}, 37);
+    check_half(
+        k, {.m = 256, .n = 300, .k = 128, .a = a, .b = b, .c = c, .a_transposed = true, .b_zeros = true}, 37);
+  }
 }
 
 // Rows and columns that both have gaps, or are one element over and over.
