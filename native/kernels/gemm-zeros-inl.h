@@ -43,7 +43,8 @@ struct Steps {
   size_t count;
 };
 
-// A panel of B, or two of them, each `apart` behind the one before, and the rows of A that meet it.
+// Panels of a packed B that lie side by side, each `apart` behind the one before, and the rows of A that meet
+// them.
 template <class T>
 struct Listed {
   const Steps* steps;  // of each row; or of two, for all
@@ -51,30 +52,36 @@ struct Listed {
   const T* a;
   ptrdiff_t a_row;
   const T* b;
-  ptrdiff_t b_row, apart;
+  ptrdiff_t apart;
   T* c;
   ptrdiff_t c_row;
   size_t rows;
 };
+
+// The most panels that are taken side by side: few enough columns that what rows have in common stays in L1.
+template <class V>
+constexpr size_t kListedTogether = 64 / (V::kTileVecs * V::kLanes);
 
 // A tile (gemm-tile-inl.h) of R rows from row i on, each with its own steps, and P panels, W vectors wide.
 // `last` is for a panel alone.
 template <class V, int R, int P, int W, class Last>
 DT_INLINE void listed_tile(const Listed<typename V::T>& g, size_t i, const Finish<typename V::T>& f,
                            Last last) {
+  using T = typename V::T;
   constexpr int kVecs = P * W;
   constexpr ptrdiff_t kLanes = V::kLanes;
   V sum[R][kVecs];
   DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < kVecs; ++w) sum[r][w] = V::set1(0);
   const Steps* steps = g.steps + (g.each ? i : 0);
-  const typename V::T *a = g.a + (ptrdiff_t)i * g.a_row, *b = g.b;
-  const ptrdiff_t a_row = g.a_row, b_row = g.b_row, apart = g.apart;
+  const T *a = g.a + (ptrdiff_t)i * g.a_row, *b = g.b;
+  const ptrdiff_t a_row = g.a_row, apart = g.apart;
   const auto step = [&](int r, size_t q) __attribute__((always_inline)) {
     const ptrdiff_t p = steps[r].at[q];
-    const typename V::T* from = b + p * b_row;
     const V value = V::set1(a[r * a_row + p]);
+    const T* from = b + p * W * kLanes;
+    asm("" : "+r"(from));  // or the compiler makes a pointer for each vector, and there are too few registers
     DT_UNROLL for (int w = 0; w < kVecs; ++w) {
-      const typename V::T* at = from + w / W * apart + w % W * kLanes;
+      const T* at = from + w / W * apart + w % W * kLanes;
       sum[r][w] = mul_add(value, w == kVecs - 1 && V::kMasks ? last.any(at) : V::load(at), sum[r][w]);
     }
   };
@@ -85,24 +92,28 @@ DT_INLINE void listed_tile(const Listed<typename V::T>& g, size_t i, const Finis
   finish_tile<V, R, kVecs>(sum, last, f, g.c + (ptrdiff_t)i * g.c_row, g.c_row);
 }
 
+// Few panels take two rows at a time, so that enough sums are under way.
 template <class V, int P, int W, class Last>
 void listed_rows(const Listed<typename V::T>& g, Finish<typename V::T> f, Last last) {
+  constexpr size_t R = P < 4 ? 2 : 1;
   size_t i = 0;
-  for (; i + 2 <= g.rows; i += 2) {
-    listed_tile<V, 2, P, W>(g, i, f, last);
-    if (f.residual) f.residual += 2 * f.residual_row;
+  for (; i + R <= g.rows; i += R) {
+    listed_tile<V, R, P, W>(g, i, f, last);
+    if (f.residual) f.residual += (ptrdiff_t)R * f.residual_row;
   }
   if (i < g.rows) listed_tile<V, 1, P, W>(g, i, f, last);
 }
 
-// `cols` columns: those of two panels, or at most W * kLanes.
+// `cols` columns: those of several whole panels, or at most W * kLanes.
 template <class V, int W>
-void listed_panel(const Listed<typename V::T>& g, const Finish<typename V::T>& f, size_t cols) {
+void listed_panels(const Listed<typename V::T>& g, const Finish<typename V::T>& f, size_t cols) {
   if constexpr (W == V::kTileVecs) {
-    if (cols > W * V::kLanes) return listed_rows<V, 2, W>(g, f, Whole<V>{});
+    constexpr size_t kCols = W * V::kLanes, kMost = kListedTogether<V>;
+    if (cols == kMost * kCols) return listed_rows<V, kMost, W>(g, f, Whole<V>{});
+    if (cols == 2 * kCols) return listed_rows<V, 2, W>(g, f, Whole<V>{});
   }
   if constexpr (W > 1) {
-    if (cols <= (W - 1) * V::kLanes) return listed_panel<V, W - 1>(g, f, cols);
+    if (cols <= (W - 1) * V::kLanes) return listed_panels<V, W - 1>(g, f, cols);
   }
   const size_t rest = cols - (W - 1) * V::kLanes;
   if (rest < V::kLanes)
