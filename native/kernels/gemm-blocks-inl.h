@@ -41,8 +41,7 @@ struct Blocks {
       const size_t depth = smaller(part, g.k - k0);
       const T* a = g.a + (ptrdiff_t)k0 * g.a_col;
       Blocks s{g, k0, depth, a, 0, 0, Layout::kColumns, strip, {a, g.a_row, g.m, depth, most}, false};
-      s.listed = g.a_col == 1 && g.n >= kCols && g.m * g.n * depth >= kLeastListed && !s.in_place() &&
-                 s.lists.make();
+      s.listed = g.a_col == 1 && g.n >= kCols && g.m * g.n * depth >= kLeastListed && s.lists.make();
       if (!s.listed) s.place_a();
       for (size_t j = 0; j < g.n; j += kGroup) s.columns(j, smaller(kGroup, g.n - j));
       k0 += part;
@@ -75,23 +74,21 @@ struct Blocks {
     a = copy;
   }
 
-  bool in_place() const {
-    if (kOneLane || g.b_packed || g.b_col != 1) return false;
-    return depth * g.n <= kInPlace || (g.m <= 2 * strip && g.k * g.n <= kNear);
-  }
-
   // Columns j0 .. j0 + width of C.
   void columns(size_t j0, size_t width) const {
     if (g.b_packed) return panels(j0, width, g.b_packed + j0 * g.k, g.k, k0);
     const T* b = g.b + (ptrdiff_t)k0 * g.b_row + (ptrdiff_t)j0 * g.b_col;
-    size_t done = 0;
-    if (in_place()) {
-      done = width % V::kLanes && !V::kMasks ? width / kCols * kCols : width;
-      for (size_t j = 0; j < done; j += kCols) strips(j0 + j, smaller(kCols, done - j), b + j, g.b_row);
-      if (done == width) return;
+    size_t in_place = 0;
+    if (!kOneLane && g.b_col == 1 && (depth * g.n <= kInPlace || (g.m <= 2 * strip && g.k * g.n <= kNear))) {
+      in_place = width % V::kLanes && !V::kMasks ? width / kCols * kCols : width;
+      for (size_t j = 0, cols; j < in_place; j += cols) {
+        cols = columns_at_once(in_place - j);
+        strips(j0 + j, cols, b + j, g.b_row, kCols);
+      }
+      if (in_place == width) return;
     }
     T* copy = (T*)scratch(2, kGroup * depth * sizeof(T));
-    b += (ptrdiff_t)done * g.b_col, j0 += done, width -= done;
+    b += (ptrdiff_t)in_place * g.b_col, j0 += in_place, width -= in_place;
     pack_columns<V>(b, g.b_row, g.b_col, depth, width, copy);
     panels(j0, width, copy, depth, 0);
   }
@@ -101,23 +98,22 @@ struct Blocks {
     for (size_t j = 0, cols; j < width; j += cols) {
       cols = columns_at_once(width - j);
       const size_t wide = round_up(smaller(cols, kCols), V::kLanes);
-      const T* panel = b + j * b_depth + first * wide;
-      if (listed)
-        listed_strips(j0 + j, cols, panel, (ptrdiff_t)(b_depth * kCols));
-      else
-        strips(j0 + j, cols, panel, (ptrdiff_t)wide);
+      strips(j0 + j, cols, b + j * b_depth + first * wide, (ptrdiff_t)wide, (ptrdiff_t)(b_depth * kCols));
     }
   }
 
   // Those of a panel, or of some where steps are left out.
   size_t columns_at_once(size_t left) const {
-    size_t together = listed ? kListedTogether<V> : 1;
+    size_t together = !listed ? 1 : lists.part_left < kFewSteps ? kListedTogether<V> : 2;
     while (together > 1 && left < together * kCols) together /= 2;
     return smaller(together * kCols, left);
   }
 
-  // All rows of A times a panel.
-  void strips(size_t j, size_t cols, const T* b, ptrdiff_t b_row) const {
+  // All rows of A times a panel, or some that lie `apart`.
+  void strips(size_t j, size_t cols, const T* b, ptrdiff_t b_row, ptrdiff_t apart) const {
+    if constexpr (!kOneLane) {
+      if (listed) return listed_strips(j, cols, b, b_row, apart);
+    }
     const auto run = layout == Layout::kRows ? tile_panel<V, V::kTileVecs, Layout::kRows>
                                              : tile_panel<V, V::kTileVecs, Layout::kColumns>;
     for (size_t i = 0; i < g.m; i += strip)
@@ -125,19 +121,14 @@ struct Blocks {
           g.c + (ptrdiff_t)i * g.c_row + (ptrdiff_t)j, g.c_row, smaller(strip, g.m - i), cols);
   }
 
-  // All rows of A, at the steps of their lists, times panels that lie `apart`.
-  void listed_strips(size_t j, size_t cols, const T* b, ptrdiff_t apart) const {
-    if constexpr (!kOneLane) {
-      bool finite = true;
-      for (size_t p = 0; !g.b_finite && finite && p * kCols < cols; ++p) {
-        const size_t wide = round_up(smaller(kCols, cols - p * kCols), V::kLanes);
-        finite = all_finite<V>(b + (ptrdiff_t)p * apart, (ptrdiff_t)wide, depth, wide);
-      }
-      const Steps all[] = {lists.of_row[g.m], lists.of_row[g.m]};
-      listed_panels<V, V::kTileVecs>(
-          {finite ? lists.of_row : all, finite, a, g.a_row, b, apart, g.c + (ptrdiff_t)j, g.c_row, g.m},
-          finish(0, j), cols);
-    }
+  void listed_strips(size_t j, size_t cols, const T* b, ptrdiff_t b_row, ptrdiff_t apart) const {
+    bool finite = true;
+    for (size_t p = 0; !g.b_finite && finite && p * kCols < cols; ++p)
+      finite = all_finite<V>(b + (ptrdiff_t)p * apart, b_row, depth, smaller(kCols, cols - p * kCols));
+    const Steps all[] = {lists.of_row[g.m], lists.of_row[g.m]};
+    listed_columns<V, V::kTileVecs>(
+        {finite ? lists.of_row : all, finite, a, g.a_row, b, b_row, apart, g.c + (ptrdiff_t)j, g.c_row, g.m},
+        finish(0, j), cols);
   }
 
   // Sums of the parts of k before are in C; the last part brings what comes after the sum.

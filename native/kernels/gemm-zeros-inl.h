@@ -43,8 +43,7 @@ struct Steps {
   size_t count;
 };
 
-// Panels of a packed B that lie side by side, each `apart` behind the one before, and the rows of A that meet
-// them.
+// Panels of B that lie side by side, each `apart` behind the one before, and the rows of A that meet them.
 template <class T>
 struct Listed {
   const Steps* steps;  // of each row; or of two, for all
@@ -52,19 +51,21 @@ struct Listed {
   const T* a;
   ptrdiff_t a_row;
   const T* b;
-  ptrdiff_t apart;
+  ptrdiff_t b_row, apart;
   T* c;
   ptrdiff_t c_row;
   size_t rows;
 };
 
-// The most panels that are taken side by side: few enough columns that what rows have in common stays in L1.
+// The most panels that are taken side by side, of 64 columns, and how few of the steps have to be left for
+// more than two: else what rows have in common does not stay in L1.
 template <class V>
 constexpr size_t kListedTogether = 64 / (V::kTileVecs * V::kLanes);
+constexpr double kFewSteps = 0.25;
 
 // A tile (gemm-tile-inl.h) of R rows from row i on, each with its own steps, and P panels, W vectors wide.
-// `last` is for a panel alone.
-template <class V, int R, int P, int W, class Last>
+// `last` is for a panel alone. kPacked: b_row is that of a packed panel, which spares a multiplication.
+template <class V, int R, int P, int W, bool kPacked, class Last>
 DT_INLINE void listed_tile(const Listed<typename V::T>& g, size_t i, const Finish<typename V::T>& f,
                            Last last) {
   using T = typename V::T;
@@ -74,11 +75,11 @@ DT_INLINE void listed_tile(const Listed<typename V::T>& g, size_t i, const Finis
   DT_UNROLL for (int r = 0; r < R; ++r) DT_UNROLL for (int w = 0; w < kVecs; ++w) sum[r][w] = V::set1(0);
   const Steps* steps = g.steps + (g.each ? i : 0);
   const T *a = g.a + (ptrdiff_t)i * g.a_row, *b = g.b;
-  const ptrdiff_t a_row = g.a_row, apart = g.apart;
+  const ptrdiff_t a_row = g.a_row, b_row = kPacked ? W * kLanes : g.b_row, apart = g.apart;
   const auto step = [&](int r, size_t q) __attribute__((always_inline)) {
     const ptrdiff_t p = steps[r].at[q];
     const V value = V::set1(a[r * a_row + p]);
-    const T* from = b + p * W * kLanes;
+    const T* from = b + p * b_row;
     asm("" : "+r"(from));  // or the compiler makes a pointer for each vector, and there are too few registers
     DT_UNROLL for (int w = 0; w < kVecs; ++w) {
       const T* at = from + w / W * apart + w % W * kLanes;
@@ -93,33 +94,42 @@ DT_INLINE void listed_tile(const Listed<typename V::T>& g, size_t i, const Finis
 }
 
 // Few panels take two rows at a time, so that enough sums are under way.
-template <class V, int P, int W, class Last>
+template <class V, int P, int W, bool kPacked, class Last>
 void listed_rows(const Listed<typename V::T>& g, Finish<typename V::T> f, Last last) {
   constexpr size_t R = P < 4 ? 2 : 1;
   size_t i = 0;
   for (; i + R <= g.rows; i += R) {
-    listed_tile<V, R, P, W>(g, i, f, last);
+    listed_tile<V, R, P, W, kPacked>(g, i, f, last);
     if (f.residual) f.residual += (ptrdiff_t)R * f.residual_row;
   }
-  if (i < g.rows) listed_tile<V, 1, P, W>(g, i, f, last);
+  if constexpr (R > 1)
+    if (i < g.rows) listed_tile<V, 1, P, W, kPacked>(g, i, f, last);
 }
 
-// `cols` columns: those of several whole panels, or at most W * kLanes.
+template <class V, int P, int W, class Last>
+void listed_panels(const Listed<typename V::T>& g, const Finish<typename V::T>& f, Last last) {
+  const auto run = g.b_row == W * (ptrdiff_t)V::kLanes ? listed_rows<V, P, W, true, Last>
+                                                       : listed_rows<V, P, W, false, Last>;
+  run(g, f, last);
+}
+
+// `cols` columns: those of kListedTogether or two whole panels, or at most W * kLanes.
 template <class V, int W>
-void listed_panels(const Listed<typename V::T>& g, const Finish<typename V::T>& f, size_t cols) {
+void listed_columns(const Listed<typename V::T>& g, const Finish<typename V::T>& f, size_t cols) {
   if constexpr (W == V::kTileVecs) {
     constexpr size_t kCols = W * V::kLanes, kMost = kListedTogether<V>;
-    if (cols == kMost * kCols) return listed_rows<V, kMost, W>(g, f, Whole<V>{});
-    if (cols == 2 * kCols) return listed_rows<V, 2, W>(g, f, Whole<V>{});
+    static_assert(kMost == 2 || kMost == 4);
+    if (cols == kMost * kCols) return listed_panels<V, kMost, W>(g, f, Whole<V>{});
+    if (cols == 2 * kCols) return listed_panels<V, 2, W>(g, f, Whole<V>{});
   }
   if constexpr (W > 1) {
-    if (cols <= (W - 1) * V::kLanes) return listed_panels<V, W - 1>(g, f, cols);
+    if (cols <= (W - 1) * V::kLanes) return listed_columns<V, W - 1>(g, f, cols);
   }
   const size_t rest = cols - (W - 1) * V::kLanes;
   if (rest < V::kLanes)
-    listed_rows<V, 1, W>(g, f, Part<V>{rest});
+    listed_panels<V, 1, W>(g, f, Part<V>{rest});
   else
-    listed_rows<V, 1, W>(g, f, Whole<V>{});
+    listed_panels<V, 1, W>(g, f, Whole<V>{});
 }
 
 // The steps of all rows of A, each of which is contiguous.
@@ -134,6 +144,7 @@ struct Lists {
   size_t rows, depth;
   double most;              // of all steps that may be left: see most_left
   Steps* of_row = nullptr;  // and behind the last row's all steps
+  double part_left = 1;     // of all steps
 
   // Whether some rows, far apart, have few steps left. Takes scratch slot 1.
   bool promises() {
@@ -157,6 +168,7 @@ struct Lists {
     }
     for (size_t p = 0; p < depth; ++p) list[p] = (uint32_t)p;
     of_row[rows] = {list, depth};
+    part_left = (double)left / (double)(rows * depth);
     return true;
   }
 

@@ -29,27 +29,29 @@ Buffer<T> pack(const FloatKernels<T>& k, const GemmArgs<T>& g) {
 // A row's values do not depend on how many zeros the other rows have: on whether steps are left out, and
 // which. In some of them all parts of k have zeros, in some the first alone.
 TEST(gemm_zeros_change_no_bits) {
-  for (const auto& [m, n, depth] : kZeroShapes)
-    for (size_t cleared : {depth, depth / 3})
-      for (bool packed : {false, true})
-        for (bool transposed : {false, true}) {
-          if (m == 1) continue;  // has no other rows
-          Random random;
-          Matrix<float> a(random, m, depth, transposed, 3), b(random, depth, n, false, 1);
-          a.clear(random, m, cleared, 6, 1);
-          Buffer<float> some(m * n), all(m * n);
-          GemmArgs<float> g = product(m, n, depth, a, b, some);
-          const Buffer<float> packed_b = pack(k.f32, g);
-          if (packed) use_packed(g, packed_b);
-          k.f32.gemm(g);
-          for (size_t i = 0; i < m; i += 2)
-            for (size_t p = 0; p < depth; ++p) a.at(i, p) = float(random.uniform(1, 2));
-          g.c = all.data();
-          k.f32.gemm(g);
-          for (size_t i = 1; i < m; i += 2)
-            expect(!std::memcmp(&some[i * n], &all[i * n], n * sizeof(float)), "m %zu n %zu k %zu: row %zu",
-                   m, n, depth, i);
-        }
+  for (int threads : {1, 2})
+    for (const auto& [m, n, depth] : kZeroShapes)
+      for (size_t cleared : {depth, depth / 3})
+        for (bool packed : {false, true})
+          for (bool transposed : {false, true}) {
+            if (m == 1) continue;  // has no other rows
+            set_threads(threads);
+            Random random;
+            Matrix<float> a(random, m, depth, transposed, 3), b(random, depth, n, false, 1);
+            a.clear(random, m, cleared, 6, 1);
+            Buffer<float> some(m * n), all(m * n);
+            GemmArgs<float> g = product(m, n, depth, a, b, some);
+            const Buffer<float> packed_b = pack(k.f32, g);
+            if (packed) use_packed(g, packed_b);
+            k.f32.gemm(g);
+            for (size_t i = 0; i < m; i += 2)
+              for (size_t p = 0; p < depth; ++p) a.at(i, p) = float(random.uniform(1, 2));
+            g.c = all.data();
+            k.f32.gemm(g);
+            for (size_t i = 1; i < m; i += 2)
+              expect(!std::memcmp(&some[i * n], &all[i * n], n * sizeof(float)), "m %zu n %zu k %zu: row %zu",
+                     m, n, depth, i);
+          }
 }
 
 // 0 times infinity is NaN, and so is 0 times NaN: steps stay in where they are to be met, wherever it is.
@@ -64,7 +66,7 @@ void check_hides_nothing(const FloatKernels<T>& k, size_t m, size_t n, size_t de
   GemmArgs<T> g = product(m, n, depth, a, b, c);
   const size_t across = flipped ? m : n;
   for (size_t p : {size_t(0), size_t(31), depth / 2, depth - 2, depth - 1})
-    for (size_t j : {size_t(0), across / 2, across - 1}) {
+    for (size_t j : {size_t(0), size_t(17), size_t(55), across / 2, across - 1}) {
       for (size_t i = 0; i < (flipped ? n : m); ++i) (flipped ? zeros.at(p, i) : zeros.at(i, p)) = 0;
       T& at = flipped ? a.at(j, p) : b.at(p, j);
       const T good = at;
@@ -81,9 +83,12 @@ void check_hides_nothing(const FloatKernels<T>& k, size_t m, size_t n, size_t de
     }
 }
 TEST(gemm_zeros_hide_nothing) {
-  for (const auto& [m, n, depth] : kZeroShapes) {
-    for (bool packed : {false, true}) check_hides_nothing(k.f32, m, n, depth, packed, false);
-    check_hides_nothing(k.f32, n, m + 60, depth, false, true);
+  for (int threads : {1, 2}) {  // which cut products into blocks of other shapes
+    set_threads(threads);
+    for (const auto& [m, n, depth] : kZeroShapes) {
+      for (bool packed : {false, true}) check_hides_nothing(k.f32, m, n, depth, packed, false);
+      check_hides_nothing(k.f32, n, m + 60, depth, false, true);
+    }
   }
   check_hides_nothing(k.f64, 1, 300, 130, true, false);
 }
