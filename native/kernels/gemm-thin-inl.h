@@ -116,7 +116,6 @@ void row_times_panels(const GemmArgs<typename V::T>& g, size_t j, const Steps& s
     const size_t p = kListed ? steps.at[q] : q;
     const V as = V::set1(g.a[(ptrdiff_t)p * g.a_col]);
     const T* row = b + p * kWide;
-    if constexpr (V::kLanes > 1) asm("" : "+r"(row));  // see listed_tile
     DT_SUMS sum[i][w] = mul_add(as, V::load(row + i * kWide * g.k + w * V::kLanes), sum[i][w]);
   }
   T done[P * kWide];

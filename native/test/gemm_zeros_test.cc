@@ -36,13 +36,13 @@ std::vector<int> thread_counts(const Kernels& k) {
 // A row's values do not depend on how many zeros the other rows have: on whether steps are left out, and
 // which. In some of them all parts of k have zeros, in some the first alone.
 TEST(gemm_zeros_change_no_bits) {
-  for (int threads : thread_counts(k))
+  for (int threads : thread_counts(k)) {
+    set_threads(threads);
     for (const auto& [m, n, depth] : kZeroShapes)
       for (size_t cleared : {depth, depth / 3})
         for (bool packed : {false, true})
           for (bool transposed : {false, true}) {
             if (m == 1) continue;  // has no other rows
-            set_threads(threads);
             Random random;
             Matrix<float> a(random, m, depth, transposed, 3), b(random, depth, n, false, 1);
             a.clear(random, m, cleared, 6, 1);
@@ -59,6 +59,7 @@ TEST(gemm_zeros_change_no_bits) {
               expect(!std::memcmp(&some[i * n], &all[i * n], n * sizeof(float)), "m %zu n %zu k %zu: row %zu",
                      m, n, depth, i);
           }
+  }
 }
 
 // 0 times infinity is NaN, and so is 0 times NaN: steps stay in where they are to be met, wherever it is.
